@@ -1,8 +1,16 @@
-"""As strict as JAX allows: silent rank promotion is an error, and so is any warning."""
+"""As strict as JAX allows: silent rank promotion is an error, and so is any warning.
+
+Shapes and dtypes in annotations are checked at run time where arrays come from users.
+"""
 
 import jax
 import pytest
+from jaxtyping import install_import_hook
 
+install_import_hook(
+    ["jfractal.data", "jfractal.metrics", "jfractal.posterior"],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",  # an int is a float
+)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 

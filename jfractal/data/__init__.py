@@ -1,0 +1,36 @@
+"""Data sets, their splits, and what is done to images before the net sees them.
+
+Reading needs the extra: ``pip install 'jfractal[data]'``. Everything up to a batch is numpy on
+the host; augmentation is JAX, on the device.
+"""
+
+from jfractal.data.augmentation import channel_moments, flip_and_shift, standardise
+from jfractal.data.curves import blundell_curve
+from jfractal.data.images import (
+    ImageData,
+    cifar10,
+    digits,
+    fashion_mnist,
+    load_images,
+    mnist,
+)
+from jfractal.data.sources import DataUnavailable, load_table
+from jfractal.data.splits import hold_out_classes, split_validation, subset
+
+__all__ = [
+    "DataUnavailable",
+    "ImageData",
+    "blundell_curve",
+    "channel_moments",
+    "cifar10",
+    "digits",
+    "fashion_mnist",
+    "flip_and_shift",
+    "hold_out_classes",
+    "load_images",
+    "load_table",
+    "mnist",
+    "split_validation",
+    "standardise",
+    "subset",
+]

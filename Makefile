@@ -1,0 +1,61 @@
+# The tools of the project, each in one word. All but `help` and `clean` first see to .venv: it is
+# made by $(PYTHON), made anew for a $(PYTHON) of another version, and updated when pyproject.toml
+# or constraints.txt has changed.
+
+PYTHON ?= python3
+VERSION = $(shell $(PYTHON) -SEc 'import platform; print(platform.python_version())' 2>/dev/null || echo none)
+READY := .venv/ready
+
+.PHONY: help experiment named experiments test test-fast lint format typecheck clean
+
+help:  ## this list (the default)
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1 \2/p' Makefile | \
+	while read -r target what; do printf 'make %-12s %s\n' "$$target" "$$what"; done
+
+experiment: named $(READY)  ## run one: NAME=digits_fractal ARGS="--preset paper" (ARGS=--help: all flags)
+	@exec .venv/bin/python -m experiments $(NAME) $(ARGS)
+
+named:
+	@test -n "$(NAME)" || { echo 'error: which experiment? make experiment NAME=..., with a name' \
+	'that `make experiments` lists' >&2; exit 2; }
+
+experiments: $(READY)  ## the names of the experiments and what they are about
+	@.venv/bin/python -m experiments --list
+
+# Two workers with a thread each: half as long again when each of them wants both cores.
+test test-fast: export XLA_FLAGS ?= --xla_cpu_multi_thread_eigen=false
+
+test: $(READY)  ## all tests, on two cores (ARGS="-k topology": some of them)
+	.venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+test-fast: $(READY)  ## the tests that take no more than a few seconds each
+	.venv/bin/python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+
+lint: $(READY)  ## style, imports and formatting, changing nothing
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+
+format: $(READY)  ## put imports and formatting in order
+	.venv/bin/ruff check --select I --fix
+	.venv/bin/ruff format
+
+typecheck: $(READY)  ## types, with pyright
+	.venv/bin/pyright --pythonpath .venv/bin/python
+
+clean:  ## remove .venv, builds and caches; runs/ stays
+	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis .jax_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Expanded twice, so that only a target which needs .venv waits for the interpreter's version.
+.SECONDEXPANSION:
+$(READY): pyproject.toml constraints.txt .venv/python-$$(VERSION)
+	@echo 'installing jfractal and its tools into .venv (some minutes, only when they change)' >&2
+	@.venv/bin/python -m pip install -qq -c constraints.txt -e '.[dev]'
+	@touch $@
+
+.venv/python-%:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	echo 'error: PYTHON=$(PYTHON) is no Python 3.11 or newer (version: $*);' \
+	'name one: make PYTHON=python3.12 ...' >&2; exit 2; }
+	@$(PYTHON) -m venv --clear .venv
+	@touch $@

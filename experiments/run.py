@@ -1,0 +1,243 @@
+"""One run: the options every experiment has, and the directory that keeps what a run leaves."""
+
+import contextlib
+import io
+import json
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import matplotlib.pyplot as plt
+from flax.traverse_util import flatten_dict
+from matplotlib.figure import Figure
+
+from jfractal.errors import DivergenceError, InputError
+
+RUNS = Path("runs")
+PACKAGES = ("jfractal", "jax", "jaxlib", "flax", "optax", "numpyro")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What every experiment can be told; the `Config` of each adds to it."""
+
+    preset: Literal["laptop", "paper"] = "laptop"
+    """Size of the experiment: minutes on a laptop, or the setting of the paper."""
+    quick: bool = False
+    """A smoke test of some seconds, whatever the preset; its figures mean nothing."""
+    seed: int = 0
+    """The one seed from which all random keys are split."""
+    out: Path | None = None
+    """Directory of the run; by default a new one, runs/NAME/TIME."""
+    resume: bool = False
+    """Continue a run from its last checkpoint: the one in --out, else the newest of this name."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The directory of one run. Files are replaced atomically; log rows are added line by line."""
+
+    directory: Path
+    resume: bool
+    """Whether the run was begun earlier: restore the last checkpoint, if there is one."""
+
+    @classmethod
+    def open(cls, name: str, config: Options, command: str) -> "Run":
+        """Begin a run or, if ``config.resume``, continue one.
+
+        Args:
+            name: the experiment.
+            config: its settings.
+            command: the command line that asked for it, for the record.
+
+        Raises:
+            InputError: the directory cannot be written; it already holds a run (begin); it holds
+                none, or one with other settings (continue).
+        """
+        try:
+            return (
+                cls._continue(name, config) if config.resume else cls._begin(name, config, command)
+            )
+        except OSError as error:
+            message = f"`out`: cannot write to {error.filename}: {error.strerror}"
+            raise InputError(message) from error
+
+    @classmethod
+    def _begin(cls, name: str, config: Options, command: str) -> "Run":
+        run = cls(config.out or _new_directory(name), resume=False)
+        if run._config.exists():
+            raise InputError(
+                f"`out`: {run.directory} already holds a run; "
+                "continue it with --resume, or choose another directory"
+            )
+        run.checkpoints.mkdir(parents=True, exist_ok=True)
+        run._metrics.touch()
+        record = {
+            "name": name,
+            "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+            "command": command,
+            "seed": config.seed,
+            "config": settings(config),
+            **_environment(),
+        }
+        run.write("config.json", json.dumps(record, indent=2) + "\n")
+        return run
+
+    @classmethod
+    def _continue(cls, name: str, config: Options) -> "Run":
+        run = cls(config.out or _newest_directory(name), resume=True)
+        if not run._config.exists():
+            raise InputError(f"`resume`: there is no run in {run.directory}")
+        record = run.record
+        before = {"name": record["name"], **flatten_dict(record["config"], sep=".")}
+        now = {"name": name, **flatten_dict(settings(config), sep=".")}
+        for field in before | now:
+            if before.get(field) != now.get(field):
+                raise InputError(
+                    f"`resume`: the run in {run.directory} has `{field}` {before.get(field)!r}, "
+                    f"not {now.get(field)!r}; it was begun with: {record['command']}"
+                )
+        run.rewind(math.inf)  # a process killed while it wrote leaves half a line
+        return run
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the checkpoints lie."""
+        return self.directory / "checkpoints"
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What is known from the start, as in config.json: settings, versions, device, commit."""
+        return json.loads(self._config.read_text(encoding="utf-8"))
+
+    @property
+    def _config(self) -> Path:
+        return self.directory / "config.json"
+
+    @property
+    def _metrics(self) -> Path:
+        return self.directory / "metrics.jsonl"
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Append a row to metrics.jsonl; ``row["step"]`` is what `rewind` goes by.
+
+        Raises:
+            DivergenceError: a value is NaN or infinite.
+        """
+        with self._metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(finite(row)) + "\n")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl, without a last line that was never finished."""
+        text = self._metrics.read_text(encoding="utf-8")
+        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+    def rewind(self, step: float) -> None:
+        """Drop the rows after `step`: those that a restored checkpoint is about to log again."""
+        rows = [row for row in self.rows() if row.get("step", -math.inf) <= step]
+        self.write("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+
+    def figure(self, name: str, figure: Figure) -> str:
+        """Save a figure as figures/NAME.png, close it, and return its name for a `Section`."""
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png", dpi=150)
+        plt.close(figure)
+        self.write(f"figures/{name}.png", picture.getvalue())
+        return name
+
+    def write(self, name: str, content: str | bytes) -> None:
+        """Write a whole file of the directory; a reader finds the old one or the new one."""
+        path = self.directory / name
+        path.parent.mkdir(exist_ok=True)
+        temporary = path.with_name(f".{path.name}.part")
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        os.replace(temporary, path)
+
+    def discard(self) -> None:
+        """Undo `open`, if nothing worth keeping was written since."""
+        used = (self.directory / "figures").exists() or any(self.checkpoints.iterdir())
+        if self.resume or used or self.rows():
+            return
+        self.checkpoints.rmdir()
+        self._metrics.unlink()
+        self._config.unlink()
+        with contextlib.suppress(OSError):  # somebody's own files may lie there too
+            self.directory.rmdir()
+
+
+def finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` ready for JSON, arrays of one element as Python numbers.
+
+    Raises:
+        DivergenceError: one is NaN or infinite.
+    """
+    plain = {
+        key: value.item() if hasattr(value, "item") else value for key, value in values.items()
+    }
+    for key, value in plain.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise DivergenceError(f"`{key}` is {value}, which is not a result")
+    return plain
+
+
+def settings(config: Options) -> dict[str, Any]:
+    """`config` as JSON holds it, without `out` and `resume`: they change no result."""
+    values = json.loads(json.dumps(asdict(config), default=str))
+    return {field: value for field, value in values.items() if field not in ("out", "resume")}
+
+
+def _new_directory(name: str) -> Path:
+    moment = datetime.now()
+    while True:
+        directory = RUNS / name / f"{moment:%Y%m%d-%H%M%S}"
+        try:
+            directory.mkdir(parents=True)
+        except FileExistsError:
+            moment += timedelta(seconds=1)  # that second is another run's
+        else:
+            return directory
+
+
+def _newest_directory(name: str) -> Path:
+    configs = sorted(RUNS.glob(f"{name}/*/config.json"))
+    if not configs:
+        raise InputError(f"`resume`: there is no run of {name} in {RUNS / name}")
+    return configs[-1].parent
+
+
+def device() -> str:
+    """The accelerator that JAX runs on, with their number if there are several."""
+    kind, count = jax.devices()[0].device_kind, jax.device_count()
+    return kind if count == 1 else f"{count} x {kind}"
+
+
+def _environment() -> dict[str, Any]:
+    return {
+        "versions": {"python": platform.python_version()} | {p: _version(p) for p in PACKAGES},
+        "device": {"platform": jax.default_backend(), "kind": device()},
+        "commit": _commit(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The checked-out commit, with ``-dirty`` if files differ from it; None outside git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    with contextlib.suppress(OSError):
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+        return done.stdout.strip() or None
+    return None

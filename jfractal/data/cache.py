@@ -1,0 +1,73 @@
+"""Decoded arrays kept on disk, so that a data set is decoded once on a machine."""
+
+import contextlib
+import hashlib
+import os
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["cache_directory", "cached_arrays"]
+
+Arrays = dict[str, np.ndarray]
+
+
+def cache_directory() -> Path:
+    """``$JFRACTAL_CACHE``, else ``$XDG_CACHE_HOME/jfractal``, else ``~/.cache/jfractal``."""
+    if directory := os.environ.get("JFRACTAL_CACHE"):
+        return Path(directory)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jfractal"
+
+
+def cached_arrays(name: str, sources: Sequence[Path], build: Callable[[], Arrays]) -> Arrays:
+    """``build()``, or what it gave the last time for sources with the same bytes.
+
+    The key is the content of the sources, not their path or date: a copy hits the cache, an
+    edited file misses it. A cache that is damaged or cannot be written costs time, never a run.
+
+    Args:
+        name: What is cached; begins the file's name.
+        sources: The files from which `build` makes the arrays.
+        build: Makes named arrays of plain dtypes.
+
+    Returns:
+        The named arrays.
+    """
+    file = cache_directory() / f"{name}-{_fingerprint(sources)}.npz"
+    try:
+        return _load(file)
+    # The last four are what numpy's reader meets in a damaged file, by where the damage is.
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        arrays = build()
+    with contextlib.suppress(OSError):
+        _save(file, arrays)
+    return arrays
+
+
+def _fingerprint(sources: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for source in sources:
+        with source.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def _load(file: Path) -> Arrays:
+    with file.open("rb") as stream, np.load(stream) as stored:
+        return dict(stored)
+
+
+def _save(file: Path, arrays: Arrays) -> None:
+    """Write beside the target and rename: another process sees the whole file or none."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, part = tempfile.mkstemp(dir=file.parent, suffix=".part")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            np.savez(stream, allow_pickle=False, **arrays)
+        os.replace(part, file)
+    finally:
+        Path(part).unlink(missing_ok=True)

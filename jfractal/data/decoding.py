@@ -1,0 +1,81 @@
+"""Encoded images in parquet files, to arrays."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from jfractal.data.cache import Arrays
+from jfractal.data.sources import data_extra, read_table
+from jfractal.errors import InputError
+
+__all__ = ["decode_images"]
+
+
+def decode_images(
+    files: Sequence[Path], *, column: str, shape: tuple[int, int, int], num_classes: int
+) -> Arrays:
+    """Read labelled images, all of one shape.
+
+    Args:
+        files: Parquet files with the columns `column` (a struct with the field ``bytes``, as the
+            Hugging Face Hub stores images) and ``label``.
+        column: Name of the column of images.
+        shape: Height, width and channels (1 or 3) that every image must have.
+        num_classes: Labels must be from 0 to one less.
+
+    Returns:
+        "images" (uint8, NHWC), "labels" (int32), and "formats", the names of the image formats
+        met ("PNG", "JPEG", ...), known from the images' first bytes.
+
+    Raises:
+        InputError: A file, a column, an image or a label is not as described.
+    """
+    where = ", ".join(map(str, files))
+    encoded, labels = _columns(files, column, where)
+    if not set(labels.tolist()) <= set(range(num_classes)):
+        raise InputError(f"{where}: labels must be integers from 0 to {num_classes - 1}")
+    images = np.empty((len(encoded), *shape), np.uint8)
+    formats = set()
+    # One thread: Pillow holds the interpreter's lock for most of the time that so small an image
+    # takes, and a pool of threads was slower.
+    for index, data in enumerate(encoded):
+        try:
+            pixels, image_format = _pixels(data, shape[-1])
+        # Damaged bytes raise whatever their decoder does: OSError, SyntaxError, struct.error, ...
+        except Exception as error:
+            raise InputError(f"{where}: image {index} cannot be decoded: {error}") from error
+        if pixels.shape != shape:
+            raise InputError(f"{where}: image {index} must have shape {shape}, has {pixels.shape}")
+        images[index] = pixels
+        formats.add(image_format)
+    return {
+        "images": images,
+        "labels": labels.astype(np.int32),
+        "formats": np.array(sorted(formats)),
+    }
+
+
+def _columns(
+    files: Sequence[Path], column: str, where: str
+) -> tuple[list[bytes | None], np.ndarray]:
+    table = read_table(files).flatten()
+    try:
+        return table[f"{column}.bytes"].to_pylist(), table["label"].to_numpy()
+    except KeyError as error:
+        raise InputError(
+            f"{where}: must have the columns '{column}.bytes' and 'label', has {table.schema.names}"
+        ) from error
+
+
+def _pixels(
+    data: bytes | None, channels: int
+) -> tuple[UInt8[np.ndarray, "height width channels"], str]:
+    with data_extra():
+        from PIL import Image
+
+    with Image.open(io.BytesIO(data or b"")) as image:
+        pixels = np.asarray(image.convert("RGB" if channels == 3 else "L"))
+        return pixels.reshape(*pixels.shape[:2], channels), image.format or "unknown"

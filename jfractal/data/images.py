@@ -1,0 +1,239 @@
+"""Sets of labelled images, in memory."""
+
+import warnings
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from jaxtyping import Int32, UInt8
+
+from jfractal.data.cache import Arrays, cached_arrays
+from jfractal.data.decoding import decode_images
+from jfractal.data.sources import DataUnavailable, data_extra, parquet_files
+from jfractal.errors import InputError
+
+__all__ = ["ImageData", "cifar10", "digits", "fashion_mnist", "load_images", "mnist"]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """Images with their labels, and the truth about where they come from.
+
+    Attributes:
+        name: What the images really are; put it beside every figure made from them.
+        requested: The name that was asked for.
+        train_images: Intensities 0 to 255, NHWC.
+        train_labels: Classes, from 0.
+        test_images: As `train_images`.
+        test_labels: As `train_labels`.
+        class_names: One for each label.
+        note: What a reader should know about the data, in a sentence; empty if nothing.
+    """
+
+    name: str
+    requested: str
+    train_images: UInt8[np.ndarray, "train height width channels"]
+    train_labels: Int32[np.ndarray, " train"]
+    test_images: UInt8[np.ndarray, "test height width channels"]
+    test_labels: Int32[np.ndarray, " test"]
+    class_names: tuple[str, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class _Published:
+    """A set of images as its publisher describes it."""
+
+    title: str
+    dataset_id: str
+    column: str
+    shape: tuple[int, int, int]
+    num_train: int
+    num_test: int
+    class_names: tuple[str, ...]
+
+
+_DIGITS = tuple("0123456789")
+_CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
+_CLOTHES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
+
+_PUBLISHED = {
+    "cifar10": _Published(
+        "CIFAR-10", "uoft-cs/cifar10", "img", (32, 32, 3), 50_000, 10_000, tuple(_CIFAR10.split())
+    ),
+    "mnist": _Published("MNIST", "ylecun/mnist", "image", (28, 28, 1), 60_000, 10_000, _DIGITS),
+    "fashion_mnist": _Published(
+        "Fashion-MNIST",
+        "zalando-datasets/fashion_mnist",
+        "image",
+        (28, 28, 1),
+        60_000,
+        10_000,
+        tuple(_CLOTHES.split(",")),
+    ),
+}
+
+
+def load_images(name: str, *, strict: bool = False) -> ImageData:
+    """The set of images with this name or, where it cannot be had, digits of its shape.
+
+    Args:
+        name: "cifar10", "mnist", "fashion_mnist" or "digits".
+        strict: Whether to fail, instead of warning and loading digits, where the set is neither
+            on this machine nor reachable.
+
+    Returns:
+        The images; `ImageData.name` says which they are, `ImageData.requested` is `name`.
+
+    Raises:
+        InputError: The name is unknown, or a file is broken, or the set cannot be had and
+            `strict`.
+    """
+    if name == "digits":
+        return digits()
+    if name not in _PUBLISHED:
+        known = ", ".join([*_PUBLISHED, "digits"])
+        raise InputError(f"`name` must be one of {known}, got {name!r}")
+    try:
+        return _load(name)
+    except DataUnavailable as error:
+        published = _PUBLISHED[name]
+        remedy = (
+            f"set JFRACTAL_DATA to a directory that holds {published.dataset_id}/**/*.parquet "
+            f"or connect to a network"
+        )
+        if strict:
+            raise InputError(
+                f"{published.title} is not available: {remedy}, or use 'digits'"
+            ) from error
+        height, _, channels = published.shape
+        stand_in = digits(size=height, channels=channels)
+        note = f"{published.title} is not available, this is {stand_in.name}; to get it, {remedy}."
+        warnings.warn(note, UserWarning, stacklevel=2)
+        return replace(stand_in, requested=name, note=note)
+
+
+def cifar10() -> ImageData:
+    """CIFAR-10: 50,000 + 10,000 colour photographs of 32×32 pixels, 10 kinds of thing.
+
+    Raises:
+        DataUnavailable: It is neither on this machine nor reachable.
+        InputError: A file of it is broken.
+
+    References:
+        Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
+    """
+    return _load("cifar10")
+
+
+def mnist() -> ImageData:
+    """MNIST: 60,000 + 10,000 grey handwritten digits of 28×28 pixels.
+
+    Raises:
+        DataUnavailable: It is neither on this machine nor reachable.
+        InputError: A file of it is broken.
+
+    References:
+        LeCun et al., Gradient-Based Learning Applied to Document Recognition, 1998.
+    """
+    return _load("mnist")
+
+
+def fashion_mnist() -> ImageData:
+    """Fashion-MNIST: 60,000 + 10,000 grey pictures of 28×28 pixels, 10 kinds of clothing.
+
+    Raises:
+        DataUnavailable: It is neither on this machine nor reachable.
+        InputError: A file of it is broken.
+
+    References:
+        Xiao et al., Fashion-MNIST, 2017, arXiv:1708.07747.
+    """
+    return _load("fashion_mnist")
+
+
+def digits(size: int = 8, channels: int = 1) -> ImageData:
+    """scikit-learn's handwritten digits, which need no network: 1437 + 360 of 8×8 pixels.
+
+    Args:
+        size: Side in pixels; above 8, the images are enlarged (bilinear).
+        channels: Number of equal channels.
+
+    Returns:
+        The digits in one fixed split, the same share of every class in both parts.
+
+    Raises:
+        InputError: `size` is below 8 or `channels` below 1.
+    """
+    if size < 8:
+        raise InputError(f"`size` must be at least 8, got {size}")
+    if channels < 1:
+        raise InputError(f"`channels` must be at least 1, got {channels}")
+    with data_extra():
+        from PIL import Image
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import StratifiedShuffleSplit
+
+    pixels, labels = load_digits(return_X_y=True)
+    small = np.rint(pixels.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    resize = lambda image: Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
+    grey = np.stack([np.asarray(resize(image)) for image in small])
+    images, labels = np.repeat(grey[..., None], channels, axis=-1), labels.astype(np.int32)
+    train, test = next(
+        StratifiedShuffleSplit(1, test_size=360, random_state=0).split(images, labels)
+    )
+    as_published = (size, channels) == (8, 1)
+    return ImageData(
+        name="digits" if as_published else f"digits (enlarged to {size}x{size}x{channels})",
+        requested="digits",
+        train_images=images[train],
+        train_labels=labels[train],
+        test_images=images[test],
+        test_labels=labels[test],
+        class_names=_DIGITS,
+    )
+
+
+def _load(name: str) -> ImageData:
+    published = _PUBLISHED[name]
+    train, test = _load_split(name, "train"), _load_split(name, "test")
+    title, note = published.title, ""
+    if departures := _departures(published, train, test):
+        title = f"{title} ({departures})"
+        note = f"{title} is not {published.title} as published: figures do not quite compare."
+    return ImageData(
+        name=title,
+        requested=name,
+        train_images=train["images"],
+        train_labels=train["labels"],
+        test_images=test["images"],
+        test_labels=test["labels"],
+        class_names=published.class_names,
+        note=note,
+    )
+
+
+def _load_split(name: str, split: str) -> Arrays:
+    published = _PUBLISHED[name]
+    files = parquet_files(published.dataset_id, split)
+    decode = partial(
+        decode_images,
+        files,
+        column=published.column,
+        shape=published.shape,
+        num_classes=len(published.class_names),
+    )
+    return cached_arrays(f"{name}-{split}", files, decode)
+
+
+def _departures(published: _Published, train: Arrays, test: Arrays) -> str:
+    """How the files differ from the published ones, which are complete and hold PNG images."""
+    formats = {*train["formats"].tolist(), *test["formats"].tolist()} - {"PNG"}
+    departures = [f"{'/'.join(sorted(formats))} copy"] if formats else []
+    for part, arrays, number in (
+        ("training", train, published.num_train),
+        ("test", test, published.num_test),
+    ):
+        if len(arrays["labels"]) != number:
+            departures.append(f"{len(arrays['labels']):,} of {number:,} {part} images")
+    return ", ".join(departures)

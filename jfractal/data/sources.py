@@ -1,0 +1,145 @@
+"""Where tables come from: a directory of the user's, else the Hugging Face cache or Hub."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jfractal.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow
+
+__all__ = ["DataUnavailable", "data_extra", "load_table", "parquet_files", "read_table"]
+
+HUB_TIMEOUT = 3.0
+"""Seconds to wait for the Hub's first answer: long for a network, short for a user without one."""
+
+
+class DataUnavailable(LookupError):
+    """The data set is neither on this machine nor reachable; a fallback may stand in for it."""
+
+
+@contextmanager
+def data_extra() -> Iterator[None]:
+    """Turn a missing optional package, imported in the body, into advice.
+
+    Raises:
+        InputError: An import in the body did not find its package.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"reading data needs the package {error.name!r}: pip install 'jfractal[data]'"
+        ) from error
+
+
+def load_table(dataset_id: str, split: str) -> "pyarrow.Table":
+    """One split of a data set, named by its public Hugging Face id, as a table.
+
+    ``$JFRACTAL_DATA/<dataset_id>/**/<split>*.parquet`` comes first, then the local Hugging Face
+    cache, then the Hub (``HF_HUB_OFFLINE`` is respected).
+
+    Args:
+        dataset_id: For example ``"uoft-cs/cifar10"``.
+        split: For example ``"train"``.
+
+    Returns:
+        All rows, in the order of the files.
+
+    Raises:
+        DataUnavailable: The data set is in none of these places.
+        InputError: It is there but broken, or ``JFRACTAL_DATA`` is not a directory.
+    """
+    return read_table(parquet_files(dataset_id, split))
+
+
+def parquet_files(dataset_id: str, split: str) -> tuple[Path, ...]:
+    """The files of one split, in order, fetched from the Hub if need be; see `load_table`."""
+    folder = _users_folder(dataset_id)
+    if folder is None:
+        return _hub_files(dataset_id, split)
+    files = _files_of_split(folder, split)
+    if not files:
+        raise InputError(f"{folder} has parquet files but none of the split {split!r}")
+    return files
+
+
+def read_table(files: Sequence[Path]) -> "pyarrow.Table":
+    """Parquet files as one table.
+
+    Raises:
+        InputError: A file cannot be read, or there is no row in any.
+    """
+    with data_extra():
+        import pyarrow
+        import pyarrow.parquet
+
+    tables = []
+    for file in files:
+        try:
+            with pyarrow.parquet.ParquetFile(file) as parquet:
+                tables.append(parquet.read())
+        except (OSError, pyarrow.ArrowException) as error:
+            reason = str(error).partition("\n")[0]
+            raise InputError(
+                f"{file} ({file.stat().st_size} bytes) is not a complete parquet file: {reason}"
+            ) from error
+    table = pyarrow.concat_tables(tables)
+    if table.num_rows == 0:
+        raise InputError(f"{', '.join(map(str, files))}: no rows")
+    return table
+
+
+def _users_folder(dataset_id: str) -> Path | None:
+    """The data set's folder under ``$JFRACTAL_DATA``, None where there is none with files."""
+    directory = os.environ.get("JFRACTAL_DATA")
+    if not directory:
+        return None
+    if not Path(directory).is_dir():
+        problem = "is not a directory" if Path(directory).exists() else "does not exist"
+        raise InputError(f"JFRACTAL_DATA must name a directory, but {directory!r} {problem}")
+    folder = Path(directory) / dataset_id
+    return folder if any(folder.rglob("*.parquet")) else None
+
+
+def _files_of_split(folder: Path, split: str) -> tuple[Path, ...]:
+    """Files named ``train.parquet`` or, in shards, ``train-00000-of-00002.parquet``."""
+    return tuple(
+        path
+        for path in sorted(folder.rglob("*.parquet"))
+        if path.stem == split or path.stem.startswith(f"{split}-")
+    )
+
+
+def _hub_files(dataset_id: str, split: str) -> tuple[Path, ...]:
+    with data_extra():
+        from huggingface_hub import HfApi, snapshot_download
+
+    fetch = partial(snapshot_download, dataset_id, repo_type="dataset", allow_patterns="*.parquet")
+
+    def cached() -> str:
+        return fetch(local_files_only=True)
+
+    def downloaded() -> str:
+        # `snapshot_download` waits without limit for a Hub that does not answer, so ask it first.
+        HfApi().dataset_info(dataset_id, timeout=HUB_TIMEOUT)
+        return fetch()
+
+    reason = f"it has no split {split!r}"
+    for snapshot in (cached, downloaded):
+        try:
+            files = _files_of_split(Path(snapshot()), split)
+        # The client's network errors have no base class that all its releases share.
+        except Exception as error:
+            reason = str(error).partition("\n")[0]
+        else:
+            if files:
+                return files
+    raise DataUnavailable(
+        f"{dataset_id} ({split}) is not under JFRACTAL_DATA, not in the Hugging Face cache "
+        f"and did not come from the Hub: {reason}"
+    )

@@ -1,0 +1,130 @@
+"""Parts of a data set: validation examples, held-out classes, small subsets."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import UInt8
+
+from jfractal.data.images import ImageData
+from jfractal.errors import InputError
+from jfractal.typing import Int
+
+__all__ = ["hold_out_classes", "split_validation", "subset"]
+
+Indices = Int[np.ndarray, " chosen"]
+
+
+def split_validation(
+    labels: Int[np.ndarray, " examples"], *, num_validation: int, seed: int
+) -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " validation"]]:
+    """Set validation examples apart, the same share of every class (to one example).
+
+    Args:
+        labels: Class of each training example.
+        num_validation: Number of examples to set apart.
+        seed: Same seed, same split.
+
+    Returns:
+        Indices of the examples that stay for training, and of those for validation; ascending,
+        disjoint, together all.
+
+    Raises:
+        InputError: `num_validation` is not between 1 and the number of examples less 1.
+    """
+    if not 1 <= num_validation < len(labels):
+        raise InputError(
+            f"`num_validation` must be between 1 and {len(labels) - 1}, got {num_validation}"
+        )
+    validation = _stratified(labels, num_validation, np.random.RandomState(seed))
+    return np.setdiff1d(np.arange(len(labels)), validation), validation
+
+
+def subset(data: ImageData, *, num_train: int, num_test: int, seed: int) -> ImageData:
+    """Fewer images, the same share of every class (to one image); for quick runs.
+
+    Args:
+        data: The whole.
+        num_train: Number of training images to keep.
+        num_test: Number of test images to keep.
+        seed: Same seed, same subset.
+
+    Returns:
+        The subset, whose name says that it is one.
+
+    Raises:
+        InputError: There are fewer images than asked for.
+    """
+    for argument, size, labels in (
+        ("num_train", num_train, data.train_labels),
+        ("num_test", num_test, data.test_labels),
+    ):
+        if not 1 <= size <= len(labels):
+            raise InputError(f"`{argument}` must be between 1 and {len(labels)}, got {size}")
+    random = np.random.RandomState(seed)
+    train = _stratified(data.train_labels, num_train, random)
+    test = _stratified(data.test_labels, num_test, random)
+    return replace(
+        data,
+        name=f"{data.name}, subset of {num_train:,} + {num_test:,} images",
+        train_images=data.train_images[train],
+        train_labels=data.train_labels[train],
+        test_images=data.test_images[test],
+        test_labels=data.test_labels[test],
+    )
+
+
+def hold_out_classes(
+    data: ImageData, classes: Sequence[int]
+) -> tuple[ImageData, UInt8[np.ndarray, "held_out height width channels"]]:
+    """Take classes away from training; their test images are then out of distribution.
+
+    Args:
+        data: The whole.
+        classes: Labels of the classes to hold out.
+
+    Returns:
+        The data without these classes, the others numbered anew from 0 in their old order; and
+        the test images of the held-out classes.
+
+    Raises:
+        InputError: A class does not exist, is named twice, or fewer than two would remain.
+    """
+    num_classes = len(data.class_names)
+    if len(set(classes)) < len(classes) or not set(classes) <= set(range(num_classes)):
+        raise InputError(
+            f"`classes` must be distinct labels from 0 to {num_classes - 1}, got {list(classes)}"
+        )
+    if not 1 <= len(classes) <= num_classes - 2:
+        raise InputError(
+            f"`classes` must name 1 to {num_classes - 2} of the {num_classes} classes, "
+            f"got {list(classes)}"
+        )
+    kept = ~np.isin(np.arange(num_classes), classes)
+    renumbered = np.cumsum(kept, dtype=np.int32) - 1
+    train, test = kept[data.train_labels], kept[data.test_labels]
+    names = np.array(data.class_names)
+    inside = replace(
+        data,
+        name=f"{data.name} without {', '.join(names[~kept])}",
+        train_images=data.train_images[train],
+        train_labels=renumbered[data.train_labels[train]],
+        test_images=data.test_images[test],
+        test_labels=renumbered[data.test_labels[test]],
+        class_names=tuple(names[kept].tolist()),
+    )
+    return inside, data.test_images[~test]
+
+
+def _stratified(
+    labels: Int[np.ndarray, " examples"], size: int, random: np.random.RandomState
+) -> Indices:
+    """Systematic sampling: shuffle, sort by class, take evenly spaced places.
+
+    A class of n out of N examples gives ⌊size·n/N⌋ or ⌈size·n/N⌉ of them, each equally likely.
+    `RandomState`, because numpy promises never to change its stream.
+    """
+    order = random.permutation(len(labels))
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    places = (2 * np.arange(size) + 1) * len(labels) // (2 * size)
+    return np.sort(by_class[places])

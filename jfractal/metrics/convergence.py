@@ -1,0 +1,91 @@
+"""Have the Markov chains converged, and how many independent draws are they worth.
+
+Apply these to predictions or log-densities: the weights of a net can be permuted without changing
+it, so two chains may agree on every prediction and on no weight. NumPy in, NumPy out; ranks need
+the host, hence not for use under `jax.jit`.
+"""
+
+import numpy as np
+from jax.typing import ArrayLike
+from numpyro.diagnostics import effective_sample_size, gelman_rubin
+from scipy.special import ndtri
+from scipy.stats import rankdata
+
+from jfractal.errors import InputError
+from jfractal.typing import Float
+
+__all__ = ["ess", "rhat"]
+
+
+def rhat(x: Float[ArrayLike, "chains draws *event"]) -> Float[np.ndarray, "*event"]:
+    """Rank-normalised split R-hat, the larger of bulk and folded.
+
+    ``√(total variance / variance within chains)`` of the half-chains, computed on the normal
+    scores of the pooled ranks: of the draws (do locations agree?) and of their distances to the
+    median (do scales agree?). Converged chains are below 1.01.
+
+    Args:
+        x: draws of each chain, ``chains draws *event``, at least 4 draws; one chain will do.
+
+    Returns:
+        R-hat, ``*event``. NaN where a draw is NaN or all draws are equal.
+
+    Raises:
+        InputError: there are fewer than two axes, an empty axis or fewer than 4 draws.
+
+    References:
+        Vehtari, Gelman, Simpson, Carpenter & Bürkner, *Rank-normalization, folding, and
+        localization: an improved R-hat for assessing convergence of MCMC*, 2021, section 4.
+    """
+    x = _split(x)
+    folded = np.abs(x - np.median(x, axis=(0, 1)))
+    bulk, tail = (gelman_rubin(_normal_scores(draws)) for draws in (x, folded))
+    return np.asarray(np.maximum(bulk, tail))
+
+
+def ess(x: Float[ArrayLike, "chains draws *event"]) -> Float[np.ndarray, "*event"]:
+    """Bulk effective sample size, ``N / (1 + 2 Σ_t ρ_t)`` of the normal scores.
+
+    The autocorrelations ``ρ_t`` are those of the split chains together, cut off by Geyer's initial
+    monotone sequence.
+
+    Args:
+        x: draws of each chain, ``chains draws *event``, at least 4 draws; one chain will do.
+
+    Returns:
+        A number of draws, ``*event``, at most ``N log10 N`` where ``N = chains · draws``: more
+        than N is possible where successive draws are anticorrelated. NaN where a draw is NaN or
+        all draws are equal.
+
+    Raises:
+        InputError: there are fewer than two axes, an empty axis or fewer than 4 draws.
+
+    References:
+        Vehtari, Gelman, Simpson, Carpenter & Bürkner, *Rank-normalization, folding, and
+        localization: an improved R-hat for assessing convergence of MCMC*, 2021, sections 3.2, 4.
+    """
+    scores = _normal_scores(_split(x))
+    with np.errstate(invalid="ignore"):
+        size = effective_sample_size(scores)
+    num_draws = scores.shape[0] * scores.shape[1]
+    limit = num_draws * np.log10(num_draws)
+    # Strong anticorrelation can turn the truncated sum, and with it the estimate, negative.
+    return np.where((size <= 0) | (size > limit), limit, size)
+
+
+def _split(x: ArrayLike) -> np.ndarray:
+    """Halves of the chains as chains of their own: a chain that drifts disagrees with itself."""
+    x = np.asarray(x, dtype=np.float64)
+    if x.ndim < 2 or x.size == 0 or x.shape[1] < 4:
+        raise InputError(
+            "`x` must have the axes `chains draws *event`, none empty, with at least 4 draws, "
+            f"got shape {x.shape}"
+        )
+    half = x.shape[1] // 2
+    return np.concatenate([x[:, :half], x[:, -half:]])
+
+
+def _normal_scores(x: np.ndarray) -> np.ndarray:
+    """Normal quantiles of the pooled ranks, with Blom's offset (ibid., eq. 14)."""
+    ranks = rankdata(x.reshape(-1, *x.shape[2:]), axis=0)
+    return ndtri((ranks - 3 / 8) / (len(ranks) + 1 / 4)).reshape(x.shape)

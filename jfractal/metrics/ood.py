@@ -1,0 +1,80 @@
+"""Does a score tell unfamiliar inputs from familiar ones.
+
+A score is any number that should be higher for an out-of-distribution example, such as
+`total_entropy`, `epistemic_entropy` or one minus the confidence.
+"""
+
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jfractal.errors import InputError
+from jfractal.typing import Array, Float, Scalar
+
+__all__ = ["auroc", "fpr95"]
+
+
+def auroc(
+    scores_in: Float[ArrayLike, " inside"], scores_out: Float[ArrayLike, " outside"]
+) -> Scalar:
+    """Area under the ROC curve, ``P(out > in) + P(out = in) / 2``.
+
+    Args:
+        scores_in: scores of in-distribution examples, ``inside``.
+        scores_out: scores of out-of-distribution examples, ``outside``.
+
+    Returns:
+        A fraction in [0, 1]; 1/2 is chance. NaN if a score is NaN.
+
+    Raises:
+        InputError: the scores are not two vectors with at least one element each.
+
+    References:
+        Hanley & McNeil, *The meaning and use of the area under a receiver operating
+        characteristic (ROC) curve*, 1982 (its equality with the Mann-Whitney statistic).
+    """
+    scores_in, scores_out = _checked("scores_in", scores_in), _checked("scores_out", scores_out)
+    ordered = jnp.sort(scores_in)
+    below = jnp.searchsorted(ordered, scores_out, side="left")
+    not_above = jnp.searchsorted(ordered, scores_out, side="right")
+    area = jnp.mean((below + not_above) / (2 * ordered.size))
+    return _unless_nan(area, scores_in, scores_out)
+
+
+def fpr95(
+    scores_in: Float[ArrayLike, " inside"], scores_out: Float[ArrayLike, " outside"]
+) -> Scalar:
+    """Share of out-of-distribution examples let through by a gate that 95 % of the others pass.
+
+    The gate is the lowest of `scores_in` that at least 95 % of them do not exceed.
+
+    Args:
+        scores_in: scores of in-distribution examples, ``inside``.
+        scores_out: scores of out-of-distribution examples, ``outside``.
+
+    Returns:
+        A fraction in [0, 1]; lower is better. NaN if a score is NaN.
+
+    Raises:
+        InputError: the scores are not two vectors with at least one element each.
+
+    References:
+        Liang et al., *Enhancing the reliability of out-of-distribution image detection in
+        neural networks*, ICLR 2018 ("FPR at 95% TPR").
+    """
+    scores_in, scores_out = _checked("scores_in", scores_in), _checked("scores_out", scores_out)
+    num_pass = -(-95 * scores_in.size // 100)  # rounded up, in integers: 0.95 n is not exact
+    gate = jnp.sort(scores_in)[num_pass - 1]
+    return _unless_nan(jnp.mean(scores_out <= gate), scores_in, scores_out)
+
+
+def _checked(name: str, scores: ArrayLike) -> Array:
+    scores = jnp.asarray(scores)
+    if scores.ndim != 1 or scores.size == 0:
+        raise InputError(f"`{name}` must be a vector with at least one element, got {scores.shape}")
+    return scores
+
+
+def _unless_nan(rate: Array, scores_in: Array, scores_out: Array) -> Array:
+    # A NaN sorts above every number, so a net that diverged would look like a perfect detector.
+    broken = jnp.isnan(scores_in).any() | jnp.isnan(scores_out).any()
+    return jnp.where(broken, jnp.nan, rate)

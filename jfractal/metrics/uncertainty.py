@@ -1,0 +1,202 @@
+"""How unsure is a Monte Carlo prediction, and why: noise in the data or doubt about the weights.
+
+Everything here reads one prediction per draw of the weights, with the draws on the leading axis
+``samples``, and treats the prediction as their equal mixture.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.stats import norm
+from jax.typing import ArrayLike
+
+from jfractal.errors import InputError
+from jfractal.typing import Array, Float
+
+__all__ = [
+    "MixtureMoments",
+    "aleatoric_entropy",
+    "epistemic_entropy",
+    "gaussian_mixture_log_prob",
+    "mean_log_probs",
+    "mixture_moments",
+    "total_entropy",
+]
+
+
+def mean_log_probs(
+    log_probs: Float[ArrayLike, "samples *batch classes"],
+) -> Float[Array, "*batch classes"]:
+    """Log of the mean probability, ``log (1/S) Σ_s p_s``, without leaving log space.
+
+    Args:
+        log_probs: normalised log-probabilities of each draw, ``samples *batch classes``.
+
+    Returns:
+        Normalised log-probabilities of the mixture, ``*batch classes``.
+
+    Raises:
+        InputError: there are fewer than two axes, or one is empty.
+    """
+    log_probs = _checked(log_probs)
+    return _log_mean_exp(log_probs)
+
+
+def total_entropy(
+    log_probs: Float[ArrayLike, "samples *batch classes"],
+) -> Float[Array, "*batch"]:
+    """Entropy of the mixture, ``H[E_s p_s]``: all of the uncertainty.
+
+    Args:
+        log_probs: normalised log-probabilities of each draw, ``samples *batch classes``.
+
+    Returns:
+        Nats per example in [0, log classes], ``*batch``.
+
+    Raises:
+        InputError: there are fewer than two axes, or one is empty.
+    """
+    return _entropy(mean_log_probs(log_probs))
+
+
+def aleatoric_entropy(
+    log_probs: Float[ArrayLike, "samples *batch classes"],
+) -> Float[Array, "*batch"]:
+    """Expected entropy, ``E_s H[p_s]``: what is left if the weights were known.
+
+    Args:
+        log_probs: normalised log-probabilities of each draw, ``samples *batch classes``.
+
+    Returns:
+        Nats per example in [0, log classes], ``*batch``.
+
+    Raises:
+        InputError: there are fewer than two axes, or one is empty.
+    """
+    return jnp.mean(_entropy(_checked(log_probs)), axis=0)
+
+
+def epistemic_entropy(
+    log_probs: Float[ArrayLike, "samples *batch classes"],
+) -> Float[Array, "*batch"]:
+    """Mutual information of label and weights, ``H[E_s p_s] - E_s H[p_s]``.
+
+    Args:
+        log_probs: normalised log-probabilities of each draw, ``samples *batch classes``.
+
+    Returns:
+        Nats per example, ``*batch``; rounding never makes it negative.
+
+    Raises:
+        InputError: there are fewer than two axes, or one is empty.
+
+    References:
+        Houlsby et al., *Bayesian active learning for classification and preference learning*,
+        2011, eq. 2. Depeweg et al., *Decomposition of uncertainty in Bayesian deep learning*,
+        ICML 2018.
+    """
+    return jnp.maximum(total_entropy(log_probs) - aleatoric_entropy(log_probs), 0.0)
+
+
+class MixtureMoments(NamedTuple):
+    """Mean and variances of an equal mixture; ``total = aleatoric + epistemic``.
+
+    Attributes:
+        mean: mean of the mixture, ``*batch``, in units of the target.
+        total: variance of the mixture, ``*batch``, in squared units of the target.
+        aleatoric: mean variance of the components, ``*batch``.
+        epistemic: variance of the components' means, ``*batch``.
+    """
+
+    mean: Float[Array, "*batch"]
+    total: Float[Array, "*batch"]
+    aleatoric: Float[Array, "*batch"]
+    epistemic: Float[Array, "*batch"]
+
+
+def mixture_moments(
+    means: Float[ArrayLike, " samples *batch"], scales: Float[ArrayLike, " samples *batch"]
+) -> MixtureMoments:
+    """Law of total variance, ``Var[y] = E_s[σ_s²] + Var_s[μ_s]``.
+
+    Args:
+        means: mean of each draw's prediction, ``samples *batch``.
+        scales: its standard deviation, ``samples *batch``.
+
+    Returns:
+        The moments, ``*batch`` each.
+
+    Raises:
+        InputError: the shapes differ, or are empty.
+
+    References:
+        Depeweg et al., *Decomposition of uncertainty in Bayesian deep learning*, ICML 2018.
+    """
+    means, scales = _checked_mixture(means, scales)
+    aleatoric = jnp.mean(jnp.square(scales), axis=0)
+    epistemic = jnp.var(means, axis=0)
+    return MixtureMoments(jnp.mean(means, axis=0), aleatoric + epistemic, aleatoric, epistemic)
+
+
+def gaussian_mixture_log_prob(
+    y: Float[ArrayLike, "*batch"],
+    means: Float[ArrayLike, "*mixture"],
+    scales: Float[ArrayLike, "*mixture"],
+    *,
+    axis: int = 0,
+) -> Float[Array, "*batch"]:
+    """Log-density of an equal mixture of normals, ``log (1/S) Σ_s N(y; μ_s, σ_s²)``.
+
+    Args:
+        y: targets, ``*batch``, each a scalar with its own mixture.
+        means: means of the components: ``*batch`` with the components as an additional `axis`.
+        scales: standard deviations of the components, shaped as `means`.
+        axis: the axis of the components.
+
+    Returns:
+        Nats per target, ``*batch``.
+
+    Raises:
+        InputError: the shapes do not match, or are empty.
+    """
+    means, scales = _checked_mixture(means, scales)
+    means, scales = jnp.moveaxis(means, axis, 0), jnp.moveaxis(scales, axis, 0)
+    y = jnp.asarray(y)
+    if y.shape != means.shape[1:]:
+        raise InputError(f"`y` must have shape {means.shape[1:]}, got {y.shape}")
+    return _log_mean_exp(norm.logpdf(y[None], means, scales))
+
+
+def _log_mean_exp(x: Array) -> Array:
+    return jax.nn.logsumexp(x, axis=0) - jnp.log(x.shape[0])
+
+
+def _entropy(log_probs: Array) -> Array:
+    # The limit 0 log 0 = 0, which floating point would make a NaN.
+    finite = jnp.where(jnp.isneginf(log_probs), 0.0, log_probs)
+    return -jnp.sum(jnp.exp(log_probs) * finite, axis=-1)
+
+
+def _checked(log_probs: ArrayLike) -> Array:
+    log_probs = jnp.asarray(log_probs)
+    if log_probs.ndim < 2 or log_probs.size == 0:
+        raise InputError(
+            "`log_probs` must have the axes `samples *batch classes`, none of them empty, "
+            f"got shape {log_probs.shape}"
+        )
+    return log_probs
+
+
+def _checked_mixture(means: ArrayLike, scales: ArrayLike) -> tuple[Array, Array]:
+    means, scales = jnp.asarray(means), jnp.asarray(scales)
+    if means.ndim == 0 or means.size == 0:
+        raise InputError(
+            "`means` must have an axis of components and no axis may be empty, "
+            f"got shape {means.shape}"
+        )
+    if scales.shape != means.shape:
+        raise InputError(
+            f"`scales` must have the shape of `means`, {means.shape}, got {scales.shape}"
+        )
+    return means, scales

@@ -1,0 +1,126 @@
+"""Normalisation layers, chosen by name."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import lax
+
+from jfractal.errors import InputError
+from jfractal.typing import Array
+
+__all__ = ["BatchNorm", "FilterResponseNorm", "get_norm"]
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation with one set of statistics for each route, and one affine map for all.
+
+    The activations of a column that runs alone are distributed otherwise than within the joined
+    net, where a join has averaged its input; statistics shared by both fit neither.
+
+    Parameters: ``scale`` and ``bias`` (channels,). Statistics: ``joined`` and ``alone``.
+
+    Attributes:
+        momentum: Decay of the running averages.
+        epsilon: Added to the variance.
+
+    Source: Ioffe & Szegedy, ICML 2015; switchable statistics: Yu et al., "Slimmable neural
+    networks", ICLR 2019.
+    """
+
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool, alone: bool) -> Array:
+        """Normalises "batch *space channels" by the statistics of the batch (train) or of the route."""
+        statistics = {
+            route: nn.BatchNorm(
+                use_running_average=not train,
+                momentum=self.momentum,
+                epsilon=self.epsilon,
+                use_scale=False,
+                use_bias=False,
+                name=route,
+            )
+            for route in ("joined", "alone")
+        }
+        if self.is_initializing():
+            statistics["alone"](x)
+        x = statistics["alone" if alone else "joined"](x)
+        return _affine(self, x)
+
+
+class FilterResponseNorm(nn.Module):
+    """Divides every channel of an image by its root mean square: no batch statistics.
+
+    ``y = scale · x / sqrt(mean_pixels(x²) + ε) + bias``. The likelihood stays a function of the
+    weights and of one example, as Bayesian nets and HMC need it.
+
+    Parameters: ``scale`` and ``bias`` (channels,).
+
+    Source: Singh & Krishnan, CVPR 2020, eq. 3, without the thresholded activation.
+    """
+
+    epsilon: float = 1e-6
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool, alone: bool) -> Array:
+        """Normalises "batch *space channels"; `train` and `alone` make no difference."""
+        square = jnp.mean(x**2, axis=range(1, x.ndim - 1), keepdims=True)
+        return _affine(self, x * lax.rsqrt(square + self.epsilon))
+
+
+class GroupNorm(nn.Module):
+    """Group normalisation, at most 8 channels a group: no batch statistics.
+
+    Source: Wu & He, ECCV 2018.
+    """
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool, alone: bool) -> Array:
+        """Normalises "batch *space channels"; `train` and `alone` make no difference."""
+        return nn.GroupNorm(num_groups=None, group_size=min(8, x.shape[-1]), name="group")(x)
+
+
+class NoNorm(nn.Module):
+    """The identity."""
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool, alone: bool) -> Array:
+        """Returns `x`."""
+        return x
+
+
+def _affine(module: Any, x: Array) -> Array:
+    scale = module.param("scale", nn.initializers.ones_init(), x.shape[-1:])
+    bias = module.param("bias", nn.initializers.zeros_init(), x.shape[-1:])
+    ones = (1,) * (x.ndim - 1)
+    return x * scale.astype(x.dtype).reshape(*ones, -1) + bias.astype(x.dtype).reshape(*ones, -1)
+
+
+NORMS: dict[str, Callable[..., nn.Module]] = {
+    "batch": BatchNorm,
+    "frn": FilterResponseNorm,
+    "group": GroupNorm,
+    "none": NoNorm,
+}
+
+
+def get_norm(name: str) -> Callable[..., nn.Module]:
+    """The class of a normalisation layer.
+
+    Args:
+        name: ``batch``, ``frn`` (filter response), ``group`` or ``none``.
+
+    Returns:
+        A module class; its instances are called as ``norm(x, train=..., alone=...)``.
+
+    Raises:
+        InputError: If the name is unknown.
+    """
+    if name not in NORMS:
+        raise InputError(f"`norm` must be one of {tuple(NORMS)}, got {name!r}")
+    return partial(NORMS[name], name="norm")

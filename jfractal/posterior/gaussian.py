@@ -1,0 +1,169 @@
+"""The Gaussian leaf: a weight that is a distribution, in the place of an array.
+
+The parameters of a Bayesian net are the tree of the deterministic net with `Gaussian` nodes where
+weights are uncertain; all other leaves stay arrays (point estimates). Everything here is a pure
+function of such a tree.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import jax
+import jax.numpy as jnp
+
+from jfractal.errors import InputError
+from jfractal.typing import Array, Float, KeyArray, Params, Scalar
+
+__all__ = [
+    "Estimator",
+    "Gaussian",
+    "inverse_softplus",
+    "kl",
+    "map_gaussians",
+    "mean",
+    "mean_field",
+    "sample",
+]
+
+Estimator = Literal["reparam", "local_reparam", "flipout"]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Gaussian:
+    """A diagonal Gaussian over one weight array, ``w = mean + softplus(rho) · ε``, ε ~ N(0, 1).
+
+    Attributes:
+        mean: Means.
+        rho: Standard deviations before the softplus, of the shape of `mean`.
+        estimator: How a layer draws from the leaf in training: ``reparam`` (one draw of the
+            weights for the whole batch), ``local_reparam`` or ``flipout`` (see
+            `jfractal.nn.bayes`). The last two live inside `BayesDense` and `BayesConv`.
+
+    Source: Blundell et al., "Weight uncertainty in neural networks", ICML 2015, §3.2.
+    """
+
+    mean: Array
+    rho: Array
+    estimator: Estimator = field(default="reparam", metadata={"static": True})
+
+    @property
+    def std(self) -> Array:
+        """Standard deviations, softplus(rho)."""
+        return jax.nn.softplus(self.rho)
+
+    def sample(self, key: KeyArray) -> Array:
+        """One draw of the weights, of the shape and dtype of `mean`."""
+        return self.mean + self.std * jax.random.normal(key, self.mean.shape, self.mean.dtype)
+
+    def log_prob(self, w: Array) -> Array:
+        """Elementwise log density at `w`, in nats."""
+        return jax.scipy.stats.norm.logpdf(w, self.mean, self.std)
+
+    def __jax_array__(self) -> Array:
+        """Refuses: a distribution is not an array."""
+        raise InputError(
+            f"a Gaussian weight (estimator {self.estimator!r}) reached an operation that needs an "
+            "array: call `sample(params, key)` first, and use estimator 'local_reparam' or "
+            "'flipout' in BayesDense and BayesConv only"
+        )
+
+
+def _is_gaussian(x: Any) -> bool:
+    return isinstance(x, Gaussian)
+
+
+def inverse_softplus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """The rho whose softplus is `x`: ``x + log(1 − e^{−x})``, accurate for small and large x."""
+    return x + jnp.log(-jnp.expm1(-x))
+
+
+def map_gaussians(function: Callable[[Gaussian], Any], params: Params) -> Params:
+    """Replaces every Gaussian leaf by ``function(leaf)``; arrays stay as they are."""
+    return jax.tree.map(
+        lambda x: function(x) if _is_gaussian(x) else x, params, is_leaf=_is_gaussian
+    )
+
+
+def mean_field(
+    params: Params,
+    *,
+    scale: float = 0.01,
+    where: Callable[[str, Array], bool] = lambda path, leaf: True,
+    estimator: Estimator = "reparam",
+) -> Params:
+    """Lifts a tree of arrays to a mean-field posterior centred on it.
+
+    ``q(w) = Π_i N(w_i; params_i, scale²)``. Works on the parameters of any Flax model, fresh or
+    trained.
+
+    Args:
+        params: Weights. Leaves that are Gaussian already are lifted again, from their mean.
+        scale: Initial standard deviation of every weight, above 0.
+        where: ``where(path, leaf)`` says which leaves become Gaussian, e.g.
+            ``lambda path, leaf: path.startswith("head/")``; paths look like ``block1/conv/kernel``.
+        estimator: How layers draw from these leaves; only BayesDense and BayesConv know others
+            than ``reparam``.
+
+    Returns:
+        The same tree with `Gaussian` nodes in place of the chosen arrays.
+
+    Raises:
+        InputError: If `scale` is not positive, or `estimator` is unknown.
+    """
+    if not scale > 0:
+        raise InputError(f"`scale` must be above 0, got {scale}")
+    if estimator not in get_args(Estimator):
+        raise InputError(f"`estimator` must be one of {get_args(Estimator)}, got {estimator!r}")
+
+    def lift(path: Any, leaf: Any) -> Any:
+        leaf = leaf.mean if _is_gaussian(leaf) else jnp.asarray(leaf)
+        if not where(jax.tree_util.keystr(path, simple=True, separator="/"), leaf):
+            return leaf
+        rho = inverse_softplus(jnp.full(leaf.shape, scale, leaf.dtype))
+        return Gaussian(leaf, rho, estimator)
+
+    return jax.tree_util.tree_map_with_path(lift, params, is_leaf=_is_gaussian)
+
+
+def sample(params: Params, key: KeyArray) -> Params:
+    """Draws a tree of arrays, ``w ~ q``: one coherent network, tied weights drawn once.
+
+    Args:
+        params: A tree with Gaussian leaves.
+        key: Random key.
+
+    Returns:
+        The tree with every Gaussian leaf replaced by a draw.
+    """
+    num_gaussians = sum(map(_is_gaussian, jax.tree.leaves(params, is_leaf=_is_gaussian)))
+    keys = iter(jax.random.split(key, max(num_gaussians, 1)))
+    return map_gaussians(lambda leaf: leaf.sample(next(keys)), params)
+
+
+def mean(params: Params) -> Params:
+    """The tree of means: the network at the centre of the posterior."""
+    return map_gaussians(lambda leaf: leaf.mean, params)
+
+
+def kl(params: Params, prior: Any, key: KeyArray | None = None) -> Scalar:
+    """Kullback-Leibler divergence KL(q ‖ p) of a tree, in nats, summed over all weights.
+
+    Leaves that are arrays are point estimates and contribute nothing.
+
+    Args:
+        params: A tree with Gaussian leaves.
+        prior: See `jfractal.priors`; closed form where the prior has one, else one Monte Carlo
+            draw for each weight.
+        key: Random key; needed by priors without a closed form only.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        InputError: If the prior needs a key and none is given.
+    """
+    leaves = [x for x in jax.tree.leaves(params, is_leaf=_is_gaussian) if _is_gaussian(x)]
+    keys = [None] * len(leaves) if key is None else jax.random.split(key, max(len(leaves), 1))
+    return sum((prior.kl(leaf, k) for leaf, k in zip(leaves, keys)), start=jnp.zeros(()))

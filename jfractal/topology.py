@@ -1,0 +1,349 @@
+"""Architectures as expressions: four kinds of node, rules that build them, folds that read them.
+
+An expression says how units are wired and nothing else; there is no JAX in this file. A *rule*
+is any function that returns an expression (`plain`, `fractal`, `residual`, or your own). A *fold*
+is `evaluate` with its own idea of what a unit and a join do: to a number (`depth`,
+`num_paths`), to a polynomial (`path_lengths`), to an expression (`restrict`), to feature maps
+(`jfractal.nn.Block`) or to a drawing (`jfractal.viz.structure`).
+
+Example:
+    >>> block = fractal(columns=3)
+    >>> depth(block), num_paths(block), len(units(block))
+    (4, 5, 7)
+    >>> units(restrict(block, column=2))
+    ('column2_unit1', 'column2_unit2')
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import groupby
+from typing import Literal, TypeVar
+
+from jfractal.errors import InputError
+
+__all__ = [
+    "Expr",
+    "Identity",
+    "Join",
+    "Seq",
+    "Unit",
+    "columns",
+    "depth",
+    "evaluate",
+    "fractal",
+    "join_sizes",
+    "num_paths",
+    "path_lengths",
+    "plain",
+    "receptive_field",
+    "residual",
+    "restrict",
+    "unit_channels",
+    "units",
+]
+
+Value = TypeVar("Value")
+How = Literal["mean", "sum", "concat"]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One trainable layer. Units of equal name are one layer: their weights are tied.
+
+    Attributes:
+        name: Name of its parameters.
+        column: The column it belongs to, counted from 1 (the shallowest), if the rule has columns.
+    """
+
+    name: str
+    column: int | None = None
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Passes its input on."""
+
+
+@dataclass(frozen=True)
+class Seq:
+    """Parts one after the other, the first part first."""
+
+    parts: tuple[Expr, ...]
+
+
+@dataclass(frozen=True)
+class Join:
+    """Parts side by side on one input, their outputs joined.
+
+    Ends that coincide merge: a part that itself ends in a join of the same kind hands that join's
+    inputs over, so that all of them meet in ONE flat join (a mean over k inputs, each weighing
+    1/k). To keep an inner join apart, let an `Identity` follow it.
+
+    Attributes:
+        parts: The parts, shallowest first.
+        how: ``mean`` (FractalNet), ``sum`` (residual) or ``concat`` (dense).
+    """
+
+    parts: tuple[Expr, ...]
+    how: How = "mean"
+
+
+Expr = Unit | Identity | Seq | Join
+
+
+# Rules
+
+
+def _at_least_one(**counts: int) -> None:
+    for name, value in counts.items():
+        if value < 1:
+            raise InputError(f"`{name}` must be at least 1, got {value}")
+
+
+def plain(num_units: int) -> Expr:
+    """A chain of units: ``u_n ∘ … ∘ u_1``."""
+    _at_least_one(num_units=num_units)
+    return Seq(tuple(Unit(f"unit{i}") for i in range(1, num_units + 1)))
+
+
+def fractal(columns: int, *, how: How = "mean") -> Expr:
+    """FractalNet's expansion rule.
+
+    ``f_1 = unit``, ``f_{C+1}(x) = join[unit(x), (f_C ∘ f_C)(x)]``: 2^C − 1 units, of which column
+    c holds the 2^(c−1) named ``column{c}_unit{k}``; column 1 is the shallowest.
+
+    Args:
+        columns: Number of columns C.
+        how: Kind of the joins.
+
+    Raises:
+        InputError: If `columns` is smaller than 1.
+
+    Source: Larsson, Maire & Shakhnarovich, "FractalNet", ICLR 2017, eq. 1 and figure 1.
+    """
+    _at_least_one(columns=columns)
+    count: Counter[int] = Counter()
+
+    def unit(column: int) -> Unit:
+        count[column] += 1
+        return Unit(f"column{column}_unit{count[column]}", column)
+
+    def grow(column: int) -> Expr:
+        if column == columns:
+            return unit(column)
+        return Join((unit(column), Seq((grow(column + 1), grow(column + 1)))), how)
+
+    return grow(1)
+
+
+def residual(num_blocks: int, *, units_per_block: int = 2) -> Expr:
+    """A chain of residual blocks: ``x + (u_k ∘ … ∘ u_1)(x)``.
+
+    Source: He, Zhang, Ren & Sun, "Deep residual learning", CVPR 2016, eq. 1.
+    """
+    _at_least_one(num_blocks=num_blocks, units_per_block=units_per_block)
+
+    def block(i: int) -> Expr:
+        chain = tuple(Unit(f"block{i}_unit{k}") for k in range(1, units_per_block + 1))
+        return Join((Seq(chain), Identity()), "sum")
+
+    return Seq(tuple(block(i) for i in range(1, num_blocks + 1)))
+
+
+# The one interpreter
+
+
+def evaluate(
+    expr: Expr,
+    x: Value,
+    *,
+    unit: Callable[[Unit, Value], Value],
+    join: Callable[[Join, list[Value]], Value],
+) -> Value:
+    """Runs an expression on `x`, for any meaning of a unit and of a join.
+
+    Args:
+        expr: The expression.
+        x: Its input, of any type.
+        unit: ``unit(node, x)``, called once for every application of a unit.
+        join: ``join(node, inputs)``, called once for every flat join, inner joins first.
+
+    Returns:
+        The value at the end of the expression.
+    """
+
+    def value(node: Expr, x: Value) -> Value:
+        match node:
+            case Unit():
+                return unit(node, x)
+            case Identity():
+                return x
+            case Seq(parts):
+                return reduce(lambda x, part: value(part, x), parts, x)
+            case Join(how=how):
+                return join(node, ends(node, x, how))
+
+    def ends(node: Expr, x: Value, how: How) -> list[Value]:
+        match node:
+            case Join(parts, how=kind) if kind == how:
+                return [end for part in parts for end in ends(part, x, how)]
+            case Seq(parts) if parts:
+                return ends(parts[-1], value(Seq(parts[:-1]), x), how)
+            case _:
+                return [value(node, x)]
+
+    return value(expr, x)
+
+
+# Folds
+
+
+def depth(expr: Expr) -> int:
+    """Units on the longest path; 2^(C−1) for ``fractal(C)``."""
+    return evaluate(expr, 0, unit=lambda _, n: n + 1, join=lambda _, ns: max(ns))
+
+
+def num_paths(expr: Expr) -> int:
+    """Paths from input to output; P_1 = 1, P_{C+1} = P_C² + 1 for ``fractal(C)``."""
+    return evaluate(expr, 1, unit=lambda _, n: n, join=lambda _, ns: sum(ns))
+
+
+def path_lengths(expr: Expr) -> dict[int, int]:
+    """How many paths there are of each length, ``{units on the path: paths}``."""
+    spectrum = evaluate(
+        expr,
+        Counter({0: 1}),
+        unit=lambda _, paths: Counter({length + 1: n for length, n in paths.items()}),
+        join=lambda _, inputs: sum(inputs, Counter()),
+    )
+    return dict(sorted(spectrum.items()))
+
+
+def receptive_field(expr: Expr, *, kernel_size: int = 3) -> int:
+    """Input pixels along one axis that one output pixel sees, at stride 1: 1 + (k − 1)·depth."""
+    return 1 + (kernel_size - 1) * depth(expr)
+
+
+def join_sizes(expr: Expr) -> tuple[int, ...]:
+    """Number of inputs of every join, in the order of evaluation."""
+    sizes: list[int] = []
+    evaluate(expr, None, unit=lambda _, x: x, join=lambda _, xs: sizes.append(len(xs)))
+    return tuple(sizes)
+
+
+def _applications(expr: Expr) -> list[Unit]:
+    nodes: list[Unit] = []
+    evaluate(expr, None, unit=lambda node, _: nodes.append(node), join=lambda _, xs: None)
+    return nodes
+
+
+def units(expr: Expr) -> tuple[str, ...]:
+    """Names of the distinct units, in the order of evaluation."""
+    return tuple(dict.fromkeys(node.name for node in _applications(expr)))
+
+
+def columns(expr: Expr) -> tuple[int, ...]:
+    """The columns that occur, ascending."""
+    return tuple(sorted({node.column for node in _applications(expr) if node.column is not None}))
+
+
+def unit_channels(expr: Expr, in_channels: int, out_channels: int) -> list[tuple[str, int]]:
+    """Input channels of every application of a unit, where each unit emits `out_channels`.
+
+    This is what parameter and FLOP counts need: a ``concat`` join adds the channels of its
+    inputs up, the other joins keep them.
+
+    Returns:
+        Pairs ``(unit name, input channels)`` in the order of evaluation, tied units repeated.
+    """
+    found: list[tuple[str, int]] = []
+
+    def unit(node: Unit, channels: int) -> int:
+        found.append((node.name, channels))
+        return out_channels
+
+    def join(node: Join, channels: list[int]) -> int:
+        return sum(channels) if node.how == "concat" else channels[0]
+
+    evaluate(expr, in_channels, unit=unit, join=join)
+    return found
+
+
+# Sub-architectures
+
+
+def restrict(
+    expr: Expr, *, column: int | None = None, alive: Sequence[Sequence[bool]] | None = None
+) -> Expr:
+    """The sub-architecture that is left when a column is kept alone, or join inputs are dropped.
+
+    Args:
+        expr: The expression.
+        column: Keep only the units of this column (and those that belong to none).
+        alive: For every join, in the order of `join_sizes`, which of its inputs are alive.
+
+    Returns:
+        An expression over a subset of the units. A join with one input left disappears.
+
+    Raises:
+        InputError: If nothing is left, or `alive` does not fit the joins.
+    """
+    if column is not None and column not in columns(expr):
+        raise InputError(f"`column` must be one of {columns(expr)}, got {column}")
+    if alive is not None and tuple(map(len, alive)) != join_sizes(expr):
+        raise InputError(f"`alive` must hold one flag for each join input {join_sizes(expr)}")
+    masks = iter(alive) if alive is not None else None
+
+    # Evaluation in the domain of expressions; None stands for a dead path.
+    def unit(node: Unit, x: Expr | None) -> Expr | None:
+        keep = x is not None and (column is None or node.column in (None, column))
+        return _chain(x, node) if keep else None
+
+    def join(node: Join, inputs: list[Expr | None]) -> Expr | None:
+        mask = next(masks) if masks is not None else [True] * len(inputs)
+        left = [x for x, flag in zip(inputs, mask, strict=True) if flag and x is not None]
+        return _factor(left, node.how) if left else None
+
+    rest = evaluate(expr, Identity(), unit=unit, join=join)
+    if rest is None:
+        raise InputError("no path from input to output is left")
+    return rest
+
+
+def _parts(expr: Expr) -> tuple[Expr, ...]:
+    match expr:
+        case Identity():
+            return ()
+        case Seq(parts):
+            return parts
+        case _:
+            return (expr,)
+
+
+def _chain(*exprs: Expr) -> Expr:
+    parts = tuple(part for expr in exprs for part in _parts(expr))
+    return parts[0] if len(parts) == 1 else Seq(parts) if parts else Identity()
+
+
+def _factor(ends: list[Expr], how: How) -> Expr:
+    """Joins ends, each a chain from the common input; what they share at the start is kept once."""
+
+    def first(end: Expr) -> Expr | None:
+        return next(iter(_parts(end)), None)
+
+    groups = [(head, list(group)) for head, group in groupby(ends, key=first)]
+    if len(ends) == 1:
+        return ends[0]
+    if len(groups) == 1 and groups[0][0] is not None:
+        return _chain(groups[0][0], _factor([_chain(*_parts(end)[1:]) for end in ends], how))
+    return Join(
+        tuple(
+            group[0] if len(group) == 1 or head is None else _factor(group, how)
+            for head, group in groups
+        ),
+        how,
+    )

@@ -1,0 +1,80 @@
+"""Count to a number.
+
+What the harness is tested with: it ends in every way an experiment can end.
+"""
+
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+from typing import Literal
+
+import matplotlib.pyplot as plt
+
+from experiments.report import Outcome, Section, Table
+from experiments.run import Options, Run
+from jfractal.errors import DivergenceError, InputError
+
+
+@dataclass(frozen=True)
+class Counter:
+    """How to count."""
+
+    stride: int = 1
+    """What is added at each step."""
+
+
+@dataclass(frozen=True)
+class Config(Options):
+    """Settings of the counting."""
+
+    steps: int = 3
+    """How often to add."""
+    counter: Counter = field(default_factory=Counter)
+    """How to count."""
+    dataset: str = "integers"
+    """What to count; there are only integers."""
+    end: Literal["well", "nan", "diverged", "refused", "bug", "SIGINT", "SIGTERM", "never"] = "well"
+    """How it ends."""
+
+
+PRESETS = {
+    "laptop": Config(),
+    "paper": Config(preset="paper", steps=1000),
+    "quick": Config(quick=True, steps=1),
+}
+
+
+def run(config: Config, run: Run) -> Outcome:
+    if config.end == "refused":
+        raise InputError("`dataset` must be countable")
+    saved = run.checkpoints / "count"
+    begin = int(saved.read_text()) if saved.exists() else 0
+    run.rewind(begin)
+    for step in range(begin + 1, config.steps + 1):
+        run.log({"step": step, "total": step * config.counter.stride})
+        saved.write_text(str(step))
+        match config.end:
+            case "bug":
+                raise ZeroDivisionError
+            case "diverged":
+                raise DivergenceError("the count is infinite at step 1")
+            case "never":
+                print("counting", flush=True)
+                time.sleep(60)
+            case "SIGINT" | "SIGTERM":
+                os.kill(os.getpid(), getattr(signal, config.end))
+    figure, axes = plt.subplots()
+    axes.plot([row["total"] for row in run.rows()])
+    total = float("nan") if config.end == "nan" else run.rows()[-1]["total"]
+    return Outcome(
+        {"dataset": "integers", "dataset_requested": config.dataset, "total": total},
+        [
+            Section(
+                "The count",
+                "One paragraph of <text>.\n\nAnother one.",
+                Table(["what", "how many"], [["steps", config.steps], ["share", 0.123456]]),
+                [(run.figure("count", figure), "Total by step")],
+            )
+        ],
+    )

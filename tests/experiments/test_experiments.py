@@ -1,0 +1,60 @@
+"""What every registered experiment must keep to."""
+
+import ast
+import dataclasses
+import inspect
+import itertools
+import json
+import textwrap
+import typing
+
+import pytest
+
+from experiments import registry
+from experiments.__main__ import main
+from experiments.run import Options
+
+NAMES = [*registry.names(), "counting"]
+
+
+def undocumented(config):
+    """Fields of a configuration class, with those of its parts, that have no docstring below."""
+    documented = set()
+    for base in filter(dataclasses.is_dataclass, config.__mro__):
+        body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0].body
+        for field, below in itertools.pairwise(body):
+            if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr):
+                documented.add(field.target.id)
+    types = typing.get_type_hints(config)
+    for field in dataclasses.fields(config):
+        if dataclasses.is_dataclass(types[field.name]):
+            yield from undocumented(types[field.name])
+        if field.name not in documented:
+            yield f"{config.__name__}.{field.name}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_keeps_the_contract(name):
+    experiment = registry.load(name)
+    assert registry.summary(name)
+    assert issubclass(experiment.Config, Options)
+    assert experiment.PRESETS.keys() == {"laptop", "paper", "quick"}
+    assert all(isinstance(config, experiment.Config) for config in experiment.PRESETS.values())
+    assert experiment.PRESETS["quick"].quick
+    assert experiment.PRESETS["paper"].preset == "paper"
+    assert list(undocumented(experiment.Config)) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_quick_run_leaves_what_every_run_leaves(name, tmp_path):
+    assert main([name, "--quick", "--out", str(tmp_path / "run")]) == 0
+    directory = tmp_path / "run"
+    result = json.loads((directory / "result.json").read_text())
+    assert result["name"] == name
+    assert all(isinstance(value, float | int | str | bool) for value in result.values())
+    assert {"dataset", "dataset_requested"} <= result.keys()
+    assert (directory / "report.html").read_text().startswith("<!doctype html>")
+    assert json.loads((directory / "config.json").read_text())["config"]["quick"]
+    assert (directory / "metrics.jsonl").read_text()
+    assert list((directory / "figures").glob("*.png"))
+    assert (directory / "checkpoints").is_dir()

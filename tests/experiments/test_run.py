@@ -1,0 +1,182 @@
+import json
+import math
+import platform
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from experiments import registry, run
+from experiments.run import Options, Run, finite
+from jfractal.errors import DivergenceError, InputError
+
+
+def begin(directory, **settings):
+    return Run.open("counting", Options(out=directory, **settings), "the command")
+
+
+def resume(directory, **settings):
+    return begin(directory, resume=True, **settings)
+
+
+def test_default_directory_is_named_by_the_time_and_never_reused():
+    first, second = (Run.open("counting", Options(), "") for _ in range(2))
+    assert re.fullmatch(r"runs/counting/\d{8}-\d{6}", str(first.directory))
+    assert first.directory < second.directory
+
+
+def test_record_has_all_that_is_known_at_the_start(tmp_path):
+    record = begin(tmp_path / "a" / "b", seed=3).record
+    assert record["name"] == "counting"
+    assert record["command"] == "the command"
+    assert record["seed"] == 3
+    assert record["config"] == {"preset": "laptop", "quick": False, "seed": 3}
+    assert record["versions"]["python"] == platform.python_version()
+    assert record["versions"]["jax"] == jax.__version__
+    assert set(record["versions"]) == {"python", *run.PACKAGES}
+    assert record["device"]["platform"] == jax.default_backend()
+    assert record["started"].startswith("20")
+
+
+def test_commit_is_a_hash_or_none():
+    commit = run._commit()
+    assert commit is None or re.fullmatch(r"[0-9a-f]{40}(-dirty)?", commit)
+
+
+def test_commit_is_none_outside_git(monkeypatch, tmp_path):
+    monkeypatch.setattr(run, "__file__", str(tmp_path / "run.py"))
+    assert run._commit() is None
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert run._commit() is None
+
+
+def test_out_that_holds_a_run_is_refused_and_left_alone(tmp_path):
+    begin(tmp_path).log({"step": 1})
+    with pytest.raises(InputError, match="already holds a run"):
+        begin(tmp_path)
+    assert resume(tmp_path).rows() == [{"step": 1}]
+
+
+@pytest.mark.parametrize("out", ["file", "file/below"])
+def test_out_that_cannot_be_written_is_refused(tmp_path, out):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"`out`: cannot write to .*file"):
+        begin(tmp_path / out)
+
+
+def test_log_appends_rows_that_rows_reads_back(tmp_path):
+    made = begin(tmp_path)
+    made.log({"step": 1, "loss": jnp.float32(0.5)})
+    made.log({"step": 2, "loss": np.float64(0.25), "phase": "warm-up"})
+    assert made.rows() == [
+        {"step": 1, "loss": 0.5},
+        {"step": 2, "loss": 0.25, "phase": "warm-up"},
+    ]
+
+
+def test_rewind_drops_what_came_after_the_step(tmp_path):
+    made = begin(tmp_path)
+    made.log({"note": "rows without a step stay"})
+    for step in range(5):
+        made.log({"step": step})
+    made.rewind(2)
+    assert [row.get("step") for row in made.rows()] == [None, 0, 1, 2]
+
+
+def test_resume_cuts_a_line_that_was_never_finished(tmp_path):
+    begin(tmp_path).log({"step": 1})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 2, "lo')
+    again = resume(tmp_path)
+    again.log({"step": 2})
+    assert again.rows() == [{"step": 1}, {"step": 2}]
+
+
+def test_resume_takes_the_newest_run_of_the_name():
+    Run.open("counting", Options(), "")
+    newest = Run.open("counting", Options(), "")
+    Run.open("other", Options(), "")
+    Path("runs/counting/99999999-000000").mkdir()  # no run: it has no config.json
+    assert Run.open("counting", Options(resume=True), "").directory == newest.directory
+
+
+@pytest.mark.parametrize("out", [None, Path("elsewhere")])
+def test_resume_without_a_run_is_refused(out):
+    with pytest.raises(InputError, match="`resume`: there is no run"):
+        resume(out)
+
+
+def test_resume_with_other_settings_names_the_first_that_differs(tmp_path):
+    config = registry.load("counting").PRESETS["laptop"]
+    Run.open("counting", replace(config, out=tmp_path), "the command")
+    changed = replace(config, counter=replace(config.counter, stride=7), end="nan")
+    with pytest.raises(InputError, match=r"`counter\.stride` 1, not 7; .*the command"):
+        Run.open("counting", replace(changed, out=tmp_path, resume=True), "")
+
+
+def test_resume_of_another_experiment_is_refused(tmp_path):
+    begin(tmp_path)
+    with pytest.raises(InputError, match="`name` 'counting', not 'other'"):
+        Run.open("other", Options(out=tmp_path, resume=True), "")
+
+
+def test_figure_is_a_picture_on_disk_and_closed(tmp_path):
+    figure, _ = plt.subplots()
+    assert begin(tmp_path).figure("curve", figure) == "curve"
+    assert (tmp_path / "figures/curve.png").read_bytes().startswith(b"\x89PNG")
+    assert not plt.fignum_exists(figure.number)
+
+
+def test_write_leaves_the_old_file_if_it_fails(tmp_path, monkeypatch):
+    made = begin(tmp_path)
+    made.write("result.json", "old")
+
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space"):
+        made.write("result.json", "new")
+    assert (tmp_path / "result.json").read_text() == "old"
+
+
+def test_discard_removes_a_run_that_has_nothing(tmp_path):
+    begin(tmp_path / "run").discard()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kept", ["metrics.jsonl", "checkpoints/1", "figures/curve.png"])
+def test_discard_keeps_a_run_that_has_something(tmp_path, kept):
+    made = begin(tmp_path)
+    made.write(kept, '{"step": 1}\n')
+    made.discard()
+    assert (tmp_path / kept).exists()
+    assert made.record["name"] == "counting"
+
+
+def test_discard_keeps_a_resumed_run(tmp_path):
+    begin(tmp_path)
+    resume(tmp_path).discard()
+    assert (tmp_path / "config.json").exists()
+
+
+def test_discard_keeps_files_of_others(tmp_path):
+    (tmp_path / "mine.txt").write_text("")
+    begin(tmp_path).discard()
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, jnp.array(-jnp.inf), np.float32("nan")])
+def test_finite_names_what_is_not(value):
+    with pytest.raises(DivergenceError, match="`loss` is"):
+        finite({"accuracy": 0.5, "loss": value})
+
+
+def test_finite_gives_plain_values():
+    values = finite({"a": jnp.int32(2), "b": np.bool_(True), "c": "text", "d": 0.5})
+    assert json.loads(json.dumps(values)) == {"a": 2, "b": True, "c": "text", "d": 0.5}
