@@ -22,7 +22,7 @@ named:
 experiments: $(READY)  ## the names of the experiments and what they are about
 	@.venv/bin/python -m experiments --list
 
-# Two workers with a thread each: half as long again when each of them wants both cores.
+# Two workers with a thread each; where each may use both cores, the tests take half as long again.
 test test-fast: export XLA_FLAGS ?= --xla_cpu_multi_thread_eigen=false
 
 test: $(READY)  ## all tests, on two cores (ARGS="-k topology": some of them)

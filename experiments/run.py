@@ -63,9 +63,9 @@ class Run:
                 none, or one with other settings (continue).
         """
         try:
-            return (
-                cls._continue(name, config) if config.resume else cls._begin(name, config, command)
-            )
+            if config.resume:
+                return cls._continue(name, config)
+            return cls._begin(name, config, command)
         except OSError as error:
             message = f"`out`: cannot write to {error.filename}: {error.strerror}"
             raise InputError(message) from error

@@ -131,7 +131,10 @@ def _output(spec: _Spec) -> Callable:
                 return _over_folded_batch(operation, spec, axis_size, x, w), True
             case [False, True] if _grouping(spec) == (1, 1):
                 return _over_merged_features(operation, spec, axis_size, x, w), True
-        on_cpu = partial(_one_by_one, operation, in_batched)
+        if axis_size == 1:
+            on_cpu = partial(_unrolled, operation, in_batched, axis_size)
+        else:
+            on_cpu = partial(_one_by_one, operation, in_batched)
         return _by_platform(on_cpu, jax.vmap(partial(_lower, spec), _axes(in_batched)), x, w), True
 
     operation = _with_batching(partial(_lower, spec), batched)

@@ -18,6 +18,7 @@ from jfractal.typing import Array, Float, KeyArray, Params, Scalar
 __all__ = [
     "Estimator",
     "Gaussian",
+    "gaussians",
     "inverse_softplus",
     "kl",
     "map_gaussians",
@@ -79,6 +80,11 @@ def inverse_softplus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return x + jnp.log(-jnp.expm1(-x))
 
 
+def gaussians(params: Params) -> list[Gaussian]:
+    """The Gaussian leaves of a tree, in its order."""
+    return [x for x in jax.tree.leaves(params, is_leaf=_is_gaussian) if _is_gaussian(x)]
+
+
 def map_gaussians(function: Callable[[Gaussian], Any], params: Params) -> Params:
     """Replaces every Gaussian leaf by ``function(leaf)``; arrays stay as they are."""
     return jax.tree.map(
@@ -127,19 +133,21 @@ def mean_field(
     return jax.tree_util.tree_map_with_path(lift, params, is_leaf=_is_gaussian)
 
 
-def sample(params: Params, key: KeyArray) -> Params:
+def sample(
+    params: Params, key: KeyArray, *, where: Callable[[Gaussian], bool] = lambda leaf: True
+) -> Params:
     """Draws a tree of arrays, ``w ~ q``: one coherent network, tied weights drawn once.
 
     Args:
         params: A tree with Gaussian leaves.
         key: Random key.
+        where: Which Gaussian leaves to draw; the others stay as they are.
 
     Returns:
-        The tree with every Gaussian leaf replaced by a draw.
+        The tree with the chosen Gaussian leaves replaced by a draw.
     """
-    num_gaussians = sum(map(_is_gaussian, jax.tree.leaves(params, is_leaf=_is_gaussian)))
-    keys = iter(jax.random.split(key, max(num_gaussians, 1)))
-    return map_gaussians(lambda leaf: leaf.sample(next(keys)), params)
+    keys = iter(jax.random.split(key, max(len(gaussians(params)), 1)))
+    return map_gaussians(lambda leaf: leaf.sample(next(keys)) if where(leaf) else leaf, params)
 
 
 def mean(params: Params) -> Params:
@@ -164,6 +172,6 @@ def kl(params: Params, prior: Any, key: KeyArray | None = None) -> Scalar:
     Raises:
         InputError: If the prior needs a key and none is given.
     """
-    leaves = [x for x in jax.tree.leaves(params, is_leaf=_is_gaussian) if _is_gaussian(x)]
+    leaves = gaussians(params)
     keys = [None] * len(leaves) if key is None else jax.random.split(key, max(len(leaves), 1))
     return sum((prior.kl(leaf, k) for leaf, k in zip(leaves, keys)), start=jnp.zeros(()))

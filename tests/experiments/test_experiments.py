@@ -5,15 +5,19 @@ import dataclasses
 import inspect
 import itertools
 import json
+import re
 import textwrap
 import typing
+from pathlib import Path
 
 import pytest
 
+import experiments
 from experiments import registry
 from experiments.__main__ import main
 from experiments.run import Options
 
+ROOT = Path(__file__).parents[2]
 NAMES = [*registry.names(), "counting"]
 
 
@@ -58,3 +62,12 @@ def test_quick_run_leaves_what_every_run_leaves(name, tmp_path):
     assert (directory / "metrics.jsonl").read_text()
     assert list((directory / "figures").glob("*.png"))
     assert (directory / "checkpoints").is_dir()
+
+
+def test_example_of_the_guide_is_an_experiment(tmp_path, monkeypatch):
+    guide = (ROOT / "CONTRIBUTING.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", guide, flags=re.DOTALL)
+    (tmp_path / "example.py").write_text(example)
+    monkeypatch.setattr(experiments, "__path__", [str(tmp_path)])
+    assert registry.listing() == "example  The mean of random numbers."
+    assert main(["example", "--quick"]) == 0

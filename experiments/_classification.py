@@ -1,0 +1,361 @@
+"""What the image experiments share: their settings, their data, training, and what is reported."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import numpy as np
+import optax
+from flax import linen as nn
+
+import jfractal as jf
+from experiments.report import Section, Table
+from experiments.run import Options, Run
+from jfractal import metrics, topology, viz
+from jfractal.data import ImageData
+from jfractal.training import Checkpoints, DropPath, Trainer, TrainState, count_steps
+from jfractal.training.objective import Objective
+
+BATCH = 500  # images in a pass of an evaluation
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images, and how many."""
+
+    name: str = "cifar10"
+    """Data set: cifar10, mnist, fashion_mnist or digits."""
+    strict: bool = False
+    """Fail if the data set is not at hand, instead of running on enlarged digits."""
+    num_train: int | None = None
+    """Training images to keep, validation images among them; all if None."""
+    num_test: int | None = None
+    """Test images to keep; all if None."""
+    num_validation: int = 2500
+    """Training images held out: every choice is made on them, none on the test set."""
+    flip: bool = True
+    """Whether to mirror half of the training images (never done to digits)."""
+    shift: int = 4
+    """Shift training images by up to this many pixels each way."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The fractal net."""
+
+    columns: int = 3
+    """Columns C of every block; the longest path of a block has 2^(C-1) convolutions."""
+    widths: tuple[int, ...] = (16, 32, 64, 128, 128)
+    """Channels of each block."""
+    norm: Literal["batch", "frn", "group", "none"] = "batch"
+    """Normalisation in the units."""
+    dropout: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0)
+    """Dropout rate of each block."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Stochastic gradient descent with drop-path."""
+
+    num_epochs: int = 7
+    """Passes over the training images."""
+    batch_size: int = 100
+    """Images in a batch."""
+    learning_rate: float = 0.1
+    """Highest learning rate."""
+    schedule: Literal["one_cycle", "halving"] = "one_cycle"
+    """one_cycle: linearly up for a fifth of the steps, then linearly to 0; halving: a tenth
+    whenever the remaining epochs halve (the paper's)."""
+    momentum: float = 0.9
+    """Nesterov momentum."""
+    weight_decay: float = 5e-4
+    """L2 penalty of the kernels, added to the gradient."""
+    local_rate: float = 0.15
+    """Drop-path: probability of dropping a join input in a local batch."""
+    global_rate: float = 0.5
+    """Drop-path: share of batches that run through one random column alone."""
+    log_every: int = 20
+    """Steps between two rows of metrics."""
+
+
+@dataclass(frozen=True)
+class Config(Options):
+    """Settings that every image experiment has."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    """The images."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The net."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+    """The optimisation."""
+
+
+# Data
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Training, validation and test images, raw, and the moments that standardise them."""
+
+    source: ImageData
+    train: tuple[np.ndarray, np.ndarray]
+    validation: tuple[np.ndarray, np.ndarray]
+    test: tuple[np.ndarray, np.ndarray]
+    mean: np.ndarray
+    std: np.ndarray
+
+    @classmethod
+    def of(cls, source: ImageData, num_validation: int, seed: int) -> "Split":
+        """Holds validation images out of the training images, at most a fifth of them."""
+        num_validation = min(num_validation, len(source.train_labels) // 5)
+        images, labels = source.train_images, source.train_labels
+        train, held_out = jf.data.split_validation(
+            labels, num_validation=num_validation, seed=seed
+        )
+        mean, std = jf.data.channel_moments(images[train])
+        return cls(
+            source,
+            (images[train], labels[train]),
+            (images[held_out], labels[held_out]),
+            (source.test_images, source.test_labels),
+            mean,
+            std,
+        )
+
+    def standardise(self, images: Any) -> jax.Array:
+        """Float images of mean 0 and standard deviation 1 over the training images."""
+        return jf.data.standardise(images, self.mean, self.std)
+
+
+def load(config: DataConfig, seed: int) -> ImageData:
+    """The images that the settings ask for, or what stands in for them."""
+    source = jf.data.load_images(config.name, strict=config.strict)
+    if config.num_train is None and config.num_test is None:
+        return source
+    num_train = min(config.num_train or len(source.train_images), len(source.train_images))
+    num_test = min(config.num_test or len(source.test_images), len(source.test_images))
+    return jf.data.subset(source, num_train=num_train, num_test=num_test, seed=seed)
+
+
+def preparation(split: Split, config: DataConfig) -> Callable[[jax.Array, Any], jax.Array]:
+    """Augments and standardises a batch of training images, on device."""
+    mirror = config.flip and "digits" not in split.source.name
+
+    def prepare(key: jax.Array, images: Any) -> jax.Array:
+        images = split.standardise(images)
+        if not (mirror or config.shift):
+            return images
+        return jf.data.flip_and_shift(key, images, shift=config.shift)
+
+    return prepare
+
+
+# Training
+
+
+def optimizer(config: TrainConfig, num_images: int) -> optax.GradientTransformation:
+    """SGD with Nesterov momentum; weight decay on the kernels only."""
+    if not config.learning_rate > 0:
+        raise jf.InputError(f"`learning_rate` must be above 0, got {config.learning_rate}")
+    steps = config.num_epochs * count_steps(num_images, config.batch_size)
+    if config.schedule == "one_cycle":
+        rise = max(steps // 5, 1)
+        up = optax.linear_schedule(config.learning_rate / 10, config.learning_rate, rise)
+        down = optax.linear_schedule(config.learning_rate, 0.0, max(steps - rise, 1))
+        schedule = optax.join_schedules([up, down], [rise])
+    else:
+        drops = {int(steps * (1 - 0.5**k)): 0.1 for k in (1, 2, 3, 4)}
+        schedule = optax.piecewise_constant_schedule(config.learning_rate, drops)
+    return optax.chain(
+        optax.add_decayed_weights(config.weight_decay, mask=_kernels),
+        optax.sgd(schedule, config.momentum, nesterov=True),
+    )
+
+
+def _kernels(params: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
+
+def train(
+    config: Config,
+    run: Run,
+    net: nn.Module,
+    split: Split,
+    objective: Objective,
+    tx: optax.GradientTransformation,
+    *,
+    name: str = "net",
+) -> TrainState:
+    """Trains a net, or continues where its last checkpoint left off.
+
+    Logs the loss of each route as it is drawn and, after each epoch, validation figures of the
+    net (its means, if it is Bayesian) and of every column.
+    """
+    settings = config.train
+    checkpoints = Checkpoints(run.checkpoints / name)
+    image = split.standardise(split.train[0][:1])
+    variables = jax.jit(net.init)(jax.random.key(config.seed), image)
+    state = TrainState.create(variables, tx)
+    if run.resume:
+        state = checkpoints.restore(state) or state
+    trainer = Trainer(
+        objective=objective,
+        optimizer=tx,
+        drop_path=DropPath(config.model.columns, settings.local_rate, settings.global_rate),
+        num_epochs=settings.num_epochs,
+        batch_size=settings.batch_size,
+        seed=config.seed,
+        log_every=settings.log_every,
+        checkpoints=checkpoints,
+    )
+    routes = routes_of(net)
+    images, labels = split.validation
+
+    def evaluate(state: TrainState) -> dict[str, float]:
+        point = jf.Point({**state.model, "params": jf.mean(state.params)})
+        row = {}
+        for route, apply in routes.items():
+            prediction = classify(apply, point, split, images, num_samples=1)
+            row[f"accuracy/{route}"] = float(metrics.accuracy(prediction.probs, labels))
+            row[f"nll/{route}"] = float(metrics.nll(prediction.log_probs, labels))
+        return row
+
+    return trainer.fit(
+        state,
+        *split.train,
+        log=lambda row: run.log({"net": name, **row}),
+        evaluate=evaluate,
+    )
+
+
+# Evaluation
+
+
+def routes_of(net: nn.Module) -> dict[str, Callable[..., Any]]:
+    """``apply`` of the whole net and of every column alone, by name."""
+    columns = topology.columns(net.block)
+    alone = {f"column {c}": partial(net.apply, column=c) for c in columns}
+    return {"whole net": net.apply, **alone}
+
+
+def classify(
+    apply: Callable[..., Any],
+    posterior: Any,
+    split: Split,
+    images: np.ndarray,
+    *,
+    num_samples: int,
+    seed: int = 0,
+) -> jf.Prediction:
+    """The posterior predictive for raw images."""
+    return jf.predict(
+        apply,
+        posterior,
+        split.standardise(images),
+        jax.random.key(seed),
+        num_samples=num_samples,
+        batch_size=BATCH,
+    )
+
+
+def scores(prediction: jf.Prediction, labels: np.ndarray) -> dict[str, float]:
+    """Accuracy, negative log likelihood (nats per example) and expected calibration error."""
+    return {
+        "accuracy": float(metrics.accuracy(prediction.probs, labels)),
+        "nll": float(metrics.nll(prediction.log_probs, labels)),
+        "ece": float(metrics.ece(prediction.probs, labels)),
+    }
+
+
+# Report
+
+
+def cost_of(net: Any, split: Split, route: str) -> tuple[int, float]:
+    """Convolutions on the longest path, and millions of floating-point operations per image."""
+    column = int(route.split()[-1]) if route.startswith("column") else None
+    expr = net.block if column is None else topology.restrict(net.block, column=column)
+    flops = net.num_flops(split.train[0].shape[1:], column=column)
+    return topology.depth(expr) * len(net.widths), flops / 1e6
+
+
+def columns_section(
+    net: Any, split: Split, by_route: Mapping[str, Mapping[str, float]], *, text: str = ""
+) -> Section:
+    """A table of the whole net and every column: depth, cost, accuracy, NLL, ECE."""
+    rows = []
+    for route, figures in by_route.items():
+        depth, mflops = cost_of(net, split, route)
+        rows.append([route, depth, round(mflops, 1), *(round(v, 4) for v in figures.values())])
+    names = ["network", "convolutions in line", "MFLOPs per image", "accuracy", "NLL (nats)", "ECE"]
+    return Section("Any depth: the whole net and every column alone", text, Table(names, rows))
+
+
+def curves_section(run: Run, name: str = "net") -> Section:
+    """Training loss of every route as it was drawn, and validation accuracy after each epoch."""
+    rows = [row for row in run.rows() if row["net"] == name]
+    steps = [row for row in rows if "column" in row]
+    epochs = [row for row in rows if "column" not in row]
+    losses = {}
+    for column in sorted({row["column"] for row in steps}):
+        label = "whole net" if column == 0 else f"column {column}"
+        of_column = [row for row in steps if row["column"] == column]
+        losses[label] = ([r["epoch"] for r in of_column], smooth([r["loss"] for r in of_column]))
+    accuracies = {
+        key.removeprefix("accuracy/"): ([r["epoch"] for r in epochs], [r[key] for r in epochs])
+        for key in epochs[-1]
+        if key.startswith("accuracy/")
+    }
+    loss = viz.training_curves(losses, xlabel="epoch", ylabel="training loss (nats per image)")
+    accuracy = viz.training_curves(accuracies, xlabel="epoch", ylabel="validation accuracy")
+    return Section(
+        "Training",
+        "Each batch runs through the joined net (local drop-path) or through one column alone "
+        "(global drop-path); the loss is shown for the route that was drawn, smoothed over "
+        "neighbouring rows.",
+        figures=[
+            (run.figure(f"{name}_loss", loss), "Training loss by route."),
+            (run.figure(f"{name}_accuracy", accuracy), "Validation accuracy after each epoch."),
+        ],
+    )
+
+
+def smooth(values: list[float]) -> list[float]:
+    """Running mean over a tenth of the series: single batches are noisy."""
+    width = max(len(values) // 10, 1)
+    return [float(np.mean(values[max(i - width + 1, 0) : i + 1])) for i in range(len(values))]
+
+
+def reliability_section(
+    run: Run, predictions: Mapping[str, jf.Prediction], labels: np.ndarray
+) -> Section:
+    """A reliability diagram for each prediction."""
+    bins = {
+        name: metrics.reliability(prediction.probs, labels)
+        for name, prediction in predictions.items()
+    }
+    return Section(
+        "Calibration",
+        "A calibrated classifier lies on the diagonal: of the images it is 80 % sure of, it gets "
+        "80 % right.",
+        figures=[
+            (
+                run.figure("reliability", viz.reliability_diagram(bins)),
+                "Accuracy against confidence on the test set, 15 bins of equal width.",
+            )
+        ],
+    )
+
+
+def structure_section(run: Run, net: Any) -> Section:
+    """A picture of the block, and what its expression says about it."""
+    block, blocks = net.block, len(net.widths)
+    return Section(
+        "Structure",
+        f"{blocks} blocks of this structure, widths {', '.join(map(str, net.widths))}, each "
+        f"followed by a 2×2 max-pool. A block has {len(topology.units(block))} units and "
+        f"{topology.num_paths(block)} paths of {min(topology.path_lengths(block))} to "
+        f"{topology.depth(block)} units; the net has {topology.num_paths(block) ** blocks} paths.",
+        figures=[(run.figure("structure", viz.structure(block)), "One block.")],
+    )

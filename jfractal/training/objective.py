@@ -1,0 +1,121 @@
+"""What a training step minimises, on one batch of images."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import flax.linen as nn
+import jax
+import optax
+
+from jfractal.inference.variational import elbo
+from jfractal.posterior.likelihoods import Categorical
+from jfractal.posterior.priors import Prior
+from jfractal.typing import Array, KeyArray, Params, Scalar, Variables
+
+__all__ = ["Loss", "Objective", "cross_entropy", "negative_elbo"]
+
+
+class Loss(NamedTuple):
+    """The value to minimise and what is worth logging.
+
+    Attributes:
+        value: In nats per example.
+        metrics: Scalars by name.
+        variables: The model's other collections after the batch.
+    """
+
+    value: Scalar
+    metrics: dict[str, Scalar]
+    variables: Variables
+
+
+class Objective(Protocol):
+    """A loss of a model on a batch, along a route of its columns."""
+
+    def __call__(
+        self,
+        params: Params,
+        variables: Variables,
+        batch: tuple[Array, Array],
+        key: KeyArray,
+        route: int | None,
+    ) -> Loss:
+        """The loss of `params` on a batch of raw images and labels."""
+        ...
+
+
+def _route_options(route: int | None, drop_path: float, key: KeyArray) -> dict[str, Any]:
+    key_path, key_dropout = jax.random.split(key)
+    options = {"column": route} if route is not None else {"drop_path": drop_path}
+    rngs = {"drop_path": key_path, "dropout": key_dropout}
+    return {"train": True, "mutable": ["batch_stats"], "rngs": rngs, **options}
+
+
+def cross_entropy(
+    net: nn.Module, prepare: Callable[[KeyArray, Array], Array], *, drop_path: float
+) -> Objective:
+    """Mean cross-entropy of a deterministic net.
+
+    Args:
+        net: A net that takes ``train``, ``column`` and ``drop_path``, such as `FractalNet`.
+        prepare: ``prepare(key, images)`` augments and standardises a batch, on device.
+        drop_path: Rate of local drop-path.
+
+    Returns:
+        An `Objective`.
+    """
+
+    def loss(params, variables, batch, key, route) -> Loss:
+        key_images, key_route = jax.random.split(key)
+        images, labels = prepare(key_images, batch[0]), batch[1]
+        options = _route_options(route, drop_path, key_route)
+        logits, updates = net.apply({"params": params, **variables}, images, **options)
+        value = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+        accuracy = (logits.argmax(-1) == labels).mean()
+        return Loss(value, {"loss": value, "accuracy": accuracy}, {**variables, **updates})
+
+    return loss
+
+
+def negative_elbo(
+    net: nn.Module,
+    prepare: Callable[[KeyArray, Array], Array],
+    *,
+    drop_path: float,
+    prior: Prior,
+    num_data: int,
+    kl_weight: float = 1.0,
+) -> Objective:
+    """Negative evidence lower bound of a Bayesian net, per example of the data set.
+
+    Args:
+        net: As for `cross_entropy`, with Gaussian weights.
+        prepare: As for `cross_entropy`.
+        drop_path: Rate of local drop-path.
+        prior: Prior over the Gaussian leaves.
+        num_data: Size of the training set.
+        kl_weight: Factor of the KL, a temperature.
+
+    Returns:
+        An `Objective`.
+    """
+
+    def loss(params, variables, batch, key, route) -> Loss:
+        key_images, key_route, key_elbo = jax.random.split(key, 3)
+        images, labels = prepare(key_images, batch[0]), batch[1]
+        bound = elbo(
+            net.apply,
+            params,
+            (images, labels),
+            key_elbo,
+            prior=prior,
+            likelihood=Categorical(),
+            num_data=num_data,
+            kl_weight=kl_weight,
+            variables=variables,
+            **_route_options(route, drop_path, key_route),
+        )
+        metrics = {"loss": -bound.value, "nll": bound.nll, "kl": bound.kl}
+        return Loss(-bound.value, metrics, {**variables, **bound.updates})
+
+    return loss

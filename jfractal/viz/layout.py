@@ -1,0 +1,232 @@
+"""Where the parts of a picture of an expression stand: lanes side by side, levels downwards.
+
+`topology.evaluate` folds an expression to a *trace*, the things met on the way from the input:
+boxes, and forks of parallel branches. `layout` gives every branch of a fork a lane of its own and
+the height that its longest branch needs. One unit is one lane wide and one level high.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby, takewhile
+from math import inf
+from typing import NamedTuple
+
+from jfractal import topology
+from jfractal.topology import Expr, Join, Unit
+
+__all__ = ["Bar", "Box", "Layout", "Span", "Wire", "layout"]
+
+JOIN_HEIGHT = 0.6
+
+
+class Box(NamedTuple):
+    """One application of a unit, by its centre."""
+
+    unit: Unit
+    x: float
+    y: float
+
+
+class Span(NamedTuple):
+    """What a wire can start from: a point, or a horizontal bar from `left` to `right`."""
+
+    left: float
+    right: float
+    y: float
+
+    @property
+    def middle(self) -> float:
+        """The centre, where a lone wire leaves."""
+        return (self.left + self.right) / 2
+
+    def nearest(self, x: float) -> float:
+        """The place on the span that is nearest to `x`."""
+        return min(max(x, self.left), self.right)
+
+
+class Bar(NamedTuple):
+    """A join, reaching over all of its inputs."""
+
+    join: Join
+    span: Span
+
+
+Wire = tuple[tuple[float, float], ...]
+
+
+@dataclass
+class Layout:
+    """A picture in lanes (x) and levels (y, downwards); wires run to and from centres.
+
+    Attributes:
+        height: Number of levels from the input to the output.
+        boxes: All applications of units.
+        bars: All joins, in the order of `topology.join_sizes`.
+        wires: Polylines, each downwards from a box, a bar or the input to a box, a bar or the
+            output, or to the start of the straight wire that goes on from there.
+        source: The input, at y = 0.
+        sink: The output, at y = `height`.
+    """
+
+    height: float
+    boxes: list[Box] = field(default_factory=list)
+    bars: list[Bar] = field(default_factory=list)
+    wires: list[Wire] = field(default_factory=list)
+    source: Span = Span(-inf, inf, 0.0)
+    sink: Span = Span(0.0, 0.0, 0.0)
+
+    @property
+    def lanes(self) -> tuple[float, float]:
+        """The outermost lanes in use."""
+        xs = [x for wire in self.wires for x, _ in wire]
+        return min(xs), max(xs)
+
+
+def layout(expr: Expr) -> Layout:
+    """Places every unit and every join of an expression.
+
+    Each branch of a fork has lanes of its own, so nothing overlaps; the units of a column stand
+    in the lane of that column, or further right where that lane is taken. A unit stands in the
+    middle of the span that it bridges.
+    """
+    trace = topology.evaluate(expr, (), unit=lambda node, x: (*x, _Step(node)), join=_join)
+    placing = _Placing(
+        Layout(height=max(_height(trace), 1.0)),
+        {column: lane for lane, column in enumerate(topology.columns(expr))},
+    )
+    return placing.run(trace)
+
+
+# From an expression to a trace
+
+
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """One application of a unit; equal only to itself, however often the unit is applied."""
+
+    unit: Unit
+
+
+@dataclass(frozen=True, eq=False)
+class _Fork:
+    """Branches side by side; without a join, their ends are inputs of the join around them."""
+
+    branches: tuple[_Trace, ...]
+    join: Join | None
+
+
+_Trace = tuple[_Step | _Fork, ...]
+
+
+def _join(node: Join, inputs: Sequence[_Trace]) -> _Trace:
+    n = _shared(inputs)
+    return (*inputs[0][:n], _Fork(_branches([x[n:] for x in inputs]), node))
+
+
+def _branches(ends: Sequence[_Trace]) -> tuple[_Trace, ...]:
+    """Inputs of a flat join that set out together become one branch, which forks further on."""
+    branches: list[_Trace] = []
+    for head, group in groupby(ends, key=lambda end: end[0] if end else None):
+        together = list(group)
+        if head is None or len(together) == 1:
+            branches += together
+        else:
+            n = _shared(together)
+            rest = _Fork(_branches([end[n:] for end in together]), join=None)
+            branches.append((*together[0][:n], rest))
+    return tuple(branches)
+
+
+def _shared(traces: Sequence[_Trace]) -> int:
+    return sum(1 for _ in takewhile(lambda steps: len(set(steps)) == 1, zip(*traces)))
+
+
+def _height(trace: _Trace) -> float:
+    return sum(_item_height(item) for item in trace)
+
+
+def _item_height(item: _Step | _Fork) -> float:
+    match item:
+        case _Step():
+            return 1.0
+        case _Fork(branches, join):
+            return max(map(_height, branches)) + (JOIN_HEIGHT if join else 0.0)
+
+
+# From a trace to a picture
+
+
+@dataclass
+class _Placing:
+    picture: Layout
+    lanes: dict[int, int]  # of the columns
+
+    def run(self, trace: _Trace) -> Layout:
+        picture = self.picture
+        # Whatever its lane, a part is below the input; how far that reaches is known afterwards.
+        (end,), _ = self.chain(trace, picture.source, left=0.0, top=0.0, bottom=picture.height)
+        if not trace:
+            end = Span(0.0, 0.0, 0.0)
+        picture.sink = end._replace(y=picture.height)
+        picture.wires.append(((end.middle, end.y), (end.middle, picture.height)))
+        starts = [wire[0][0] for wire in picture.wires if wire[0][1] == 0.0]
+        picture.source = Span(min(starts), max(starts), 0.0)
+        return picture
+
+    def chain(
+        self, trace: _Trace, source: Span, *, left: float, top: float, bottom: float
+    ) -> tuple[list[Span], float]:
+        """Places a trace; returns its ends and the first lane that is free on its right."""
+        ends, right = [source], left + 1.0
+        stretch = (bottom - top) / max(_height(trace), JOIN_HEIGHT)
+        for item in trace:
+            bottom = top + stretch * _item_height(item)
+            match item:
+                case _Step(unit):
+                    ends, edge = self.box(unit, ends[0], left, top, bottom)
+                case _Fork():
+                    ends, edge = self.fork(item, ends[0], left, top, bottom)
+            top, right = bottom, max(right, edge)
+        return ends, right
+
+    def box(
+        self, unit: Unit, source: Span, left: float, top: float, bottom: float
+    ) -> tuple[list[Span], float]:
+        lane = 0 if unit.column is None else self.lanes[unit.column]
+        x, y = max(left, lane), (top + bottom) / 2
+        self.wire(self.tap(source, x, top), y)
+        self.picture.boxes.append(Box(unit, x, y))
+        return [Span(x, x, y)], x + 1.0
+
+    def fork(
+        self, fork: _Fork, source: Span, left: float, top: float, bottom: float
+    ) -> tuple[list[Span], float]:
+        ends: list[Span] = []
+        right, floor = left, bottom
+        if fork.join:
+            floor -= JOIN_HEIGHT * (bottom - top) / _item_height(fork)
+        for branch in fork.branches:
+            start = source if branch else self.tap(source, right, top)
+            found, right = self.chain(branch, start, left=right, top=top, bottom=floor)
+            ends += found
+        if fork.join is None:
+            return ends, right
+        y = (floor + bottom) / 2
+        for end in ends:
+            self.wire(end, y)
+        span = Span(min(end.left for end in ends), max(end.right for end in ends), y)
+        self.picture.bars.append(Bar(fork.join, span))
+        return [span], right
+
+    def tap(self, source: Span, x: float, y: float) -> Span:
+        """A point of lane `x` that is connected to the source, by a bend at `y` if need be."""
+        start = source.nearest(x)
+        if start == x:
+            return Span(x, x, source.y)
+        self.picture.wires.append(((start, source.y), (start, y), (x, y)))
+        return Span(x, x, y)
+
+    def wire(self, start: Span, y: float) -> None:
+        self.picture.wires.append(((start.left, start.y), (start.left, y)))

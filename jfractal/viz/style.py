@@ -1,0 +1,59 @@
+"""One look for all pictures: colours, and settings that hold while a picture is made."""
+
+from collections.abc import Iterable
+from itertools import cycle
+from re import fullmatch
+
+import matplotlib
+
+from jfractal.errors import InputError
+
+__all__ = ["GREY", "INK", "PALETTE", "colours", "styled"]
+
+INK = "#333333"
+GREY = "#999999"
+
+PALETTE = ("#4477aa", "#cc6677", "#44aa99", "#ddaa33", "#aa4499", "#88ccee", "#999933")
+"""Colours of columns 1, 2, …: Paul Tol's, told apart also by the colour-blind."""
+
+styled = matplotlib.rc_context(
+    {
+        "font.family": "DejaVu Sans",  # the font that matplotlib brings along
+        "font.size": 8,
+        "axes.titlesize": 8,
+        "axes.titlelocation": "left",
+        "axes.edgecolor": GREY,
+        "axes.labelcolor": INK,
+        "axes.linewidth": 0.7,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "legend.frameon": False,
+        "lines.linewidth": 1.4,
+        "lines.solid_capstyle": "round",
+        "patch.linewidth": 0.0,
+        "svg.hashsalt": "jfractal",  # equal pictures are equal files
+        "text.color": INK,
+        "xtick.color": GREY,
+        "ytick.color": GREY,
+        "xtick.labelcolor": INK,
+        "ytick.labelcolor": INK,
+    }
+)
+"""Decorates a function that makes a figure; the caller's settings are untouched."""
+
+
+def colours(names: Iterable[str]) -> dict[str, str]:
+    """A colour for each name: ink for ``whole net``, column c's for ``column c``, others in turn.
+
+    Raises:
+        InputError: If there is no name.
+    """
+    names = tuple(names)
+    if not names:
+        raise InputError("there is nothing to draw: the mapping is empty")
+    fixed = {name: INK for name in names if name == "whole net"}
+    for name in names:
+        if match := fullmatch(r"column (\d+)", name):
+            fixed[name] = PALETTE[(int(match[1]) - 1) % len(PALETTE)]
+    free = cycle([colour for colour in PALETTE if colour not in fixed.values()] or PALETTE)
+    return {name: fixed.get(name) or next(free) for name in names}

@@ -1,0 +1,47 @@
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def make(*words):
+    return subprocess.run(
+        ["make", "--no-print-directory", *words], cwd=ROOT, capture_output=True, text=True
+    )
+
+
+def test_help_is_the_default_and_names_every_public_target():
+    lines = make().stdout.splitlines()
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    assert phony is not None
+    assert [line.split()[1] for line in lines] == [
+        target for target in phony[1].split() if target != "named"
+    ]
+
+
+def test_experiment_without_a_name_says_so():
+    done = make("experiment", "NAME=")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: which experiment? make experiment NAME=")
+
+
+def test_python_that_is_too_old_or_absent_is_refused():
+    done = make("lint", "PYTHON=no-such-python")
+    assert done.returncode == 2
+    assert "error: PYTHON=no-such-python is no Python 3.11 or newer" in done.stderr
+
+
+def test_up_to_date_venv_is_left_alone(tmp_path):
+    version = platform.python_version()
+    for file in ("Makefile", "pyproject.toml", "constraints.txt"):
+        (tmp_path / file).write_bytes((ROOT / file).read_bytes())
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / f".venv/python-{version}").touch()
+    (tmp_path / ".venv/ready").touch()
+    question = ["make", "--question", ".venv/ready", f"PYTHON={sys.executable}"]
+    assert subprocess.run(question, cwd=tmp_path).returncode == 0
+    (tmp_path / ".venv/ready").unlink()
+    assert subprocess.run(question, cwd=tmp_path).returncode == 1

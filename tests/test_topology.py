@@ -1,0 +1,320 @@
+from collections import Counter
+from dataclasses import replace
+from fractions import Fraction
+from itertools import product
+from math import prod
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jfractal import topology
+from jfractal.errors import InputError
+from jfractal.topology import Identity, Join, Seq, Unit
+
+COLUMNS = range(1, 8)
+steady = settings(deadline=None, derandomize=True)
+
+names = st.sampled_from("abcdef")
+leaves = st.builds(Unit, names, st.sampled_from([None, 1, 2])) | st.just(Identity())
+
+
+def compounds(parts):
+    some = st.lists(parts, min_size=1, max_size=3).map(tuple)
+    return st.builds(Seq, some) | st.builds(Join, some, st.sampled_from(["mean", "sum"]))
+
+
+exprs = st.recursive(leaves, compounds, max_leaves=8)
+
+
+def enumerate_paths(expr):
+    """All paths by the names on them: the definition, with no regard to how ends merge."""
+    match expr:
+        case Unit(name):
+            return [(name,)]
+        case Identity():
+            return [()]
+        case Seq(parts):
+            return [sum(path, ()) for path in product(*map(enumerate_paths, parts))]
+        case Join(parts):
+            return [path for part in parts for path in enumerate_paths(part)]
+
+
+def mean_of(values):
+    return sum(values, start=Fraction(0)) / len(values)
+
+
+def expected_length(expr):
+    """Length of the path that a signal takes, weighed by the means of the joins."""
+    return topology.evaluate(
+        expr, Fraction(0), unit=lambda _, n: n + 1, join=lambda _, ns: mean_of(ns)
+    )
+
+
+def run(expr, x, alive=None):
+    """Evaluates in exact numbers: affine units, which do not commute; dead paths are None."""
+    masks = iter(alive) if alive is not None else None
+
+    def unit(node, x):
+        slope = ord(node.name[-1]) + len(node.name)
+        return None if x is None else slope * x + 1
+
+    def join(node, inputs):
+        mask = next(masks) if masks is not None else [True] * len(inputs)
+        left = [x for x, flag in zip(inputs, mask) if flag and x is not None]
+        if not left:
+            return None
+        return mean_of(left) if node.how == "mean" else sum(left, start=Fraction(0))
+
+    return topology.evaluate(expr, x, unit=unit, join=join)
+
+
+# Closed forms
+
+
+@pytest.mark.parametrize("c", COLUMNS)
+def test_fractal_counts(c):
+    block = topology.fractal(c)
+    assert len(topology.units(block)) == 2**c - 1
+    assert topology.depth(block) == 2 ** (c - 1)
+    assert topology.receptive_field(block) == 1 + 2 * 2 ** (c - 1)
+    assert topology.columns(block) == tuple(range(1, c + 1))
+    paths = 1
+    for _ in range(c - 1):
+        paths = paths**2 + 1
+    assert topology.num_paths(block) == paths
+    assert sum(topology.path_lengths(block).values()) == paths
+
+
+@pytest.mark.parametrize("c", COLUMNS)
+def test_fractal_joins_are_flat(c):
+    # One join after every second unit of the deepest column, with an input from every column that
+    # ends there: after the e-th unit those of 1, 2, 4, … deepest units up to the power in e.
+    ends = range(2, 2 ** (c - 1) + 1, 2)
+    assert topology.join_sizes(topology.fractal(c)) == tuple((e & -e).bit_length() for e in ends)
+
+
+def test_fractal_of_three_columns_is_the_figure_of_the_paper():
+    def inner(k):
+        pair = Seq((Unit(f"column3_unit{2 * k - 1}", 3), Unit(f"column3_unit{2 * k}", 3)))
+        return Join((Unit(f"column2_unit{k}", 2), pair))
+
+    assert topology.fractal(3) == Join((Unit("column1_unit1", 1), Seq((inner(1), inner(2)))))
+    assert topology.path_lengths(topology.fractal(3)) == {1: 1, 2: 1, 3: 2, 4: 1}
+    assert topology.join_sizes(topology.fractal(3)) == (2, 3)
+
+
+@pytest.mark.parametrize("c", COLUMNS)
+def test_every_unit_belongs_to_one_column(c):
+    block = topology.fractal(c)
+    by_column = [topology.units(topology.restrict(block, column=k)) for k in range(1, c + 1)]
+    assert [len(names) for names in by_column] == [2 ** (k - 1) for k in range(1, c + 1)]
+    together = [name for names in by_column for name in names]
+    assert len(set(together)) == len(together)
+    assert set(together) == set(topology.units(block))
+
+
+@pytest.mark.parametrize("c", COLUMNS)
+@pytest.mark.parametrize("how", ["mean", "sum"])
+def test_unit_channels_of_a_fractal(c, how):
+    channels = topology.unit_channels(topology.fractal(c, how=how), 3, 16)
+    assert tuple(name for name, _ in channels) == topology.units(topology.fractal(c))
+    assert sum(n for _, n in channels) == c * 3 + (2**c - 1 - c) * 16
+
+
+def test_concat_adds_channels_up():
+    dense = Seq((Join((Unit("a"), Identity()), "concat"), Join((Unit("b"), Identity()), "concat")))
+    assert topology.unit_channels(Seq((dense, Unit("c"))), 3, 16) == [
+        ("a", 3),
+        ("b", 19),
+        ("c", 35),
+    ]
+
+
+def test_plain_and_residual():
+    plain = topology.plain(3)
+    assert topology.units(plain) == ("unit1", "unit2", "unit3")
+    assert topology.path_lengths(plain) == {3: 1} and topology.join_sizes(plain) == ()
+    residual = topology.residual(3, units_per_block=2)
+    assert topology.path_lengths(residual) == {0: 1, 2: 3, 4: 3, 6: 1}  # (1 + t²)³
+    assert topology.depth(residual) == 6 and topology.num_paths(residual) == 8
+    # Identity passes x on: three blocks of x + u2(u1(x)), with slope 2 for every unit.
+    doubled = topology.evaluate(residual, 1, unit=lambda _, x: 2 * x, join=lambda _, xs: sum(xs))
+    assert doubled == 5**3
+
+
+# Joins: ends that coincide merge
+
+
+@pytest.mark.parametrize("c", COLUMNS)
+def test_flat_and_nested_joins_weigh_paths_differently(c):
+    def nested(c):
+        return Unit("u") if c == 1 else Join((Unit("u"), Seq((nested(c - 1),) * 2 + (Identity(),))))
+
+    assert expected_length(topology.fractal(c)) == Fraction(2**c - 1, c)
+    assert expected_length(nested(c)) == Fraction(c + 1, 2)
+    assert topology.path_lengths(nested(c)) == topology.path_lengths(topology.fractal(c))
+
+
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_ends_of_inner_joins_weigh_as_much_as_the_others(k):
+    a, b, c = Unit("a"), Unit("b"), Unit("c")
+    last = Join(tuple(Unit(f"u{i}") for i in range(k)))
+    for inner in (last, Seq((a, last)), Seq((b, Seq((a, last))))):
+        assert topology.join_sizes(Join((c, inner))) == (k + 1,)
+    assert topology.join_sizes(Join((c, Seq((last, Identity()))))) == (k, 2)
+    assert topology.join_sizes(Join((c, last), "sum")) == (k, 2)  # another kind stays apart
+
+
+# Folds against enumeration
+
+
+@steady
+@given(exprs)
+def test_folds_meet_an_enumeration_of_paths(expr):
+    paths = enumerate_paths(expr)
+    assert topology.num_paths(expr) == len(paths)
+    assert topology.depth(expr) == max(map(len, paths))
+    assert topology.path_lengths(expr) == dict(sorted(Counter(map(len, paths)).items()))
+    assert list(topology.path_lengths(expr)) == sorted(topology.path_lengths(expr))
+    assert set(topology.units(expr)) == {name for path in paths for name in path}
+
+
+@steady
+@given(exprs, st.permutations([2, 3, 5, 7, 11, 13]))
+def test_linear_units_sum_over_paths(expr, primes):
+    weight = dict(zip("abcdef", primes))
+    total = topology.evaluate(
+        expr, 1, unit=lambda node, x: weight[node.name] * x, join=lambda _, xs: sum(xs)
+    )
+    assert total == sum(prod(weight[name] for name in path) for path in enumerate_paths(expr))
+
+
+# Sub-architectures
+
+
+@pytest.mark.parametrize("c", COLUMNS)
+def test_a_lone_column_is_a_chain(c):
+    for column in range(1, c + 1):
+        lone = topology.restrict(topology.fractal(c), column=column)
+        assert topology.depth(lone) == 2 ** (column - 1)
+        assert topology.join_sizes(lone) == () and topology.num_paths(lone) == 1
+        assert topology.columns(lone) == (column,)
+        expected = [f"column{column}_unit{k}" for k in range(1, 2 ** (column - 1) + 1)]
+        assert list(topology.units(lone)) == expected
+
+
+def test_a_column_keeps_units_that_belong_to_none():
+    net = Seq((Unit("stem"), topology.fractal(2), Unit("last")))
+    assert topology.units(topology.restrict(net, column=1)) == ("stem", "column1_unit1", "last")
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        *map(topology.fractal, COLUMNS),
+        topology.fractal(4, how="concat"),
+        topology.plain(3),
+        topology.residual(2),
+        Seq((topology.fractal(3), Unit("transition"), topology.fractal(2, how="sum"))),
+    ],
+)
+def test_nothing_dropped_nothing_changed(expr):
+    assert topology.restrict(expr) == expr
+    alive = [[True] * size for size in topology.join_sizes(expr)]
+    assert topology.restrict(expr, alive=alive) == expr
+
+
+@steady
+@given(st.one_of(exprs, st.sampled_from(COLUMNS).map(topology.fractal)), st.data())
+def test_restricting_is_masking(expr, data):
+    sizes = topology.join_sizes(expr)
+    alive = [data.draw(st.lists(st.booleans(), min_size=k, max_size=k)) for k in sizes]
+    masked = run(expr, Fraction(1, 3), alive)
+    if masked is None:
+        with pytest.raises(InputError, match="no path from input to output"):
+            topology.restrict(expr, alive=alive)
+    else:
+        rest = topology.restrict(expr, alive=alive)
+        assert run(rest, Fraction(1, 3)) == masked
+        assert set(topology.units(rest)) <= set(topology.units(expr))
+
+
+@steady
+@given(exprs.filter(topology.columns), st.data())
+def test_restricting_to_a_column_leaves_its_paths(expr, data):
+    column = data.draw(st.sampled_from(topology.columns(expr)))
+    other = relabel(expr, lambda node: "x" if node.column not in (None, column) else node.name)
+    paths = [path for path in enumerate_paths(other) if "x" not in path]
+    if paths:
+        rest = topology.restrict(expr, column=column)
+        assert Counter(enumerate_paths(rest)) == Counter(paths)
+    else:
+        with pytest.raises(InputError, match="no path from input to output"):
+            topology.restrict(expr, column=column)
+
+
+def relabel(expr, name):
+    match expr:
+        case Unit():
+            return replace(expr, name=name(expr))
+        case Seq(parts) | Join(parts):
+            return replace(expr, parts=tuple(relabel(part, name) for part in parts))
+        case _:
+            return expr
+
+
+# A rule of one's own
+
+
+def doubly_recursive(levels):
+    """G_n = join[L ∘ L, R], L and R of the kind G_{n−1}, the two L tied."""
+
+    def grow(n, name):
+        if n == 1:
+            return Unit(name)
+        left, right = grow(n - 1, name + "l"), grow(n - 1, name + "r")
+        return Join((right, Seq((left, left))))
+
+    return grow(levels, "g")
+
+
+@pytest.mark.parametrize(("n", "paths"), list(enumerate([1, 2, 6, 42, 1806], start=1)))
+def test_the_folds_read_any_rule(n, paths):
+    rule = doubly_recursive(n)
+    assert topology.num_paths(rule) == paths
+    assert topology.depth(rule) == 2 ** (n - 1)
+    assert len(topology.units(rule)) == 2 ** (n - 1)  # tied: fewer than the 3^(n−1) applications
+    assert len(topology.unit_channels(rule, 1, 1)) == 3 ** (n - 1)
+    assert topology.columns(rule) == ()
+    if n == 3:
+        assert topology.path_lengths(rule) == {1: 1, 2: 2, 3: 2, 4: 1}
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("rule", "argument"),
+    [
+        (lambda: topology.fractal(0), "columns"),
+        (lambda: topology.plain(0), "num_units"),
+        (lambda: topology.residual(0), "num_blocks"),
+        (lambda: topology.residual(1, units_per_block=-1), "units_per_block"),
+    ],
+)
+def test_rules_refuse_counts_below_one(rule, argument):
+    with pytest.raises(InputError, match=f"`{argument}` must be at least 1, got"):
+        rule()
+
+
+@pytest.mark.parametrize("column", [0, 4, -1])
+def test_a_column_must_exist(column):
+    with pytest.raises(InputError, match=rf"`column` must be one of \(1, 2, 3\), got {column}"):
+        topology.restrict(topology.fractal(3), column=column)
+
+
+@pytest.mark.parametrize("alive", [[], [[True, True]], [[True] * 3, [True] * 2]])
+def test_alive_must_fit_the_joins(alive):
+    with pytest.raises(InputError, match=r"one flag for each join input \(2, 3\)"):
+        topology.restrict(topology.fractal(3), alive=alive)
