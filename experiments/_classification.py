@@ -1,7 +1,7 @@
 """What the image experiments share: their settings, their data, training, and what is reported."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, Literal
 
@@ -15,7 +15,15 @@ from experiments.report import Section, Table
 from experiments.run import Options, Run
 from jfractal import metrics, topology, viz
 from jfractal.data import ImageData
-from jfractal.training import Checkpoints, DropPath, Trainer, TrainState, count_steps
+from jfractal.training import (
+    Checkpoints,
+    DropPath,
+    Trainer,
+    TrainState,
+    count_steps,
+    cross_entropy,
+    negative_elbo,
+)
 from jfractal.training.objective import Objective
 
 BATCH = 500  # images in a pass of an evaluation
@@ -56,9 +64,27 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """Stochastic gradient descent with drop-path."""
+class PosteriorConfig:
+    """The mean-field posterior of a Bayesian net."""
 
+    estimator: Literal["reparam", "local_reparam", "flipout"] = "reparam"
+    """How weights are drawn in training."""
+    scale: float = 0.02
+    """Initial standard deviation of every weight."""
+    prior_scale: float = 0.1
+    """Standard deviation of the Gaussian prior."""
+    kl_weight: float = 0.003
+    """Factor of the KL, the temperature of the posterior: 1 is Bayes, below 1 is colder."""
+    num_samples: int = 32
+    """Draws of the weights for a prediction."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Stochastic optimisation with drop-path."""
+
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    """sgd: with Nesterov momentum; adam: for weights of very different gradients."""
     num_epochs: int = 7
     """Passes over the training images."""
     batch_size: int = 100
@@ -69,7 +95,7 @@ class TrainConfig:
     """one_cycle: linearly up for a fifth of the steps, then linearly to 0; halving: a tenth
     whenever the remaining epochs halve (the paper's)."""
     momentum: float = 0.9
-    """Nesterov momentum."""
+    """Nesterov momentum of sgd."""
     weight_decay: float = 5e-4
     """L2 penalty of the kernels, added to the gradient."""
     local_rate: float = 0.15
@@ -141,22 +167,58 @@ def load(config: DataConfig, seed: int) -> ImageData:
 
 def preparation(split: Split, config: DataConfig) -> Callable[[jax.Array, Any], jax.Array]:
     """Augments and standardises a batch of training images, on device."""
-    mirror = config.flip and "digits" not in split.source.name
+    flip = config.flip and "digits" not in split.source.name
 
     def prepare(key: jax.Array, images: Any) -> jax.Array:
+        key_flip, key_shift = jax.random.split(key)
         images = split.standardise(images)
-        if not (mirror or config.shift):
-            return images
-        return jf.data.flip_and_shift(key, images, shift=config.shift)
+        images = jf.data.random_flip(key_flip, images) if flip else images
+        return jf.data.random_shift(key_shift, images, pixels=config.shift)
 
     return prepare
+
+
+# Nets and objectives
+
+
+def fractal_net(config: ModelConfig, num_classes: int) -> nn.Module:
+    """The deterministic net."""
+    return jf.FractalNet(num_classes, **asdict(config))
+
+
+def bayes_fractal_net(
+    config: ModelConfig, posterior: PosteriorConfig, num_classes: int
+) -> nn.Module:
+    """The same net with a Gaussian for every weight of its convolutions and its dense layer."""
+    conv = partial(jf.BayesConv, scale=posterior.scale, estimator=posterior.estimator)
+    return jf.FractalNet(num_classes, conv=conv, **asdict(config))
+
+
+def likelihood_objective(config: Config, net: nn.Module, split: Split) -> Objective:
+    """Cross-entropy, for the deterministic net."""
+    prepare = preparation(split, config.data)
+    return cross_entropy(net, prepare, drop_path=config.train.local_rate)
+
+
+def elbo_objective(
+    config: Config, posterior: PosteriorConfig, net: nn.Module, split: Split
+) -> Objective:
+    """The negative evidence lower bound, for the Bayesian net."""
+    return negative_elbo(
+        net,
+        preparation(split, config.data),
+        drop_path=config.train.local_rate,
+        prior=jf.priors.Gaussian(posterior.prior_scale),
+        num_data=len(split.train[0]),
+        kl_weight=posterior.kl_weight,
+    )
 
 
 # Training
 
 
 def optimizer(config: TrainConfig, num_images: int) -> optax.GradientTransformation:
-    """SGD with Nesterov momentum; weight decay on the kernels only."""
+    """The optimiser with its schedule; weight decay on the kernels only."""
     if not config.learning_rate > 0:
         raise jf.InputError(f"`learning_rate` must be above 0, got {config.learning_rate}")
     steps = config.num_epochs * count_steps(num_images, config.batch_size)
@@ -168,10 +230,12 @@ def optimizer(config: TrainConfig, num_images: int) -> optax.GradientTransformat
     else:
         drops = {int(steps * (1 - 0.5**k)): 0.1 for k in (1, 2, 3, 4)}
         schedule = optax.piecewise_constant_schedule(config.learning_rate, drops)
-    return optax.chain(
-        optax.add_decayed_weights(config.weight_decay, mask=_kernels),
-        optax.sgd(schedule, config.momentum, nesterov=True),
-    )
+    descent = {
+        "sgd": optax.sgd(schedule, config.momentum, nesterov=True),
+        "adam": optax.adam(schedule),
+    }
+    decay = optax.add_decayed_weights(config.weight_decay, mask=_kernels)
+    return optax.chain(decay, descent[config.optimizer])
 
 
 def _kernels(params: Any) -> Any:
@@ -184,7 +248,6 @@ def train(
     net: nn.Module,
     split: Split,
     objective: Objective,
-    tx: optax.GradientTransformation,
     *,
     name: str = "net",
 ) -> TrainState:
@@ -194,6 +257,7 @@ def train(
     net (its means, if it is Bayesian) and of every column.
     """
     settings = config.train
+    tx = optimizer(settings, len(split.train[0]))
     checkpoints = Checkpoints(run.checkpoints / name)
     image = split.standardise(split.train[0][:1])
     variables = jax.jit(net.init)(jax.random.key(config.seed), image)
@@ -231,6 +295,25 @@ def train(
 
 
 # Evaluation
+
+
+def test(
+    net: nn.Module, posterior: Any, split: Split, *, num_samples: int = 1
+) -> dict[str, jf.Prediction]:
+    """Predictions for the test images, of the whole net and of every column alone."""
+    return {
+        route: classify(apply, posterior, split, split.test[0], num_samples=num_samples)
+        for route, apply in routes_of(net).items()
+    }
+
+
+def flat(by_route: Mapping[str, Mapping[str, float]], prefix: str = "") -> dict[str, float]:
+    """Figures by route as entries of result.json, e.g. ``accuracy_column_1``."""
+    return {
+        f"{prefix}{metric}_{route.replace(' ', '_')}": value
+        for route, figures in by_route.items()
+        for metric, value in figures.items()
+    }
 
 
 def routes_of(net: nn.Module) -> dict[str, Callable[..., Any]]:

@@ -14,14 +14,13 @@ CIFAR-10. Paper: the published error of the 20-layer net is 4.6 % (deepest colum
 The test set is read once, at the end; whatever is chosen is chosen on validation images.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import jfractal as jf
 from experiments import _classification as classification
 from experiments._classification import DataConfig, ModelConfig, Split, TrainConfig
 from experiments.report import Outcome
 from experiments.run import Run
-from jfractal.training import cross_entropy
 
 
 @dataclass(frozen=True)
@@ -29,9 +28,8 @@ class Config(classification.Config):
     """Settings of `cifar_fractal`."""
 
 
-LAPTOP = Config()
 PRESETS = {
-    "laptop": LAPTOP,
+    "laptop": Config(),
     "paper": Config(
         preset="paper",
         data=DataConfig(num_validation=5000),
@@ -51,38 +49,21 @@ PRESETS = {
 
 def run(config: Config, run: Run) -> Outcome:
     """Trains the net, then tests it at every depth."""
-    model = config.model
     source = classification.load(config.data, config.seed)
-    net = jf.FractalNet(
-        len(source.class_names),
-        columns=model.columns,
-        widths=model.widths,
-        dropout=model.dropout,
-        norm=model.norm,
-    )
+    net = classification.fractal_net(config.model, len(source.class_names))
     split = Split.of(source, config.data.num_validation, config.seed)
-    objective = cross_entropy(
-        net, classification.preparation(split, config.data), drop_path=config.train.local_rate
-    )
-    tx = classification.optimizer(config.train, len(split.train[0]))
-    state = classification.train(config, run, net, split, objective, tx)
+    objective = classification.likelihood_objective(config, net, split)
+    state = classification.train(config, run, net, split, objective)
 
-    images, labels = split.test
-    predictions = {
-        route: classification.classify(apply, jf.Point(state.model), split, images, num_samples=1)
-        for route, apply in classification.routes_of(net).items()
-    }
-    by_route = {
-        route: classification.scores(prediction, labels)
-        for route, prediction in predictions.items()
-    }
-    result = {
-        f"{metric}_{route.replace(' ', '_')}": value
-        for route, figures in by_route.items()
-        for metric, value in figures.items()
-    }
+    predictions = classification.test(net, jf.Point(state.model), split)
+    labels = split.test[1]
+    by_route = {route: classification.scores(p, labels) for route, p in predictions.items()}
     return Outcome(
-        {"dataset": source.name, "dataset_requested": source.requested, **result},
+        {
+            "dataset": source.name,
+            "dataset_requested": source.requested,
+            **classification.flat(by_route),
+        },
         [
             classification.columns_section(net, split, by_route, text=source.note),
             classification.curves_section(run),

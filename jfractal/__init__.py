@@ -7,6 +7,7 @@ from jfractal import nn as nn
 from jfractal import ops as ops
 from jfractal import topology as topology
 from jfractal import training as training
+from jfractal import viz as viz
 from jfractal.errors import DivergenceError as DivergenceError
 from jfractal.errors import InputError as InputError
 from jfractal.inference import Chains as Chains
@@ -23,6 +24,7 @@ from jfractal.nn import PlainNet as PlainNet
 from jfractal.posterior import Gaussian as Gaussian
 from jfractal.posterior import MeanField as MeanField
 from jfractal.posterior import Point as Point
+from jfractal.posterior import Posterior as Posterior
 from jfractal.posterior import Samples as Samples
 from jfractal.posterior import kl as kl
 from jfractal.posterior import likelihoods as likelihoods

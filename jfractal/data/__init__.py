@@ -4,7 +4,7 @@ Reading needs the extra: ``pip install 'jfractal[data]'``. Everything up to a ba
 the host; augmentation is JAX, on the device.
 """
 
-from jfractal.data.augmentation import channel_moments, flip_and_shift, standardise
+from jfractal.data.augmentation import channel_moments, random_flip, random_shift, standardise
 from jfractal.data.curves import blundell_curve
 from jfractal.data.images import (
     ImageData,
@@ -25,11 +25,12 @@ __all__ = [
     "cifar10",
     "digits",
     "fashion_mnist",
-    "flip_and_shift",
     "hold_out_classes",
     "load_images",
     "load_table",
     "mnist",
+    "random_flip",
+    "random_shift",
     "split_validation",
     "standardise",
     "subset",

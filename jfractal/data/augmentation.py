@@ -1,7 +1,5 @@
 """What is done to images on their way into a net: standardisation, random flips and shifts."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +8,7 @@ from jaxtyping import Float32, Float64, UInt8
 from jfractal.errors import InputError
 from jfractal.typing import Array, Float, KeyArray, Shaped
 
-__all__ = ["channel_moments", "flip_and_shift", "standardise"]
+__all__ = ["channel_moments", "random_flip", "random_shift", "standardise"]
 
 
 def channel_moments(
@@ -60,22 +58,38 @@ def standardise(
     return (jnp.asarray(images, jnp.float32) / 255 - shift) / scale
 
 
-def flip_and_shift(
+def random_flip(
+    key: KeyArray, images: Shaped[Array | np.ndarray, "batch height width channels"]
+) -> Shaped[Array, "batch height width channels"]:
+    """Mirrors each image with probability ½.
+
+    Args:
+        key: Randomness of the batch; every image has a draw of its own.
+        images: Of any dtype.
+
+    Returns:
+        Images of the same shape and dtype.
+
+    References:
+        Larsson et al., FractalNet, ICLR 2017, section 4.1.
+    """
+    mirrored = jax.random.bernoulli(key, shape=(len(images), 1, 1, 1))
+    return jnp.where(mirrored, images[:, :, ::-1], images)
+
+
+def random_shift(
     key: KeyArray,
     images: Shaped[Array | np.ndarray, "batch height width channels"],
     *,
-    shift: int = 4,
+    pixels: int = 4,
     mode: str = "constant",
 ) -> Shaped[Array, "batch height width channels"]:
-    """Mirror each image with probability ½ and move it by up to `shift` pixels each way.
-
-    The usual augmentation of CIFAR: pad by `shift` on all sides, then cut out a window of the
-    old size at random. Every image has a draw of its own.
+    """Moves each image by up to `pixels` each way: pads all sides, cuts out a window at random.
 
     Args:
-        key: Randomness of the batch.
+        key: Randomness of the batch; every image has a draw of its own.
         images: Of any dtype; after `standardise`, padding with zeros is padding with the mean.
-        shift: Greatest move, in pixels.
+        pixels: Greatest move.
         mode: What the padding holds: "constant" for zeros ("+" in the tables of the FractalNet
             paper) or "reflect" for the image's reflection ("++").
 
@@ -83,28 +97,24 @@ def flip_and_shift(
         Images of the same shape and dtype.
 
     Raises:
-        InputError: `shift` is negative, or does not fit a reflection, or `mode` is unknown.
+        InputError: `pixels` is negative, or does not fit a reflection, or `mode` is unknown.
 
     References:
         Larsson et al., FractalNet, ICLR 2017, section 4.1.
     """
     if mode not in ("constant", "reflect"):
         raise InputError(f"`mode` must be 'constant' or 'reflect', got {mode!r}")
-    _, height, width, _ = images.shape
-    if shift < 0 or (mode == "reflect" and shift >= min(height, width)):
+    count, height, width, channels = images.shape
+    if pixels < 0 or (mode == "reflect" and pixels >= min(height, width)):
         raise InputError(
-            f"`shift` must be at least 0 and, for a reflection, less than the image's sides "
-            f"({height}, {width}), got {shift}"
+            f"`pixels` must be at least 0 and, for a reflection, less than the image's sides "
+            f"({height}, {width}), got {pixels}"
         )
-    keys = jax.random.split(key, len(images))
-    return jax.vmap(partial(_flip_and_shift, shift=shift, mode=mode))(keys, jnp.asarray(images))
+    border = (pixels, pixels)
+    padded = jnp.pad(images, ((0, 0), border, border, (0, 0)), mode=mode)
+    corners = jax.random.randint(key, (count, 2), 0, 2 * pixels + 1)
 
+    def window(image: Array, corner: Array) -> Array:
+        return jax.lax.dynamic_slice(image, (*corner, 0), (height, width, channels))
 
-def _flip_and_shift(
-    key: KeyArray, image: Shaped[Array, "height width channels"], *, shift: int, mode: str
-) -> Shaped[Array, "height width channels"]:
-    flip_key, shift_key = jax.random.split(key)
-    image = jnp.where(jax.random.bernoulli(flip_key), image[:, ::-1], image)
-    padded = jnp.pad(image, ((shift, shift), (shift, shift), (0, 0)), mode=mode)
-    top, left = jax.random.randint(shift_key, (2,), 0, 2 * shift + 1)
-    return jax.lax.dynamic_slice(padded, (top, left, 0), image.shape)
+    return jax.vmap(window)(padded, corners)

@@ -64,7 +64,7 @@ def flipout(linear: Linear, x: Array, kernel: Gaussian, key: KeyArray) -> Array:
     noise = kernel.std * jax.random.normal(key_noise, kernel.mean.shape, kernel.mean.dtype)
 
     def signs(key: KeyArray, like: Array) -> Array:
-        shape = (like.shape[0], *(1,) * (like.ndim - 2), like.shape[-1])
+        shape = [n if axis in (0, like.ndim - 1) else 1 for axis, n in enumerate(like.shape)]
         return jax.random.rademacher(key, shape, like.dtype)
 
     return centre + signs(key_out, centre) * linear(x * signs(key_in, x), noise)

@@ -82,7 +82,8 @@ class GroupNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool, alone: bool) -> Array:
         """Normalises "batch *space channels"; `train` and `alone` make no difference."""
-        return nn.GroupNorm(num_groups=None, group_size=min(8, x.shape[-1]), name="group")(x)
+        group_size = min(8, x.shape[-1])
+        return nn.GroupNorm(None, group_size=group_size, dtype=x.dtype, name="group")(x)
 
 
 class NoNorm(nn.Module):

@@ -45,8 +45,9 @@ class Gaussian:
     Source: Blundell et al., "Weight uncertainty in neural networks", ICML 2015, §3.2.
     """
 
-    mean: Array
-    rho: Array
+    # `Any`, for JAX rebuilds trees with shapes and other stand-ins where arrays were.
+    mean: Any
+    rho: Any
     estimator: Estimator = field(default="reparam", metadata={"static": True})
 
     @property

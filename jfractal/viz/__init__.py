@@ -1,0 +1,17 @@
+"""Pictures: every function returns a `matplotlib.figure.Figure` and needs no display."""
+
+from jfractal.viz.bands import Band, predictive_bands
+from jfractal.viz.curves import training_curves
+from jfractal.viz.histograms import score_histograms
+from jfractal.viz.reliability import reliability_diagram
+from jfractal.viz.structure import net_structure, structure
+
+__all__ = [
+    "Band",
+    "net_structure",
+    "predictive_bands",
+    "reliability_diagram",
+    "score_histograms",
+    "structure",
+    "training_curves",
+]

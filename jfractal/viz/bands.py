@@ -1,18 +1,19 @@
-"""Predictive bands: regression on a line, one method beside the other."""
+"""Predictive bands: regression along a line, one method beside the other."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 from jax.typing import ArrayLike
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jfractal.errors import InputError
 from jfractal.typing import Float
-from jfractal.viz.style import INK, PALETTE, colours, styled
+from jfractal.viz.style import INK, PALETTE, styled
 
 __all__ = ["Band", "predictive_bands"]
+
+BAND = PALETTE[0]
 
 
 class Band(NamedTuple):
@@ -42,14 +43,14 @@ def predictive_bands(
     *,
     truth: Float[ArrayLike, " points"] | None = None,
 ) -> Figure:
-    """Draws the mean with its 50 % and 95 % bands, one panel for each method, on shared axes.
+    """Draws the mean with its 50 % and 95 % bands, a panel for each method, on shared axes.
 
     Args:
         x_grid: Where the bands are known, ascending, "points".
-        methods: The band of each method by its name, which becomes the title of its panel.
+        methods: The band of each method by name; the name becomes the title of its panel.
         x_train: Inputs of the training data, "train".
         y_train: Targets of the training data, "train".
-        truth: The function behind the data, "points".
+        truth: The noise-free function behind the data, "points".
 
     Returns:
         The figure.
@@ -57,3 +58,38 @@ def predictive_bands(
     Raises:
         InputError: If there is no method, `x_grid` does not ascend, or lengths differ.
     """
+    if not methods:
+        raise InputError("`methods` must hold at least one band, got none")
+    x = np.asarray(x_grid)
+    if x.ndim != 1 or len(x) < 2 or np.any(np.diff(x) <= 0):
+        raise InputError(f"`x_grid` must hold two or more ascending points, got {x}")
+    if np.shape(x_train) != np.shape(y_train):
+        raise InputError(
+            "`x_train` and `y_train` must be of one shape, "
+            f"got {np.shape(x_train)} and {np.shape(y_train)}"
+        )
+    figure = Figure(figsize=(0.9 + 2.1 * len(methods), 2.3), layout="constrained")
+    panels = figure.subplots(1, len(methods), squeeze=False, sharex=True, sharey=True)[0]
+    for axes, (name, band) in zip(panels, methods.items()):
+        mean, lower95, lower50, upper50, upper95 = (_along(x, name, curve) for curve in band)
+        axes.fill_between(x, lower95, upper95, color=BAND, alpha=0.2, linewidth=0, label="95 %")
+        axes.fill_between(x, lower50, upper50, color=BAND, alpha=0.4, linewidth=0, label="50 %")
+        axes.plot(x, mean, color=BAND, label="mean")
+        if truth is not None:
+            axes.plot(
+                x, _along(x, "truth", truth), color=INK, lw=0.8, linestyle="--", label="truth"
+            )
+        axes.plot(x_train, y_train, ".", color=INK, markersize=3, alpha=0.7, label="data")
+        axes.set_title(name)
+        axes.set_xlabel("x")
+        axes.set_xlim(x[0], x[-1])
+    panels[0].set_ylabel("y")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    return figure
+
+
+def _along(x: np.ndarray, name: str, values: ArrayLike) -> np.ndarray:
+    if np.shape(values) != x.shape:
+        raise InputError(f"{name!r} must have shape {x.shape} as `x_grid`, got {np.shape(values)}")
+    return np.asarray(values)

@@ -62,20 +62,20 @@ class Layout:
 
     Attributes:
         height: Number of levels from the input to the output.
+        source: The input, at y = 0.
+        sink: The output, at y = `height`.
         boxes: All applications of units.
         bars: All joins, in the order of `topology.join_sizes`.
         wires: Polylines, each downwards from a box, a bar or the input to a box, a bar or the
             output, or to the start of the straight wire that goes on from there.
-        source: The input, at y = 0.
-        sink: The output, at y = `height`.
     """
 
     height: float
+    source: Span
+    sink: Span
     boxes: list[Box] = field(default_factory=list)
     bars: list[Bar] = field(default_factory=list)
     wires: list[Wire] = field(default_factory=list)
-    source: Span = Span(-inf, inf, 0.0)
-    sink: Span = Span(0.0, 0.0, 0.0)
 
     @property
     def lanes(self) -> tuple[float, float]:
@@ -91,12 +91,12 @@ def layout(expr: Expr) -> Layout:
     in the lane of that column, or further right where that lane is taken. A unit stands in the
     middle of the span that it bridges.
     """
-    trace = topology.evaluate(expr, (), unit=lambda node, x: (*x, _Step(node)), join=_join)
-    placing = _Placing(
-        Layout(height=max(_height(trace), 1.0)),
-        {column: lane for lane, column in enumerate(topology.columns(expr))},
-    )
-    return placing.run(trace)
+    trace = topology.evaluate(expr, (), unit=_step, join=_join)
+    height = max(_height(trace), 1.0)
+    picture = Layout(height, source=Span(-inf, inf, 0.0), sink=Span(0.0, 0.0, height))
+    lanes = {column: lane for lane, column in enumerate(topology.columns(expr))}
+    _Placing(picture, lanes).run(trace)
+    return picture
 
 
 # From an expression to a trace
@@ -120,6 +120,10 @@ class _Fork:
 _Trace = tuple[_Step | _Fork, ...]
 
 
+def _step(node: Unit, x: _Trace) -> _Trace:
+    return (*x, _Step(node))
+
+
 def _join(node: Join, inputs: Sequence[_Trace]) -> _Trace:
     n = _shared(inputs)
     return (*inputs[0][:n], _Fork(_branches([x[n:] for x in inputs]), node))
@@ -133,9 +137,7 @@ def _branches(ends: Sequence[_Trace]) -> tuple[_Trace, ...]:
         if head is None or len(together) == 1:
             branches += together
         else:
-            n = _shared(together)
-            rest = _Fork(_branches([end[n:] for end in together]), join=None)
-            branches.append((*together[0][:n], rest))
+            branches.append((head, _Fork(_branches([end[1:] for end in together]), join=None)))
     return tuple(branches)
 
 
@@ -163,17 +165,16 @@ class _Placing:
     picture: Layout
     lanes: dict[int, int]  # of the columns
 
-    def run(self, trace: _Trace) -> Layout:
+    def run(self, trace: _Trace):
         picture = self.picture
-        # Whatever its lane, a part is below the input; how far that reaches is known afterwards.
+        # Every lane is below the input at first; how wide it has to be is known afterwards.
         (end,), _ = self.chain(trace, picture.source, left=0.0, top=0.0, bottom=picture.height)
         if not trace:
-            end = Span(0.0, 0.0, 0.0)
+            end = picture.sink._replace(y=0.0)
         picture.sink = end._replace(y=picture.height)
         picture.wires.append(((end.middle, end.y), (end.middle, picture.height)))
         starts = [wire[0][0] for wire in picture.wires if wire[0][1] == 0.0]
         picture.source = Span(min(starts), max(starts), 0.0)
-        return picture
 
     def chain(
         self, trace: _Trace, source: Span, *, left: float, top: float, bottom: float

@@ -140,7 +140,8 @@ def _picture(block: Expr) -> Layout:
 
 
 def _text_width(text: str) -> float:
-    return TextPath((0, 0), text, size=TEXT_SIZE).get_extents().width / 72
+    # A screen rounds the width of each letter to its pixels, which is up to a tenth more.
+    return 1.1 * TextPath((0, 0), text, size=TEXT_SIZE).get_extents().width / 72
 
 
 def _sheet(

@@ -8,10 +8,11 @@ import matplotlib
 
 from jfractal.errors import InputError
 
-__all__ = ["GREY", "INK", "PALETTE", "colours", "styled"]
+__all__ = ["GREY", "INK", "PALETTE", "WARNING", "colours", "styled"]
 
 INK = "#333333"
 GREY = "#999999"
+WARNING = "#cc3311"
 
 PALETTE = ("#4477aa", "#cc6677", "#44aa99", "#ddaa33", "#aa4499", "#88ccee", "#999933")
 """Colours of columns 1, 2, …: Paul Tol's, told apart also by the colour-blind."""
@@ -27,7 +28,11 @@ styled = matplotlib.rc_context(
         "axes.linewidth": 0.7,
         "axes.spines.top": False,
         "axes.spines.right": False,
+        "hatch.linewidth": 0.5,
+        "legend.columnspacing": 1.2,
         "legend.frameon": False,
+        "legend.handlelength": 1.4,
+        "legend.handletextpad": 0.5,
         "lines.linewidth": 1.4,
         "lines.solid_capstyle": "round",
         "patch.linewidth": 0.0,

@@ -3,10 +3,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jfractal.data import channel_moments, flip_and_shift, standardise
+from jfractal.data import channel_moments, random_flip, random_shift, standardise
 from jfractal.errors import InputError
 
 RNG = np.random.default_rng(0)
+
+
+def augment(key, images, *, shift=4, mode="constant"):
+    """What the paper does to a batch: flip, then shift."""
+    key_flip, key_shift = jax.random.split(key)
+    return random_shift(key_shift, random_flip(key_flip, images), pixels=shift, mode=mode)
 
 
 def all_crops(image, shift, mode):
@@ -26,7 +32,7 @@ def all_crops(image, shift, mode):
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8])
 def test_every_image_is_one_of_the_possible_crops(getkey, mode, dtype):
     images = RNG.integers(1, 256, (16, 6, 7, 3)).astype(dtype)
-    augmented = flip_and_shift(getkey(), jnp.asarray(images), shift=2, mode=mode)
+    augmented = augment(getkey(), jnp.asarray(images), shift=2, mode=mode)
     assert augmented.dtype == dtype and augmented.shape == images.shape
     drawn = set()
     for image, result in zip(images, np.asarray(augmented), strict=True):
@@ -44,7 +50,7 @@ def test_draws_are_uniform_and_independent():
     image = np.zeros((1, 5, 5, 1), np.float32)
     image[0, 2, 3] = 1.0
     images = jnp.asarray(np.repeat(image, num, axis=0))
-    result = np.asarray(flip_and_shift(jax.random.key(1), images, shift=shift))
+    result = np.asarray(augment(jax.random.key(1), images, shift=shift))
     where = result.reshape(num, 25).argmax(1)
     crops = [crop.ravel().argmax() for crop in all_crops(image[0], shift, "constant").values()]
     expected = np.bincount(crops, minlength=25) / len(crops) * num
@@ -57,23 +63,23 @@ def test_draws_are_uniform_and_independent():
 
 def test_flips_are_fair():
     images = jnp.asarray(np.tile(np.array([0.0, 1.0], np.float32), (4000, 1, 1))[..., None])
-    flipped = flip_and_shift(jax.random.key(0), images, shift=0)[:, 0, 0, 0]
+    flipped = random_flip(jax.random.key(0), images)[:, 0, 0, 0]
     assert abs(flipped.mean() - 0.5) < 4 * 0.5 / np.sqrt(4000)
 
 
 def test_the_key_decides(getkey):
     images = jnp.asarray(RNG.normal(size=(8, 8, 8, 3)), jnp.float32)
     key, other = getkey(), getkey()
-    first = flip_and_shift(key, images)
-    np.testing.assert_array_equal(first, flip_and_shift(key, images))
-    np.testing.assert_array_equal(first, jax.jit(flip_and_shift)(key, images))
-    assert not np.array_equal(first, flip_and_shift(other, images))
+    first = augment(key, images)
+    np.testing.assert_array_equal(first, augment(key, images))
+    np.testing.assert_array_equal(first, jax.jit(augment)(key, images))
+    assert not np.array_equal(first, augment(other, images))
 
 
 @pytest.mark.parametrize(("shift", "mode"), [(-1, "constant"), (4, "reflect"), (1, "edge")])
 def test_impossible_shift(getkey, shift, mode):
-    with pytest.raises(InputError, match="`mode`" if mode == "edge" else "`shift`"):
-        flip_and_shift(getkey(), jnp.ones((2, 6, 4, 1)), shift=shift, mode=mode)
+    with pytest.raises(InputError, match="`mode`" if mode == "edge" else "`pixels`"):
+        random_shift(getkey(), jnp.ones((2, 6, 4, 1)), pixels=shift, mode=mode)
 
 
 def test_moments_are_numpys():

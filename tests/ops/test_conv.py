@@ -209,14 +209,6 @@ def test_small_maps_are_matrix_products_on_cpu():
     assert group_counts(with_gradients(same(ops.conv_general_dilated)), x, w) == set()
 
 
-def test_an_equal_convolution_is_not_traced_anew():
-    x, w = normal(10, LARGE, (3, 3, 4, 5))
-    conv = partial(ops.conv_general_dilated, dimension_numbers=NHWC)
-    first = jax.make_jaxpr(lambda x, w: conv(x, w, (1, 1), "SAME"))(x, w)
-    again = jax.make_jaxpr(lambda x, w: conv(x, w, [1, 1], [(1, 1), (1, 1)]))(x, w)
-    assert str(first) == str(again)
-
-
 def test_forward_mode_is_refused():
     x, w = normal(11, SMALL, (3, 3, 4, 5))
     with pytest.raises(TypeError, match="forward-mode"):

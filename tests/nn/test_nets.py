@@ -1,0 +1,344 @@
+from functools import partial
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jfractal import ops, topology
+from jfractal.errors import InputError
+from jfractal.nn import BayesConv, BayesDense, FractalNet, PlainNet
+from jfractal.posterior import MeanField, mean, mean_field
+from jfractal.posterior.gaussian import gaussians
+
+NARROW = (16, 32, 64, 128, 128)
+CIFAR = (32, 32, 3)
+
+
+def images(*shape):
+    return jax.random.normal(jax.random.key(3), shape)
+
+
+def fill(net, x):
+    """Variables of a net by NumPy; to compile initialisers takes longer than the small nets do."""
+    rng = np.random.default_rng(0)
+    variables = jax.eval_shape(net.init, jax.random.key(0), x)
+    params = lambda leaf: jnp.asarray(rng.normal(0, 0.5, leaf.shape), leaf.dtype)
+    statistics = lambda leaf: jnp.asarray(rng.uniform(0.1, 0.5, leaf.shape), leaf.dtype)
+    return {
+        collection: jax.tree.map(params if collection == "params" else statistics, leaves)
+        for collection, leaves in variables.items()
+    }
+
+
+def count_params(net):
+    x = jax.ShapeDtypeStruct((1, *CIFAR), jnp.float32)
+    params = jax.eval_shape(net.init, jax.random.key(0), x)["params"]
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def closed_form_params(columns, widths, num_classes):
+    """Convolutions without bias, a scale and a bias for each of their channels, the head."""
+    total, channels = 0, 3
+    for width in widths:
+        kernels = columns * channels * width + (2**columns - 1 - columns) * width**2
+        total += 9 * kernels + 2 * (2**columns - 1) * width
+        channels = width
+    return total + (channels + 1) * num_classes
+
+
+# Counts
+
+
+@pytest.mark.parametrize(("num_classes", "count"), [(10, 33_724_618), (100, 33_770_788)])
+def test_the_net_of_the_paper_has_its_number_of_parameters(num_classes, count):
+    assert count_params(FractalNet(num_classes)) == count
+    assert closed_form_params(3, (64, 128, 256, 512, 512), num_classes) == count
+
+
+@pytest.mark.parametrize(
+    ("columns", "millions", "mmacs"),
+    [
+        (1, 0.26, 4.6),
+        (2, 0.85, 19.2),
+        (3, 2.13, 53.8),
+        (4, 4.78, 129),
+        (5, 10.18, 284),
+        (6, 21.10, 599),
+    ],
+)
+def test_the_narrow_nets_of_the_paper(columns, millions, mmacs):
+    net = FractalNet(100, columns=columns, widths=NARROW)
+    params = closed_form_params(columns, NARROW, 100)
+    assert params / 1e6 == pytest.approx(millions, abs=0.005)
+    assert net.num_flops(CIFAR) / 2e6 == pytest.approx(mmacs, rel=0.01)
+    if columns <= 3:  # tracing the others takes seconds and adds nothing
+        assert count_params(net) == params
+
+
+def test_flops_meet_the_closed_form():
+    net, macs, channels = FractalNet(10), 0, 3
+    for i, width in enumerate(net.widths):
+        macs += 9 * (32 >> i) ** 2 * (3 * channels * width + 4 * width**2)
+        channels = width
+    assert net.num_flops(CIFAR) == 2 * (macs + 512 * 10)
+
+
+def test_flops_of_the_columns_add_up_to_those_of_the_net():
+    net = FractalNet(10)
+    alone = [net.num_flops(CIFAR, column=c) for c in (1, 2, 3)]
+    for flops, mmacs in zip([*alone, net.num_flops(CIFAR)], [68, 228, 549, 845]):
+        assert flops / 2e6 == pytest.approx(mmacs, abs=0.5)
+    assert sum(alone) == net.num_flops(CIFAR) + 2 * (2 * 512 * 10)  # the head is counted thrice
+    assert PlainNet(10, depth=4).num_flops(CIFAR) == alone[-1]
+
+
+def test_flops_are_about_what_xla_counts():
+    # XLA leaves the multiplications with the padding out, and counts ReLU, join and pool.
+    net = FractalNet(10, columns=2, widths=(8,), norm="none")
+    x = jnp.zeros((1, 32, 32, 3))
+    params = jax.eval_shape(net.init, jax.random.key(0), x)
+    cost = jax.jit(net.apply).lower(params, x).cost_analysis()
+    assert cost["flops"] == pytest.approx(net.num_flops((32, 32, 3)), rel=0.1)
+
+
+def test_plain_nets_count_their_depth():
+    net = PlainNet(10, depth=2, widths=(4, 8), norm="none")
+    assert count_params(net) == 9 * (3 * 4 + 4 * 4 + 4 * 8 + 8 * 8) + 8 * 10 + 10
+
+
+# One small net
+
+
+@pytest.fixture(scope="module")
+def net():
+    return FractalNet(5, columns=3, widths=(4, 6))
+
+
+@pytest.fixture(scope="module")
+def variables(net):
+    return fill(net, images(2, 8, 8, 3))
+
+
+def chain(variables, x, column):
+    """The net's own units in a chain, from Flax's parts."""
+    for block in ("block1", "block2"):
+        for k in range(1, 2 ** (column - 1) + 1):
+            name = f"column{column}_unit{k}"
+            unit = variables["params"][block][name]
+            statistics = variables["batch_stats"][block][name]["norm"]["alone"]
+            features = unit["norm"]["bias"].size
+            x = nn.Conv(features, (3, 3), use_bias=False).apply({"params": unit["conv"]}, x)
+            x = nn.BatchNorm(use_running_average=True).apply(
+                {"params": unit["norm"], "batch_stats": statistics}, x
+            )
+            x = nn.relu(x)
+        x = nn.max_pool(x, (2, 2), (2, 2))
+    return nn.Dense(5).apply({"params": variables["params"]["head"]}, x.mean((1, 2)))
+
+
+@pytest.mark.parametrize("column", [1, 2, 3])
+def test_a_column_is_a_chain_of_the_units_of_the_net(net, variables, column):
+    x = images(2, 8, 8, 3)
+    actual = jax.jit(partial(net.apply, column=column))(variables, x)
+    expected = jax.jit(partial(chain, column=column))(variables, x)
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("column", [None, 2])
+def test_training_touches_the_statistics_of_its_route_only(net, variables, column):
+    @jax.jit
+    def train(variables, x):
+        return net.apply(variables, x, train=True, column=column, mutable=["batch_stats"])
+
+    before = variables["batch_stats"]
+    after = train(variables, images(2, 8, 8, 3))[1]["batch_stats"]
+    for block, name in [(b, n) for b in before for n in before[b]]:
+        for route in ("joined", "alone"):
+            ran = (
+                route == "joined"
+                if column is None
+                else (route == "alone" and name.startswith(f"column{column}_"))
+            )
+            old, new = before[block][name]["norm"][route], after[block][name]["norm"][route]
+            for a, b in zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True):
+                assert bool(jnp.any(a != b)) == ran, (block, name, route)
+
+
+def test_the_loss_of_a_column_trains_that_column(net, variables):
+    def loss(params, x):
+        return jnp.sum(net.apply(variables | {"params": params}, x, column=2) ** 2)
+
+    gradient = jax.jit(jax.grad(loss))(variables["params"], images(2, 8, 8, 3))
+    for block in ("block1", "block2"):
+        for name, leaves in gradient[block].items():
+            moved = any(bool(jnp.any(leaf != 0)) for leaf in jax.tree.leaves(leaves))
+            assert moved == name.startswith("column2_")
+    assert jnp.any(gradient["head"]["kernel"] != 0)
+
+
+def test_the_whole_net_is_that_of_pytorch(net, variables):
+    torch = pytest.importorskip("torch")
+    functional = torch.nn.functional
+
+    def tensor(x):
+        return torch.from_numpy(np.asarray(x).copy())
+
+    def unit(block, name, x):
+        params = variables["params"][block][name]
+        statistics = variables["batch_stats"][block][name]["norm"]["joined"]
+        kernel = tensor(params["conv"]["kernel"]).permute(3, 2, 0, 1)
+        x = functional.batch_norm(
+            functional.conv2d(x, kernel, padding=1),
+            tensor(statistics["mean"]),
+            tensor(statistics["var"]),
+            tensor(params["norm"]["scale"]),
+            tensor(params["norm"]["bias"]),
+        )
+        return functional.relu(x)
+
+    x = images(2, 8, 8, 3)
+    y = tensor(x).permute(0, 3, 1, 2)
+    for block in ("block1", "block2"):
+        run = partial(unit, block)
+        pair = run("column3_unit2", run("column3_unit1", y))
+        middle = (run("column2_unit1", y) + pair) / 2
+        pair = run("column3_unit4", run("column3_unit3", middle))
+        y = (run("column1_unit1", y) + run("column2_unit2", middle) + pair) / 3
+        y = functional.max_pool2d(y, 2)
+    head = variables["params"]["head"]
+    y = y.mean((2, 3)) @ tensor(head["kernel"]) + tensor(head["bias"])
+    np.testing.assert_allclose(jax.jit(net.apply)(variables, x), y.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_dropout_acts_in_training_only_and_block_by_block():
+    net = FractalNet(3, columns=1, widths=(4, 4), dropout=(0.0, 0.5), norm="none")
+    assert net.dropout == (0.0, 0.5)
+    assert FractalNet(3, widths=(4, 4), dropout=0.1).dropout == (0.1, 0.1)
+    x = images(2, 4, 4, 3)
+    params = fill(net, x)
+    rngs = [{"dropout": jax.random.key(seed)} for seed in (0, 0, 1)]
+    first, again, other = (net.apply(params, x, train=True, rngs=rng) for rng in rngs)
+    np.testing.assert_array_equal(first, again)
+    assert jnp.any(first != other)
+    net.apply(params, x)  # needs no key
+
+
+def test_the_head_is_on_the_mean_over_what_is_left_of_the_map():
+    net = PlainNet(3, depth=1, widths=(4,), norm="none")
+    x = images(2, 5, 7, 3)
+    params = fill(net, x)["params"]
+    y = nn.Conv(4, (3, 3), use_bias=False).apply({"params": params["block1"]["unit1"]["conv"]}, x)
+    y = ops.max_pool(nn.relu(y)).mean((1, 2))
+    expected = nn.Dense(3).apply({"params": params["head"]}, y)
+    np.testing.assert_allclose(net.apply({"params": params}, x), expected, rtol=1e-5, atol=1e-6)
+
+
+class Apply(chex.TestCase):
+    """With and without jit."""
+
+    @chex.variants(with_jit=True, without_jit=True)
+    def test_logits_of_any_norm_and_size(self):
+        for norm in ("frn", "batch", "none", "group"):
+            net = FractalNet(5, columns=1, widths=(4, 8), norm=norm)
+            x = images(2, 7, 5, 1)
+            variables = fill(net, x)
+            assert ("batch_stats" in variables) == (norm == "batch")
+            y = self.variant(net.apply)(variables, x)
+            chex.assert_shape(y, (2, 5))
+            assert jnp.isfinite(y).all()
+
+
+# Bayesian nets
+
+
+@pytest.mark.parametrize(
+    ("conv", "estimator"),
+    [
+        (BayesConv, "reparam"),
+        (partial(BayesConv, estimator="flipout"), "flipout"),
+        (partial(partial(BayesConv, scale=0.2), estimator="local_reparam"), "local_reparam"),
+    ],
+)
+def test_a_bayesian_convolution_brings_a_bayesian_head(conv, estimator):
+    net = FractalNet(3, columns=2, widths=(4,), conv=conv, norm="none")
+    x = images(2, 2, 2, 3)
+    variables = fill(net, x)
+    assert len(gaussians(variables)) == 3 + 2  # three kernels; kernel and bias of the head
+    assert all(leaf.estimator == estimator for leaf in gaussians(variables))
+    apply = jax.jit(lambda key: net.apply(variables, x, rngs={"posterior": key}))
+    first, second = apply(jax.random.key(1)), apply(jax.random.key(2))
+    assert first.shape == (2, 3) and jnp.all(first != second)
+
+
+def test_the_head_shares_the_scale_of_the_convolutions():
+    net = PlainNet(3, depth=1, widths=(4,), norm="none", conv=partial(BayesConv, scale=0.2))
+    for leaf in gaussians(net.init(jax.random.key(0), images(1, 2, 2, 3))):
+        np.testing.assert_allclose(leaf.std, 0.2, rtol=1e-5)
+
+
+def test_the_head_may_be_chosen():
+    options = {"columns": 1, "widths": (4,), "norm": "none"}
+    x = images(2, 2, 2, 3)
+    assert len(gaussians(fill(FractalNet(3, dense=BayesDense, **options), x))) == 2
+    assert len(gaussians(fill(FractalNet(3, conv=BayesConv, dense=nn.Dense, **options), x))) == 1
+
+
+def test_a_bayesian_net_at_its_mean_is_the_deterministic_net():
+    x = images(2, 4, 4, 3)
+    net = FractalNet(3, columns=2, widths=(4,), norm="frn")
+    bayes = net.clone(conv=BayesConv, dense=BayesDense)
+    params = mean(fill(bayes, x))
+    chex.assert_trees_all_equal_shapes_and_dtypes(params, fill(net, x))
+    np.testing.assert_array_equal(jax.jit(bayes.apply)(params, x), jax.jit(net.apply)(params, x))
+
+
+def test_vmap_over_draws_is_a_loop_over_draws():
+    x = images(2, 4, 4, 3)
+    net = FractalNet(3, columns=2, widths=(4,), norm="frn")
+    q = MeanField(mean_field(fill(net, x)["params"], scale=0.1))
+    draws = [q.sample(key) for key in jax.random.split(jax.random.key(1), 3)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *draws)
+    apply = jax.jit(net.apply)
+    together = jax.jit(jax.vmap(net.apply, (0, None)))(stacked, x)
+    for draw, y in zip(draws, together, strict=True):
+        np.testing.assert_allclose(y, apply(draw, x), rtol=1e-4, atol=1e-5)
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: FractalNet(10, columns=0), "`columns` must be at least 1, got 0"),
+        (lambda: PlainNet(10, depth=0), "`num_units` must be at least 1, got 0"),
+        (lambda: FractalNet(0), "`num_classes` must be at least 1, got 0"),
+        (lambda: FractalNet(10, widths=()), r"`widths` must be one or more .*, got \(\)"),
+        (lambda: FractalNet(10, widths=(8, 0)), r"`widths` must be .* positive.*, got \(8, 0\)"),
+        (lambda: FractalNet(10, dropout=1.0), r"`dropout` must be one rate in \[0, 1\).*, got 1.0"),
+        (lambda: FractalNet(10, dropout=-0.1), "`dropout` must be one rate"),
+        (lambda: FractalNet(10, dropout=(0.1, 0.2)), "or one for each of 5 blocks"),
+        (lambda: FractalNet(10, norm="layer"), "`norm` must be one of .*, got 'layer'"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("size", [(3, 8), (8, 3)])
+def test_too_small_an_image_is_refused(size):
+    net = FractalNet(10, columns=1, widths=(2, 2))
+    with pytest.raises(InputError, match=f"`x` must be at least 4 .*, got {size[0]}×{size[1]}"):
+        jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, *size, 3)))
+
+
+def test_a_column_must_exist(net, variables):
+    with pytest.raises(InputError, match=r"`column` must be one of \(1, 2, 3\), got 4"):
+        net.apply(variables, images(1, 8, 8, 3), column=4)
+    with pytest.raises(InputError, match="`column` must be one of"):
+        net.num_flops(CIFAR, column=0)
+    assert topology.columns(net.block) == (1, 2, 3)

@@ -1,0 +1,59 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jfractal.posterior import MeanField, Point, Posterior, Samples, mean_field, sample
+
+NUM_DRAWS = 5
+STATISTICS = {"batch_stats": {"mean": jnp.ones(2)}}
+
+
+@pytest.fixture
+def draws():
+    index = jnp.arange(float(NUM_DRAWS))
+    return Samples({"a": index[:, None] * jnp.ones((1, 2)), "b": 10 * index}, STATISTICS)
+
+
+@pytest.fixture
+def q():
+    return mean_field({"a": jnp.zeros(2), "b": jnp.ones(())}, scale=1.0)
+
+
+def test_samples_draw_one_member_whole(draws):
+    assert len(draws) == NUM_DRAWS
+    one = draws.sample(jax.random.key(0))
+    chex.assert_shape(one["params"]["a"], (2,))
+    np.testing.assert_array_equal(one["params"]["b"], 10 * one["params"]["a"][0])
+    chex.assert_trees_all_equal(one["batch_stats"], STATISTICS["batch_stats"])
+
+
+def test_samples_draw_members_equally_often(draws):
+    n = 10_000
+    keys = jax.random.split(jax.random.key(0), n)
+    drawn = jax.jit(jax.vmap(draws.sample))(keys)["params"]["b"] / 10
+    share = np.bincount(np.asarray(drawn, int), minlength=NUM_DRAWS) / n
+    p = 1 / NUM_DRAWS
+    assert np.all(abs(share - p) < 4 * np.sqrt(p * (1 - p) / n))
+
+
+def test_mean_field_draws_its_weights_and_hands_the_rest_on(q):
+    key = jax.random.key(3)
+    variables = MeanField(q, STATISTICS).sample(key)
+    chex.assert_trees_all_equal(variables, {"params": sample(q, key), **STATISTICS})
+    assert set(MeanField(q).sample(key)) == {"params"}
+
+
+def test_a_point_is_the_same_for_every_key(q):
+    variables = {"params": {"a": jnp.arange(3.0)}, **STATISTICS}
+    for seed in range(2):
+        chex.assert_trees_all_equal(Point(variables).sample(jax.random.key(seed)), variables)
+
+
+def test_posteriors_are_trees_and_cross_jit(draws, q):
+    draw = jax.jit(lambda posterior, key: posterior.sample(key))
+    key = jax.random.key(0)
+    for posterior in (draws, MeanField(q, STATISTICS), Point({"params": {"a": jnp.ones(2)}})):
+        assert isinstance(posterior, Posterior)
+        chex.assert_trees_all_close(draw(posterior, key), posterior.sample(key), rtol=1e-6)
