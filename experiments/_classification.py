@@ -137,9 +137,7 @@ class Split:
         """Holds validation images out of the training images, at most a fifth of them."""
         num_validation = min(num_validation, len(source.train_labels) // 5)
         images, labels = source.train_images, source.train_labels
-        train, held_out = jf.data.split_validation(
-            labels, num_validation=num_validation, seed=seed
-        )
+        train, held_out = jf.data.split_validation(labels, num_validation=num_validation, seed=seed)
         mean, std = jf.data.channel_moments(images[train])
         return cls(
             source,

@@ -92,8 +92,9 @@ def _conduct(experiment: Experiment, config: Options, run: Run) -> None:
     run.write("result.json", json.dumps({**outcome.result, **about}, indent=2) + "\n")
     note, figures = experiment.__doc__, run.directory / "figures"
     run.write("report.html", report.render(note, record, about, outcome, figures))
+    width = max(map(len, outcome.result))
     for key, value in outcome.result.items():
-        print(f"{key:24}{report.show(value)}")
+        print(f"{key:{width}}  {report.show(value)}")
 
 
 @contextmanager

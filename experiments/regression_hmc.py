@@ -1,4 +1,4 @@
-"""A regression curve by MAP, mean-field VI and HMC: how far is the cheap posterior from the real one?
+"""A regression curve by MAP, mean-field VI and NUTS: how far is the cheap posterior from HMC's?
 
 Blundell's curve, y = x + 0.3 sin 2π(x + ε) + 0.3 sin 4π(x + ε) + ε (Blundell et al., ICML 2015,
 §5.2), and one small network three ways over the same tree of weights: its most probable weights,

@@ -39,17 +39,17 @@ class Prediction:
         return jnp.exp(self.log_probs)
 
     @property
-    def entropy(self) -> Float[Array, "batch"]:
+    def entropy(self) -> Float[Array, " batch"]:
         """Total uncertainty: entropy of the predictive distribution, in nats per example."""
         return uncertainty.total_entropy(self.samples)
 
     @property
-    def aleatoric(self) -> Float[Array, "batch"]:
+    def aleatoric(self) -> Float[Array, " batch"]:
         """Expected entropy over draws, in nats per example: what more data would not remove."""
         return uncertainty.aleatoric_entropy(self.samples)
 
     @property
-    def epistemic(self) -> Float[Array, "batch"]:
+    def epistemic(self) -> Float[Array, " batch"]:
         """Mutual information of label and weights, in nats per example: entropy − aleatoric."""
         return uncertainty.epistemic_entropy(self.samples)
 
@@ -144,5 +144,7 @@ def _padded_batches(x: Any, batch_size: int) -> Iterator[tuple[Any, int]]:
         batch = x[start : start + batch_size]
         size = len(batch)
         if size < batch_size:
-            batch = np.concatenate([batch, np.broadcast_to(batch[-1:], (batch_size - size, *batch.shape[1:]))])
+            batch = np.concatenate(
+                [batch, np.broadcast_to(batch[-1:], (batch_size - size, *batch.shape[1:]))]
+            )
         yield batch, size

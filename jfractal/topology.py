@@ -300,8 +300,9 @@ def restrict(
 
     # Evaluation in the domain of expressions; None stands for a dead path.
     def unit(node: Unit, x: Expr | None) -> Expr | None:
-        keep = x is not None and (column is None or node.column in (None, column))
-        return _chain(x, node) if keep else None
+        if x is None or (column is not None and node.column not in (None, column)):
+            return None
+        return _chain(x, node)
 
     def join(node: Join, inputs: list[Expr | None]) -> Expr | None:
         mask = next(masks) if masks is not None else [True] * len(inputs)
@@ -335,15 +336,19 @@ def _factor(ends: list[Expr], how: How) -> Expr:
     def first(end: Expr) -> Expr | None:
         return next(iter(_parts(end)), None)
 
-    groups = [(head, list(group)) for head, group in groupby(ends, key=first)]
+    def apart(end: Expr) -> Expr:
+        match _parts(end):
+            case (*_, Join(how=kind)) as parts if kind == how:
+                return Seq((*parts, Identity()))
+        return end
+
     if len(ends) == 1:
         return ends[0]
+    groups = [(head, list(group)) for head, group in groupby(ends, key=first)]
     if len(groups) == 1 and groups[0][0] is not None:
         return _chain(groups[0][0], _factor([_chain(*_parts(end)[1:]) for end in ends], how))
-    return Join(
-        tuple(
-            group[0] if len(group) == 1 or head is None else _factor(group, how)
-            for head, group in groups
-        ),
-        how,
-    )
+    parts: list[Expr] = []
+    for head, group in groups:
+        is_shared = len(group) > 1 and head is not None
+        parts += [_factor(group, how)] if is_shared else map(apart, group)
+    return Join(tuple(parts), how)

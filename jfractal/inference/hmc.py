@@ -88,9 +88,7 @@ def nuts(
         target_accept_prob=target_accept,
         max_tree_depth=max_tree_depth,
     )
-    return _run(
-        kernel, log_joint, init, key, num_chains, num_warmup, num_samples, progress_bar
-    )
+    return _run(kernel, log_joint, init, key, num_chains, num_warmup, num_samples, progress_bar)
 
 
 def hmc(
@@ -111,8 +109,9 @@ def hmc(
         log_joint: As for `nuts`.
         init: As for `nuts`.
         key: Random key.
-        trajectory_length: Step size times leapfrog steps, above 0; (π/2)·σ crosses a Gaussian
-            posterior of standard deviation σ.
+        trajectory_length: Step size times leapfrog steps, above 0, in the units of the adapted
+            mass matrix, in which the posterior has a standard deviation of about 1: π/2 takes a
+            Gaussian from its centre to its shell.
         num_chains: As for `nuts`.
         num_warmup: As for `nuts`.
         num_samples: As for `nuts`.
@@ -135,9 +134,7 @@ def hmc(
         target_accept_prob=target_accept,
         trajectory_length=trajectory_length,
     )
-    return _run(
-        kernel, log_joint, init, key, num_chains, num_warmup, num_samples, progress_bar
-    )
+    return _run(kernel, log_joint, init, key, num_chains, num_warmup, num_samples, progress_bar)
 
 
 def _check_fraction(target_accept: float) -> None:

@@ -41,7 +41,7 @@ def ascend(
     key: Array,
     optimizer: optax.GradientTransformation,
     num_steps: int,
-) -> tuple[Params, Float[Array, "steps"]]:
+) -> tuple[Params, Float[Array, " steps"]]:
     """Maximises ``objective(params, key)`` by `num_steps` of `optimizer`, each with its own key.
 
     Returns:

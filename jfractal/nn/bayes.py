@@ -13,6 +13,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
 from jax import lax
 
 from jfractal import ops
@@ -155,11 +156,11 @@ def _promote_dtype(layer: nn.Module, x: Array, kernel: Any, bias: Any, *, dtype:
     if layer.is_initializing():  # only shapes matter then, and no key is asked for
         kernel, bias = mean((kernel, bias))
     if isinstance(bias, Gaussian):
-        bias = bias.sample(jax.random.fold_in(_path_key(layer), 1))
+        bias = bias.sample(_path_keys(layer)[1])
     if isinstance(kernel, Gaussian):
-        x, _, bias = nn.dtypes.promote_dtype(x, kernel.mean, bias, dtype=dtype)
+        x, _, bias = promote_dtype(x, kernel.mean, bias, dtype=dtype)
         return x, kernel, bias
-    return nn.dtypes.promote_dtype(x, kernel, bias, dtype=dtype)
+    return tuple(promote_dtype(x, kernel, bias, dtype=dtype))
 
 
 def _estimate(
@@ -172,14 +173,14 @@ def _estimate(
         case Gaussian(estimator="local_reparam"):
             return local_reparam(apply, x, kernel, _single_use_key(layer))
         case Gaussian(estimator="flipout"):
-            return flipout(apply, x, kernel, _path_key(layer))
+            return flipout(apply, x, kernel, _path_keys(layer)[0])
         case Gaussian():
-            return reparam(apply, x, kernel, _path_key(layer))
+            return reparam(apply, x, kernel, _path_keys(layer)[0])
     return apply(x, kernel)
 
 
-def _path_key(layer: nn.Module) -> KeyArray:
-    """A key that depends on where the layer stands and not on how often it was called."""
+def _path_keys(layer: nn.Module) -> KeyArray:
+    """Keys of the kernel and the bias: they depend on where the layer stands, not on the call."""
     scope = layer.scope
     assert scope is not None
     if not layer.has_rng("posterior"):
@@ -188,13 +189,13 @@ def _path_key(layer: nn.Module) -> KeyArray:
             "or draw them first with `sample(params, key)`"
         )
     rng: Any = scope.rngs["posterior"]
-    return rng.as_jax_rng()
+    return jax.random.split(rng.as_jax_rng())
 
 
 def _single_use_key(layer: nn.Module) -> KeyArray:
     scope = layer.scope
     assert scope is not None
-    _path_key(layer)
+    _path_keys(layer)  # complains if there is no stream
     if scope.rng_counters["posterior"] > 0:
         raise InputError(
             f"{_path(layer)} is used more than once in a pass: 'local_reparam' draws outputs and "

@@ -12,7 +12,7 @@ from jfractal.typing import Array, Bool, Float, KeyArray
 __all__ = ["Block", "draw_alive", "join"]
 
 
-def draw_alive(key: KeyArray, num_inputs: int, rate: float) -> Bool[Array, "inputs"]:
+def draw_alive(key: KeyArray, num_inputs: int, rate: float) -> Bool[Array, " inputs"]:
     """Draws which inputs of a join stay alive: each is dropped with probability `rate`, never all.
 
     If all are dropped one is revived, uniformly: the effective rate is p − p^k / k for k inputs.
@@ -36,7 +36,7 @@ def draw_alive(key: KeyArray, num_inputs: int, rate: float) -> Bool[Array, "inpu
 def join(
     how: topology.How,
     inputs: Sequence[Float[Array, "*shape"]],
-    alive: Bool[Array, "inputs"] | None = None,
+    alive: Bool[Array, " inputs"] | None = None,
 ) -> Float[Array, "*shape"]:
     """Joins feature maps: the mean or the sum of those alive, or all side by side.
 

@@ -12,7 +12,7 @@ from jfractal.nn.bayes import BayesConv, BayesDense, Conv
 from jfractal.nn.block import Block
 from jfractal.nn.norms import get_norm
 from jfractal.nn.units import ConvUnit
-from jfractal.typing import Array, Images, Logits
+from jfractal.typing import Images, Logits
 
 __all__ = ["BlockNet", "FractalNet", "PlainNet"]
 
@@ -117,7 +117,8 @@ def _block_net(
         raise InputError(f"`widths` must be one or more positive numbers, got {widths}")
     if len(rates) != len(widths) or not all(0 <= rate < 1 for rate in rates):
         raise InputError(
-            f"`dropout` must be one rate in [0, 1), or one for each of {len(widths)} blocks, got {dropout}"
+            "`dropout` must be one rate in [0, 1), or one for each of "
+            f"{len(widths)} blocks, got {dropout}"
         )
     get_norm(norm)
     return BlockNet(num_classes, block, widths, rates, conv, dense or _dense_like(conv), norm)

@@ -35,7 +35,7 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool, alone: bool) -> Array:
-        """Normalises "batch *space channels" by the statistics of the batch (train) or of the route."""
+        """Normalises "batch *space channels" by the statistics of the batch or of the route."""
         statistics = {
             route: nn.BatchNorm(
                 use_running_average=not train,
@@ -74,7 +74,7 @@ class FilterResponseNorm(nn.Module):
 
 
 class GroupNorm(nn.Module):
-    """Group normalisation, at most 8 channels a group: no batch statistics.
+    """Group normalisation, 8 channels a group or, of fewer, all: no batch statistics.
 
     Source: Wu & He, ECCV 2018.
     """
@@ -82,7 +82,10 @@ class GroupNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool, alone: bool) -> Array:
         """Normalises "batch *space channels"; `train` and `alone` make no difference."""
-        group_size = min(8, x.shape[-1])
+        channels = x.shape[-1]
+        group_size = min(8, channels)
+        if channels % group_size:
+            raise InputError(f"norm 'group' needs widths below 8 or multiples of 8, got {channels}")
         return nn.GroupNorm(None, group_size=group_size, dtype=x.dtype, name="group")(x)
 
 

@@ -32,9 +32,9 @@ class ConvUnit(nn.Module):
     def __call__(self, x: Array, *, train: bool, alone: bool) -> Array:
         """Maps "batch height width channels" to "batch height width features"."""
         kernel_init = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
-        x = self.conv(
-            self.features, (3, 3), use_bias=False, kernel_init=kernel_init, name="conv"
-        )(x)
+        x = self.conv(self.features, (3, 3), use_bias=False, kernel_init=kernel_init, name="conv")(
+            x
+        )
         x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
         x = get_norm(self.norm)()(x, train=train, alone=alone)
         return nn.relu(x)

@@ -21,6 +21,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jfractal.errors import InputError
+
 __all__ = ["conv_general_dilated"]
 
 # Output maps of at most this many pixels run faster as a matrix product on CPU.
@@ -74,6 +76,9 @@ def conv_general_dilated(
 
     Returns:
         The output, equal to that of `lax` up to rounding.
+
+    Raises:
+        InputError: If `padding` is a string while `lhs_dilation` is not 1.
     """
     dimensions = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
     num_spatial = lhs.ndim - 2
@@ -83,8 +88,11 @@ def conv_general_dilated(
         sizes = [lhs.shape[axis] for axis in dimensions.lhs_spec[2:]]
         window = [rhs.shape[axis] for axis in dimensions.rhs_spec[2:]]
         dilated = [(k - 1) * d + 1 for k, d in zip(window, rhs_dilation)]
-        inputs = [(n - 1) * d + 1 for n, d in zip(sizes, lhs_dilation)]
-        padding = lax.padtype_to_pads(inputs, dilated, window_strides, padding)
+        if set(lhs_dilation) != {1}:
+            raise InputError(
+                f"`padding` must be given in numbers with `lhs_dilation`, got {padding!r}"
+            )
+        padding = lax.padtype_to_pads(sizes, dilated, window_strides, padding)
     spec = _Spec(
         tuple(window_strides),
         tuple((int(low), int(high)) for low, high in padding),
@@ -212,10 +220,7 @@ def _unrolled(
 ) -> jax.Array:
     """No loop: within one, XLA's CPU backend runs the transposed convolutions ~40 times slower."""
     return jnp.stack(
-        [
-            operation(*(a[i] if m else a for a, m in zip(args, in_batched)))
-            for i in range(axis_size)
-        ]
+        [operation(*(a[i] if m else a for a, m in zip(args, in_batched))) for i in range(axis_size)]
     )
 
 

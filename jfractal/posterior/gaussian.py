@@ -106,7 +106,7 @@ def mean_field(
     trained.
 
     Args:
-        params: Weights. Leaves that are Gaussian already are lifted again, from their mean.
+        params: Weights. Chosen leaves that are Gaussian already are lifted anew, from their mean.
         scale: Initial standard deviation of every weight, above 0.
         where: ``where(path, leaf)`` says which leaves become Gaussian, e.g.
             ``lambda path, leaf: path.startswith("head/")``; paths look like ``block1/conv/kernel``.
@@ -125,11 +125,11 @@ def mean_field(
         raise InputError(f"`estimator` must be one of {get_args(Estimator)}, got {estimator!r}")
 
     def lift(path: Any, leaf: Any) -> Any:
-        leaf = leaf.mean if _is_gaussian(leaf) else jnp.asarray(leaf)
-        if not where(jax.tree_util.keystr(path, simple=True, separator="/"), leaf):
+        mean = leaf.mean if _is_gaussian(leaf) else jnp.asarray(leaf)
+        if not where(jax.tree_util.keystr(path, simple=True, separator="/"), mean):
             return leaf
-        rho = inverse_softplus(jnp.full(leaf.shape, scale, leaf.dtype))
-        return Gaussian(leaf, rho, estimator)
+        rho = inverse_softplus(jnp.full(mean.shape, scale, mean.dtype))
+        return Gaussian(mean, rho, estimator)
 
     return jax.tree_util.tree_map_with_path(lift, params, is_leaf=_is_gaussian)
 

@@ -15,7 +15,7 @@ __all__ = ["Categorical", "Gaussian", "Likelihood"]
 class Likelihood:
     """``log p(target | outputs)`` of one example, in nats."""
 
-    def log_likelihood(self, outputs: Array, targets: Array) -> Float[Array, "batch"]:
+    def log_likelihood(self, outputs: Array, targets: Array) -> Float[Array, " batch"]:
         """Log likelihood of every example, in nats."""
         raise NotImplementedError
 
@@ -25,8 +25,8 @@ class Categorical(Likelihood):
     """Class labels; outputs are logits."""
 
     def log_likelihood(
-        self, outputs: Float[Array, "batch classes"], targets: Int[Array, "batch"]
-    ) -> Float[Array, "batch"]:
+        self, outputs: Float[Array, "batch classes"], targets: Int[Array, " batch"]
+    ) -> Float[Array, " batch"]:
         """``log softmax(outputs)[target]``, in nats per example."""
         return -optax.softmax_cross_entropy_with_integer_labels(outputs, targets)
 
@@ -46,8 +46,8 @@ class Gaussian(Likelihood):
             raise InputError(f"`scale` must be above 0, got {self.scale}")
 
     def log_likelihood(
-        self, outputs: Float[Array, "batch *event"], targets: Float[Array, "batch *event"]
-    ) -> Float[Array, "batch"]:
+        self, outputs: Float[Array, " batch *event"], targets: Float[Array, " batch *event"]
+    ) -> Float[Array, " batch"]:
         """``log N(target; output, scale²)``, in nats, summed over the axes of one target."""
         if outputs.shape != targets.shape:
             raise InputError(

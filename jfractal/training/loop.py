@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from tqdm.auto import tqdm
@@ -14,7 +15,7 @@ from jfractal.training.checkpoint import Checkpoints
 from jfractal.training.drop_path import DropPath
 from jfractal.training.objective import Objective
 from jfractal.training.state import TrainState
-from jfractal.typing import Array, Scalar
+from jfractal.typing import Array, Int, Scalar
 
 __all__ = ["Trainer", "count_steps"]
 
@@ -62,8 +63,8 @@ class Trainer:
     def fit(
         self,
         state: TrainState,
-        images: Array,
-        labels: Array,
+        images: Array | np.ndarray,
+        labels: Array | np.ndarray,
         *,
         log: Callable[[Row], None] = lambda row: None,
         evaluate: Callable[[TrainState], Row] = lambda state: {},
@@ -92,17 +93,18 @@ class Trainer:
         steps_per_epoch = count_steps(len(images), self.batch_size)
         if self.num_epochs < 1:
             raise InputError(f"`num_epochs` must be at least 1, got {self.num_epochs}")
-        images, labels = jax.device_put((images, labels))
+        images, labels = jnp.asarray(images), jnp.asarray(labels)
         update = jax.jit(self._update, static_argnames="route", donate_argnums=0)
         first, total = int(state.step), steps_per_epoch * self.num_epochs
+        batches: Int[np.ndarray, "steps batch"] = np.empty((0, 0), int)
         previous: tuple[int, int | None, dict[str, Scalar]] | None = None
         with tqdm(initial=first, total=total, unit_scale=self.batch_size, unit=" images") as bar:
             try:
                 for step in range(first, total):
                     epoch, position = divmod(step, steps_per_epoch)
                     if position == 0 or step == first:
-                        order = np.random.default_rng((self.seed, epoch)).permutation(len(images))
-                    batch = order[position * self.batch_size :][: self.batch_size]
+                        batches = self._batches(epoch, len(images), steps_per_epoch)
+                    batch = batches[position]
                     route = self.drop_path.route(self.seed, step)
                     state, metrics = update(state, images, labels, batch, route=route)
                     # The metrics of a step are read while the next one runs.
@@ -117,6 +119,11 @@ class Trainer:
                 self._save_interrupted(state, previous)
                 raise
         return state
+
+    def _batches(self, epoch: int, num_images: int, steps: int) -> Int[np.ndarray, "steps batch"]:
+        """Which images are in which batch of an epoch."""
+        order = np.random.default_rng((self.seed, epoch)).permutation(num_images)
+        return order[: steps * self.batch_size].reshape(steps, self.batch_size)
 
     def _update(
         self, state: TrainState, images: Array, labels: Array, batch: Array, route: int | None

@@ -29,9 +29,7 @@ class TrainState:
     opt_state: PyTree
 
     @classmethod
-    def create(
-        cls, variables: Variables, optimizer: optax.GradientTransformation
-    ) -> "TrainState":
+    def create(cls, variables: Variables, optimizer: optax.GradientTransformation) -> "TrainState":
         """The start of a trajectory, from what ``model.init`` returns."""
         rest = {name: value for name, value in variables.items() if name != "params"}
         params = variables["params"]

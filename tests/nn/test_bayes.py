@@ -123,6 +123,17 @@ def test_the_gradient_of_a_batch_is_less_noisy(estimator):
     np.testing.assert_allclose(ratio, n, rtol=4 * 2 / NUM_DRAWS**0.5)
 
 
+def test_flipout_flips_inputs_and_outputs():
+    def noise(num_inputs, num_outputs):
+        w = gaussian((num_inputs, num_outputs))
+        x = jnp.ones((64, num_inputs))
+        return np.asarray(flipout(dense, x, w, jax.random.key(0)) - x @ w.mean)
+
+    # The outputs (±ε₁, ±ε₂) of one input, and the outputs ±ε₁ ± ε₂ of two.
+    assert len(np.unique(noise(1, 2) > 0, axis=0)) == 4
+    assert len(np.unique(abs(noise(2, 1)).round(4))) == 2
+
+
 def test_flipout_keeps_one_draw_over_the_pixels_of_an_example():
     # With a 1×1 kernel every pixel of an example sees one and the same weight.
     x, w = jnp.ones((2, 3, 4, 1)), gaussian((1, 1, 1, 1))

@@ -1,0 +1,146 @@
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.scipy.stats import norm
+
+import jfractal as jf
+
+PRIOR, LIKELIHOOD = jf.priors.Gaussian(0.7), jf.likelihoods.Gaussian(0.5)
+
+
+@pytest.fixture(scope="module")
+def problem():
+    key = jax.random.key(0)
+    x = jax.random.normal(key, (12, 3))
+    y = jnp.sin(x[:, :1])
+    net = nn.Sequential([nn.Dense(4), nn.tanh, nn.Dense(1)])
+    q = jf.mean_field(net.init(key, x)["params"], scale=0.2)
+    return net, q, x, y
+
+
+def bound(net, q, batch, key, **options):
+    options = {"prior": PRIOR, "likelihood": LIKELIHOOD, "num_data": 12} | options
+    return jf.elbo(net.apply, q, batch, key, **options)
+
+
+def test_value_is_composed_of_its_parts(problem):
+    net, q, x, y = problem
+    result = bound(net, q, (x, y), jax.random.key(1), kl_weight=0.3)
+    np.testing.assert_allclose(result.kl, jf.kl(q, PRIOR), rtol=1e-6)
+    np.testing.assert_allclose(result.value, -result.nll - 0.3 * result.kl / 12, rtol=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 6])
+def test_does_not_depend_on_the_batch_size(problem, batch_size):
+    """With the same draw of the weights, the mean over the batches is the full-batch value."""
+    net, q, x, y = problem
+    key = jax.random.key(2)
+    full = bound(net, q, (x, y), key)
+    parts = [
+        bound(net, q, (x[i : i + batch_size], y[i : i + batch_size]), key)
+        for i in range(0, 12, batch_size)
+    ]
+    np.testing.assert_allclose(np.mean([p.value for p in parts]), full.value, rtol=1e-5)
+    assert all(np.isclose(p.kl, full.kl) for p in parts)  # the whole KL in nats, in every batch
+
+
+def test_is_the_log_evidence_where_q_is_the_posterior():
+    """One weight, y = w·x: at the exact posterior the bound is tight, whatever the draw's mean."""
+    x = jnp.array([[0.5], [-1.0], [2.0]])
+    y = jnp.array([[0.2], [-0.4], [1.5]])
+    net = nn.Dense(1, use_bias=False)
+    precision = float((x**2).sum()) / 0.25 + 1 / 0.49
+    mean = float((x * y).sum()) / 0.25 / precision
+    q = {"kernel": jf.Gaussian(jnp.full((1, 1), mean), inverse(precision**-0.5))}
+    keys = jax.random.split(jax.random.key(0), 20000)
+    options = {"prior": PRIOR, "likelihood": LIKELIHOOD, "num_data": 3}
+    values = jax.vmap(lambda k: jf.elbo(net.apply, q, (x, y), k, **options).value)(keys)
+    covariance = 0.25 * np.eye(3) + 0.49 * np.asarray(x @ x.T)
+    sign, logdet = np.linalg.slogdet(2 * np.pi * covariance)
+    evidence = -0.5 * (y[:, 0] @ np.linalg.solve(covariance, y[:, 0]) + sign * logdet) / 3
+    assert abs(values.mean() - evidence) < 4 * values.std() / np.sqrt(len(values))
+
+
+def inverse(std):
+    return jnp.log(jnp.expm1(jnp.full((1, 1), std)))
+
+
+def test_gradient_is_unbiased():
+    """Gradient of E[log N(y; w x, s²)] in closed form, for one weight."""
+    x, y, mean, std = 1.3, 0.4, 0.2, 0.6
+    net = nn.Dense(1, use_bias=False)
+    q = {"kernel": jf.Gaussian(jnp.full((1, 1), mean), inverse(std))}
+    batch = jnp.array([[x]]), jnp.array([[y]])
+    flat = jf.priors.Gaussian(1e6)
+
+    def nll(q, key):
+        return jf.elbo(net.apply, q, batch, key, prior=flat, likelihood=LIKELIHOOD, num_data=1).nll
+
+    keys = jax.random.split(jax.random.key(5), 40000)
+    gradient = jax.vmap(jax.grad(nll), (None, 0))(q, keys)["kernel"]
+    to_rho = jax.nn.sigmoid(inverse(std))[0, 0]
+    exact = {"mean": -(y - mean * x) * x / 0.25, "rho": std * x**2 / 0.25 * to_rho}
+    for name, value in exact.items():
+        draws = getattr(gradient, name).ravel()
+        assert abs(draws.mean() - value) < 4 * draws.std() / np.sqrt(len(draws)), name
+
+
+def test_more_samples_average_the_likelihood(problem):
+    net, q, x, y = problem
+    many = jnp.stack(
+        [
+            bound(net, q, (x, y), k, num_samples=16).nll
+            for k in jax.random.split(jax.random.key(7), 20)
+        ]
+    )
+    one = jnp.stack([bound(net, q, (x, y), k).nll for k in jax.random.split(jax.random.key(8), 60)])
+    assert abs(many.mean() - one.mean()) < 4 * (one.std() / 60**0.5 + many.std() / 20**0.5)
+    assert many.std() < 0.6 * one.std()
+
+
+@pytest.mark.parametrize("estimator", ["local_reparam", "flipout"])
+def test_layers_draw_what_is_left_to_them(estimator):
+    """The mean NLL under an in-layer estimator is that of drawing the weights."""
+    x = jax.random.normal(jax.random.key(0), (5, 3))
+    y = jnp.ones((5, 1))
+    net = jf.BayesDense(1, estimator=estimator, scale=0.5)
+    q = net.init(jax.random.key(1), x)["params"]
+    outside = jf.mean_field(jf.mean(q), scale=0.5)
+    keys = jax.random.split(jax.random.key(2), 4000)
+
+    @partial(jax.vmap, in_axes=(None, 0))
+    def nll(q, key):
+        return bound(net, q, (x, y), key).nll
+
+    inside, drawn = nll(q, keys), nll(outside, keys)
+    error = np.hypot(inside.std(), drawn.std()) / np.sqrt(len(keys))
+    assert abs(inside.mean() - drawn.mean()) < 4 * error
+
+
+def test_scale_mixture_needs_no_other_call(problem):
+    net, q, x, y = problem
+    result = bound(net, q, (x, y), jax.random.key(0), prior=jf.priors.ScaleMixture(0.5, 1.0, 0.1))
+    assert jnp.isfinite(result.value)
+
+
+def test_vmap_over_seeds_counts_the_kl_once(problem):
+    net, q, x, y = problem
+    values = jax.vmap(lambda k: bound(net, q, (x, y), k).kl)(jax.random.split(jax.random.key(0), 3))
+    np.testing.assert_allclose(values, jf.kl(q, PRIOR), rtol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{"num_data": 0}, {"num_samples": 0}])
+def test_bad_input(problem, options):
+    net, q, x, y = problem
+    with pytest.raises(jf.InputError, match=next(iter(options))):
+        bound(net, q, (x, y), jax.random.key(0), **options)
+
+
+def test_log_likelihood_is_in_nats():
+    np.testing.assert_allclose(
+        LIKELIHOOD.log_likelihood(jnp.zeros((1, 1)), jnp.ones((1, 1))), norm.logpdf(1.0, 0.0, 0.5)
+    )

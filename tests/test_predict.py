@@ -1,0 +1,92 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jfractal as jf
+
+
+@pytest.fixture(scope="module")
+def problem():
+    key = jax.random.key(0)
+    x = jax.random.normal(key, (11, 4))
+    net = nn.Sequential([nn.Dense(6), nn.relu, nn.Dense(3)])
+    posterior = jf.MeanField(jf.mean_field(net.init(key, x)["params"], scale=0.4))
+    return net, posterior, x
+
+
+def test_each_draw_is_one_network(problem):
+    net, posterior, x = problem
+    key = jax.random.key(1)
+    outputs = jf.sample_outputs(net.apply, posterior, x, key, num_samples=5)
+    for output, k in zip(outputs, jax.random.split(key, 5), strict=True):
+        np.testing.assert_allclose(output, net.apply(posterior.sample(k), x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 4}, {"batch_size": 1}, {"samples_per_pass": 1}])
+def test_batches_and_passes_change_nothing(problem, options):
+    net, posterior, x = problem
+    whole = jf.sample_outputs(net.apply, posterior, x, jax.random.key(1), num_samples=10)
+    parts = jf.sample_outputs(net.apply, posterior, x, jax.random.key(1), num_samples=10, **options)
+    np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-6)
+
+
+def test_ragged_last_batch_compiles_once(problem):
+    net, posterior, x = problem
+    traces = []
+
+    def apply(variables, x):
+        traces.append(x.shape)
+        return net.apply(variables, x)
+
+    jf.predict(apply, posterior, x, jax.random.key(0), num_samples=8, batch_size=4)
+    assert len(traces) == 1
+
+
+def test_predictive_is_the_mean_probability(problem):
+    net, posterior, x = problem
+    prediction = jf.predict(net.apply, posterior, x, jax.random.key(1), num_samples=20)
+    probs = np.exp(np.asarray(prediction.samples, np.float64))
+    np.testing.assert_allclose(prediction.probs, probs.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(prediction.probs.sum(-1), 1, rtol=1e-5)
+
+
+def test_entropy_splits_into_aleatoric_and_epistemic(problem):
+    net, posterior, x = problem
+    prediction = jf.predict(net.apply, posterior, x, jax.random.key(1), num_samples=20)
+    np.testing.assert_allclose(
+        prediction.entropy, prediction.aleatoric + prediction.epistemic, atol=1e-5
+    )
+    assert (prediction.epistemic > 0).all()
+
+
+def test_a_point_knows_no_epistemic_uncertainty(problem):
+    net, posterior, x = problem
+    point = jf.Point({"params": jf.mean(posterior.params)})
+    prediction = jf.predict(net.apply, point, x, jax.random.key(1), num_samples=4)
+    np.testing.assert_allclose(prediction.epistemic, 0, atol=1e-6)
+
+
+def test_samples_are_drawn_uniformly():
+    posterior = jf.Samples({"w": jnp.arange(4.0)})
+    draws = jf.sample_outputs(
+        lambda v, x: v["params"]["w"] + 0 * x,
+        posterior,
+        jnp.zeros(1),
+        jax.random.key(0),
+        num_samples=4000,
+    )
+    counts = np.bincount(np.asarray(draws[:, 0], int), minlength=4)
+    assert np.all(np.abs(counts - 1000) < 4 * np.sqrt(4000 * 0.25 * 0.75))
+
+
+@pytest.mark.parametrize(
+    "options", [{"num_samples": 0}, {"batch_size": 0}, {"samples_per_pass": 0}]
+)
+def test_bad_input(problem, options):
+    net, posterior, x = problem
+    with pytest.raises(jf.InputError, match=next(iter(options))):
+        jf.predict(net.apply, posterior, x, jax.random.key(0), **options)
+    with pytest.raises(jf.InputError, match="`x`"):
+        jf.predict(net.apply, posterior, x[:0], jax.random.key(0))
