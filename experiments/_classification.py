@@ -61,6 +61,9 @@ class ModelConfig:
     """Normalisation in the units."""
     dropout: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0)
     """Dropout rate of each block."""
+    drop_path_per: Literal["batch", "example"] = "example"
+    """Local drop-path: one draw for the whole batch (the paper's) or one for each example, which
+    is the same average over sub-networks with far less noise in the gradient of a batch."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +90,9 @@ class TrainConfig:
     """sgd: with Nesterov momentum; adam: for weights of very different gradients."""
     num_epochs: int = 7
     """Passes over the training images."""
-    batch_size: int = 100
+    batch_size: int = 50
     """Images in a batch."""
-    learning_rate: float = 0.1
+    learning_rate: float = 0.05
     """Highest learning rate."""
     schedule: Literal["one_cycle", "halving"] = "one_cycle"
     """one_cycle: linearly up for a fifth of the steps, then linearly to 0; halving: a tenth

@@ -33,9 +33,17 @@ PRESETS = {
     "paper": Config(
         preset="paper",
         data=DataConfig(num_validation=5000),
-        model=ModelConfig(widths=(64, 128, 256, 512, 512), dropout=(0.0, 0.1, 0.2, 0.3, 0.4)),
+        model=ModelConfig(
+            widths=(64, 128, 256, 512, 512),
+            dropout=(0.0, 0.1, 0.2, 0.3, 0.4),
+            drop_path_per="batch",
+        ),
         train=TrainConfig(
-            num_epochs=400, learning_rate=0.02, schedule="halving", weight_decay=1e-4
+            num_epochs=400,
+            batch_size=100,
+            learning_rate=0.02,
+            schedule="halving",
+            weight_decay=1e-4,
         ),
     ),
     "quick": Config(

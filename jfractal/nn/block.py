@@ -1,6 +1,7 @@
 """The one module that runs an expression; joins and drop-path."""
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -9,7 +10,9 @@ import jax.numpy as jnp
 from jfractal import topology
 from jfractal.typing import Array, Bool, Float, KeyArray
 
-__all__ = ["Block", "draw_alive", "join"]
+__all__ = ["Block", "DropPathPer", "draw_alive", "join"]
+
+DropPathPer = Literal["batch", "example"]
 
 
 def draw_alive(key: KeyArray, num_inputs: int, rate: float) -> Bool[Array, " inputs"]:
@@ -36,7 +39,7 @@ def draw_alive(key: KeyArray, num_inputs: int, rate: float) -> Bool[Array, " inp
 def join(
     how: topology.How,
     inputs: Sequence[Float[Array, "*shape"]],
-    alive: Bool[Array, " inputs"] | None = None,
+    alive: Bool[Array, "inputs *batch"] | None = None,
 ) -> Float[Array, "*shape"]:
     """Joins feature maps: the mean or the sum of those alive, or all side by side.
 
@@ -46,19 +49,20 @@ def join(
     Args:
         how: ``mean``, ``sum`` or ``concat``.
         inputs: Feature maps of equal shape (but for the channels of ``concat``).
-        alive: One flag for each input; all are alive if left out.
+        alive: One flag for each input, or for each input and example; all live if left out.
 
     Returns:
         The joined map.
     """
     if alive is not None:
+        alive = jnp.expand_dims(alive, range(alive.ndim, inputs[0].ndim + 1))
         inputs = [jnp.where(flag, x, jnp.zeros_like(x)) for flag, x in zip(alive, inputs)]
     if how == "concat":
         return jnp.concatenate(inputs, axis=-1)
     total = sum(inputs[1:], start=inputs[0])
     if how == "sum":
         return total
-    count = len(inputs) if alive is None else alive.sum()
+    count = len(inputs) if alive is None else alive.sum(axis=0)
     return total / jnp.asarray(count, total.dtype)
 
 
@@ -71,10 +75,13 @@ class Block(nn.Module):
     Attributes:
         expr: The expression.
         unit: Makes the module of a unit, ``unit(name=...)``, called as ``module(x, **kwargs)``.
+        drop_path_per: Whether all of a ``batch`` loses the same join inputs, or each ``example``
+            its own.
     """
 
     expr: topology.Expr
     unit: Callable[..., nn.Module]
+    drop_path_per: DropPathPer = "batch"
 
     @nn.compact
     def __call__(
@@ -100,7 +107,12 @@ class Block(nn.Module):
         def run_join(node: topology.Join, inputs: list[Array]) -> Array:
             if drop_path == 0:
                 return join(node.how, inputs)
-            alive = draw_alive(self.make_rng("drop_path"), len(inputs), drop_path)
+            key = self.make_rng("drop_path")
+            if self.drop_path_per == "batch":
+                alive = draw_alive(key, len(inputs), drop_path)
+            else:
+                draw = jax.vmap(lambda key: draw_alive(key, len(inputs), drop_path), out_axes=1)
+                alive = draw(jax.random.split(key, len(x)))
             return join(node.how, inputs, alive)
 
         return topology.evaluate(expr, x, unit=run_unit, join=run_join)

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import flax.linen as nn
 
 from jfractal import ops, topology
 from jfractal.errors import InputError
 from jfractal.nn.bayes import BayesConv, BayesDense, Conv
-from jfractal.nn.block import Block
+from jfractal.nn.block import Block, DropPathPer
 from jfractal.nn.norms import get_norm
 from jfractal.nn.units import ConvUnit
 from jfractal.typing import Images, Logits
@@ -31,6 +31,8 @@ class BlockNet(nn.Module):
         conv: Convolution of the units: `Conv`, `BayesConv`, or a partial of one.
         dense: Layer of the head: `nn.Dense`, `BayesDense`, or a partial of one.
         norm: ``batch``, ``frn``, ``group`` or ``none``.
+        drop_path_per: Whether local drop-path draws once for the ``batch`` (as the authors do) or
+            for each ``example``.
     """
 
     num_classes: int
@@ -40,6 +42,7 @@ class BlockNet(nn.Module):
     conv: Callable[..., nn.Module] = Conv
     dense: Callable[..., nn.Module] = nn.Dense
     norm: str = "batch"
+    drop_path_per: DropPathPer = "batch"
 
     @nn.compact
     def __call__(
@@ -73,7 +76,7 @@ class BlockNet(nn.Module):
             unit = partial(
                 ConvUnit, features=width, conv=self.conv, norm=self.norm, dropout=dropout
             )
-            x = Block(self.block, unit, name=f"block{i}")(
+            x = Block(self.block, unit, self.drop_path_per, name=f"block{i}")(
                 x, train=train, column=column, drop_path=drop_path
             )
             x = ops.max_pool(x)
@@ -108,6 +111,7 @@ def _block_net(
     conv: Callable[..., nn.Module] = Conv,
     dense: Callable[..., nn.Module] | None = None,
     norm: str = "batch",
+    drop_path_per: DropPathPer = "batch",
 ) -> BlockNet:
     widths = tuple(widths)
     rates = (dropout,) * len(widths) if isinstance(dropout, int | float) else tuple(dropout)
@@ -120,8 +124,13 @@ def _block_net(
             "`dropout` must be one rate in [0, 1), or one for each of "
             f"{len(widths)} blocks, got {dropout}"
         )
+    if drop_path_per not in get_args(DropPathPer):
+        raise InputError(
+            f"`drop_path_per` must be one of {get_args(DropPathPer)}, got {drop_path_per!r}"
+        )
     get_norm(norm)
-    return BlockNet(num_classes, block, widths, rates, conv, dense or _dense_like(conv), norm)
+    dense = dense or _dense_like(conv)
+    return BlockNet(num_classes, block, widths, rates, conv, dense, norm, drop_path_per)
 
 
 def _dense_like(conv: Any) -> Callable[..., nn.Module]:
@@ -142,7 +151,8 @@ def FractalNet(num_classes: int, *, columns: int = 3, **options: Any) -> BlockNe
         columns: Columns C of every block.
         **options: ``widths`` (channels of each block), ``dropout`` (one rate, or one for each
             block), ``conv`` (`Conv`, `BayesConv` or a partial of one), ``dense`` (by default
-            Bayesian if `conv` is), ``norm`` (``batch``, ``frn``, ``group``, ``none``).
+            Bayesian if `conv` is), ``norm`` (``batch``, ``frn``, ``group``, ``none``),
+            ``drop_path_per`` (``batch`` or ``example``).
 
     Returns:
         A Flax module, see `BlockNet`.
