@@ -88,11 +88,11 @@ class TrainConfig:
 
     optimizer: Literal["sgd", "adam"] = "sgd"
     """sgd: with Nesterov momentum; adam: for weights of very different gradients."""
-    num_epochs: int = 7
+    num_epochs: int = 8
     """Passes over the training images."""
-    batch_size: int = 50
+    batch_size: int = 64
     """Images in a batch."""
-    learning_rate: float = 0.05
+    learning_rate: float = 0.06
     """Highest learning rate."""
     schedule: Literal["one_cycle", "halving"] = "one_cycle"
     """one_cycle: linearly up for a fifth of the steps, then linearly to 0; halving: a tenth
@@ -265,6 +265,7 @@ def train(
     state = TrainState.create(variables, tx)
     if run.resume:
         state = checkpoints.restore(state) or state
+        run.rewind(int(state.step), net=name)
     trainer = Trainer(
         objective=objective,
         optimizer=tx,

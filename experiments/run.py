@@ -140,9 +140,19 @@ class Run:
         text = self._metrics.read_text(encoding="utf-8")
         return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
-    def rewind(self, step: float) -> None:
-        """Drop the rows after `step`: those that a restored checkpoint is about to log again."""
-        rows = [row for row in self.rows() if row.get("step", -math.inf) <= step]
+    def rewind(self, step: float, **of: Any) -> None:
+        """Drop the rows after `step`: those that a restored checkpoint is about to log again.
+
+        Args:
+            step: the last step to keep.
+            **of: drop only rows with these values, e.g. ``net="mean_field"``.
+        """
+        rows = [
+            row
+            for row in self.rows()
+            if row.get("step", -math.inf) <= step
+            or any(row.get(key) != value for key, value in of.items())
+        ]
         self.write("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
     def figure(self, name: str, figure: Figure) -> str:

@@ -39,7 +39,7 @@ def draw_alive(key: KeyArray, num_inputs: int, rate: float) -> Bool[Array, " inp
 def join(
     how: topology.How,
     inputs: Sequence[Float[Array, "*shape"]],
-    alive: Bool[Array, "inputs *batch"] | None = None,
+    alive: Bool[Array, " inputs *batch"] | None = None,
 ) -> Float[Array, "*shape"]:
     """Joins feature maps: the mean or the sum of those alive, or all side by side.
 

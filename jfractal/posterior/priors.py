@@ -13,7 +13,7 @@ __all__ = ["Gaussian", "Prior", "ScaleMixture"]
 
 
 class Prior:
-    """A distribution over weights. A subclass gives `log_prob`, and `kl` where it is closed-form."""
+    """A distribution over weights; a subclass gives `log_prob`, and `kl` where it is exact."""
 
     def log_prob(self, w: Array) -> Array:
         """Elementwise log density at `w`, in nats."""

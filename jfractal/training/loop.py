@@ -109,7 +109,7 @@ class Trainer:
                     state, metrics = update(state, images, labels, batch, route=route)
                     # The metrics of a step are read while the next one runs.
                     self._report(previous, steps_per_epoch, bar, log)
-                    previous = step, route, metrics
+                    previous = step + 1, route, metrics
                     if position == steps_per_epoch - 1:
                         self._report(previous, steps_per_epoch, bar, log)
                         previous = None
