@@ -33,7 +33,7 @@ class ModelConfig:
 
     hidden: tuple[int, ...] = (16,)
     """Units of each hidden layer (tanh)."""
-    prior_scale: float = 3.0
+    prior_scale: float = 2.0
     """Standard deviation of the Gaussian prior of every weight."""
     noise_scale: float = 0.1
     """Standard deviation of the Gaussian likelihood, fixed for all methods."""
@@ -61,10 +61,12 @@ class ChainsConfig:
 
     num_chains: int = 4
     """Chains, vectorised in one program."""
-    num_warmup: int = 1000
+    num_warmup: int = 500
     """Steps of each chain to adapt."""
-    num_samples: int = 1000
+    num_samples: int = 500
     """Draws of each chain."""
+    target_accept: float = 0.95
+    """Acceptance probability; a high one keeps the steps short where the posterior is narrow."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,7 @@ def run(config: Config, run: Run) -> Outcome:
         num_chains=chains.num_chains,
         num_warmup=chains.num_warmup,
         num_samples=chains.num_samples,
+        target_accept=chains.target_accept,
         progress_bar=True,
     )
     posteriors = {"MAP": map_point, "mean-field VI": vi, "NUTS": nuts}

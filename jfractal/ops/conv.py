@@ -28,6 +28,10 @@ __all__ = ["conv_general_dilated"]
 # Output maps of at most this many pixels run faster as a matrix product on CPU.
 SMALL_MAP = 16
 
+# The kernel's gradient reads all images for every weight: on CPU it is up to twice as fast over
+# this many images at a time, while they stay in the cache. More slices cost compile time.
+SLICE, MAX_SLICES = 8, 16
+
 
 class _Spec(NamedTuple):
     """The static arguments of one convolution, in canonical and hashable form."""
@@ -171,9 +175,21 @@ def _input_gradient(spec: _Spec, shape: tuple[int, ...], dtype: Any) -> Callable
 
 @cache
 def _kernel_gradient(spec: _Spec, shape: tuple[int, ...], dtype: Any) -> Callable:
-    def gradient(x: jax.Array, g: jax.Array) -> jax.Array:
-        w = jax.ShapeDtypeStruct(shape, dtype)
+    w = jax.ShapeDtypeStruct(shape, dtype)
+
+    def at_once(x: jax.Array, g: jax.Array) -> jax.Array:
         return _transpose(lambda w: _lower(spec, x, w), w, g)
+
+    def in_slices(x: jax.Array, g: jax.Array) -> jax.Array:
+        starts = range(0, len(x), SLICE)
+        return sum(at_once(x[i : i + SLICE], g[i : i + SLICE]) for i in starts)  # pyright: ignore
+
+    def gradient(x: jax.Array, g: jax.Array) -> jax.Array:
+        num_slices, ragged = divmod(len(x), SLICE)
+        is_plain = _is_channels_last(spec, x.ndim) and _grouping(spec) == (1, 1)
+        if not is_plain or ragged or num_slices > MAX_SLICES or prod(g.shape[1:-1]) <= SMALL_MAP:
+            return at_once(x, g)
+        return _by_platform(in_slices, at_once, x, g)
 
     def batched(axis_size: int, in_batched: list[bool], x: jax.Array, g: jax.Array):
         on_cpu = partial(_unrolled, operation, in_batched, axis_size)
