@@ -23,4 +23,4 @@ def test_examples_run_as_they_stand(tmp_path, monkeypatch):
 
 
 def test_the_first_example_is_short():
-    assert len([line for line in BLOCKS[0].splitlines() if line.strip()]) <= 22
+    assert len([line for line in BLOCKS[0].splitlines() if line.strip()]) <= 20

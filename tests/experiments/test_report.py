@@ -51,7 +51,7 @@ def words(text):
 
 
 def first_line(text):
-    return words(text[text.index("</h1>") : text.index("<h2>")])
+    return words(text[text.index("</h1>") : text.index("</p>")])
 
 
 def test_first_line_says_what_ran_on_what(tmp_path):
