@@ -395,7 +395,7 @@ def curves_section(run: Run, name: str = "net") -> Section:
     loss = viz.training_curves(losses, xlabel="epoch", ylabel="training loss (nats per image)")
     accuracy = viz.training_curves(accuracies, xlabel="epoch", ylabel="validation accuracy")
     return Section(
-        "Training",
+        "Training" if name == "net" else f"Training, {name.replace('_', ' ')}",
         "Each batch runs through the joined net (local drop-path) or through one column alone "
         "(global drop-path); the loss is shown for the route that was drawn, smoothed over "
         "neighbouring rows.",
