@@ -14,7 +14,7 @@ About half an hour on 2 CPU cores, by the cost of its steps; neither preset has 
 yet, so no figure is promised. The posterior is cold: the KL counts with a factor below 1 (flag
 --posterior.kl-weight). At factor 1 all labels together are worth fewer nats than it costs to say
 anything about two million weights, and the mean-field optimum is close to the prior (see
-`digits_fractal`, where this was measured).
+`digits_fractal`).
 """
 
 from dataclasses import dataclass, field, replace

@@ -8,8 +8,8 @@ sampler (NumPyro), four vectorised chains. Prior and likelihood are the same obj
     make experiment NAME=regression_hmc
 
 About a minute on 2 CPU cores. Expect HMC's band to widen where there are no data, VI's much less;
-R-hat of the predictions below 1.01 and no divergence (R-hat of single weights would mean nothing: permuting hidden
-units changes them and not the function).
+R-hat of the predictions below 1.01 and no divergence (R-hat of single weights would mean nothing:
+permuting hidden units changes them and not the function).
 """
 
 from dataclasses import dataclass, field
