@@ -64,6 +64,9 @@ class ModelConfig:
     drop_path_per: Literal["batch", "example"] = "example"
     """Local drop-path: one draw for the whole batch (the paper's) or one for each example, which
     is the same average over sub-networks with far less noise in the gradient of a batch."""
+    kernel_init: Literal["he", "aligned"] = "aligned"
+    """he: every kernel at random; aligned: all columns start as nearly the same function, so that
+    a short run does not spend itself on making them agree."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class TrainConfig:
 
     optimizer: Literal["sgd", "adam"] = "sgd"
     """sgd: with Nesterov momentum; adam: for weights of very different gradients."""
-    num_epochs: int = 8
+    num_epochs: int = 7
     """Passes over the training images."""
     batch_size: int = 64
     """Images in a batch."""

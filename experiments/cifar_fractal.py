@@ -40,6 +40,7 @@ PRESETS = {
             widths=(64, 128, 256, 512, 512),
             dropout=(0.0, 0.1, 0.2, 0.3, 0.4),
             drop_path_per="batch",
+            kernel_init="he",
         ),
         train=TrainConfig(
             num_epochs=400,

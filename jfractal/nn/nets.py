@@ -10,6 +10,7 @@ from jfractal import ops, topology
 from jfractal.errors import InputError
 from jfractal.nn.bayes import BayesConv, BayesDense, Conv
 from jfractal.nn.block import Block, DropPathPer
+from jfractal.nn.initializers import aligned, check_kernel_init, he
 from jfractal.nn.norms import get_norm
 from jfractal.nn.units import ConvUnit
 from jfractal.typing import Images, Logits
@@ -33,6 +34,7 @@ class BlockNet(nn.Module):
         norm: ``batch``, ``frn``, ``group`` or ``none``.
         drop_path_per: Whether local drop-path draws once for the ``batch`` (as the authors do) or
             for each ``example``.
+        kernel_init: ``he``, or ``aligned``: all columns start as nearly the same function.
     """
 
     num_classes: int
@@ -43,6 +45,7 @@ class BlockNet(nn.Module):
     dense: Callable[..., nn.Module] = nn.Dense
     norm: str = "batch"
     drop_path_per: DropPathPer = "batch"
+    kernel_init: str = "he"
 
     @nn.compact
     def __call__(
@@ -73,8 +76,14 @@ class BlockNet(nn.Module):
                 f"{len(self.widths)} blocks with a 2×2 pool each, got {x.shape[1]}×{x.shape[2]}"
             )
         for i, (width, dropout) in enumerate(zip(self.widths, self.dropout, strict=True), start=1):
+            shared = self.kernel_init == "aligned" and self.is_initializing()
             unit = partial(
-                ConvUnit, features=width, conv=self.conv, norm=self.norm, dropout=dropout
+                ConvUnit,
+                features=width,
+                conv=self.conv,
+                norm=self.norm,
+                dropout=dropout,
+                kernel_init=aligned(self.make_rng("params")) if shared else he,
             )
             x = Block(self.block, unit, self.drop_path_per, name=f"block{i}")(
                 x, train=train, column=column, drop_path=drop_path
@@ -112,6 +121,7 @@ def _block_net(
     dense: Callable[..., nn.Module] | None = None,
     norm: str = "batch",
     drop_path_per: DropPathPer = "batch",
+    kernel_init: str = "he",
 ) -> BlockNet:
     widths = tuple(widths)
     rates = (dropout,) * len(widths) if isinstance(dropout, int | float) else tuple(dropout)
@@ -129,8 +139,11 @@ def _block_net(
             f"`drop_path_per` must be one of {get_args(DropPathPer)}, got {drop_path_per!r}"
         )
     get_norm(norm)
+    check_kernel_init(kernel_init)
     dense = dense or _dense_like(conv)
-    return BlockNet(num_classes, block, widths, rates, conv, dense, norm, drop_path_per)
+    return BlockNet(
+        num_classes, block, widths, rates, conv, dense, norm, drop_path_per, kernel_init
+    )
 
 
 def _dense_like(conv: Any) -> Callable[..., nn.Module]:
@@ -152,7 +165,7 @@ def FractalNet(num_classes: int, *, columns: int = 3, **options: Any) -> BlockNe
         **options: ``widths`` (channels of each block), ``dropout`` (one rate, or one for each
             block), ``conv`` (`Conv`, `BayesConv` or a partial of one), ``dense`` (by default
             Bayesian if `conv` is), ``norm`` (``batch``, ``frn``, ``group``, ``none``),
-            ``drop_path_per`` (``batch`` or ``example``).
+            ``drop_path_per`` (``batch`` or ``example``), ``kernel_init`` (``he`` or ``aligned``).
 
     Returns:
         A Flax module, see `BlockNet`.

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import flax.linen as nn
 
 from jfractal.nn.bayes import Conv
+from jfractal.nn.initializers import Initializer, he
 from jfractal.nn.norms import get_norm
 from jfractal.typing import Array
 
@@ -19,6 +20,7 @@ class ConvUnit(nn.Module):
         conv: `Conv`, `BayesConv`, `nn.Conv` or a partial of one.
         norm: Name of the normalisation, see `jfractal.nn.norms.get_norm`.
         dropout: Probability of dropping an activation in training.
+        kernel_init: Initial kernel, see `jfractal.nn.initializers`.
 
     Source: Larsson et al., ICLR 2017, §2; the place of the dropout is that of the authors' code.
     """
@@ -27,14 +29,15 @@ class ConvUnit(nn.Module):
     conv: Callable[..., nn.Module] = Conv
     norm: str = "batch"
     dropout: float = 0.0
+    kernel_init: Initializer = he
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool, alone: bool) -> Array:
         """Maps "batch height width channels" to "batch height width features"."""
-        kernel_init = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
-        x = self.conv(self.features, (3, 3), use_bias=False, kernel_init=kernel_init, name="conv")(
-            x
+        conv = self.conv(
+            self.features, (3, 3), use_bias=False, kernel_init=self.kernel_init, name="conv"
         )
+        x = conv(x)
         x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
         x = get_norm(self.norm)()(x, train=train, alone=alone)
         return nn.relu(x)

@@ -322,6 +322,7 @@ def test_vmap_over_draws_is_a_loop_over_draws():
         (lambda: FractalNet(10, dropout=-0.1), "`dropout` must be one rate"),
         (lambda: FractalNet(10, dropout=(0.1, 0.2)), "or one for each of 5 blocks"),
         (lambda: FractalNet(10, norm="layer"), "`norm` must be one of .*, got 'layer'"),
+        (lambda: FractalNet(10, kernel_init="xavier"), "`kernel_init` must be one of .*'xavier'"),
     ],
 )
 def test_arguments_out_of_range_are_refused(make, message):
