@@ -81,7 +81,7 @@ class PosteriorConfig:
     """Standard deviation of the Gaussian prior."""
     kl_weight: float = 0.003
     """Factor of the KL, the temperature of the posterior: 1 is Bayes, below 1 is colder."""
-    num_samples: int = 32
+    num_samples: int = 16
     """Draws of the weights for a prediction."""
 
 

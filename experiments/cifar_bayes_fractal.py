@@ -50,7 +50,7 @@ class Config(classification.Config):
 
 LAPTOP = Config(
     model=ModelConfig(norm="group"),
-    train=TrainConfig(optimizer="adam", num_epochs=7, learning_rate=3e-3, weight_decay=0.0),
+    train=TrainConfig(optimizer="adam", num_epochs=5, learning_rate=3e-3, weight_decay=0.0),
 )
 PRESETS = {
     "laptop": LAPTOP,

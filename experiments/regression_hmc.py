@@ -12,7 +12,9 @@ R-hat of the predictions below 1.01 and no divergence (R-hat of single weights w
 permuting hidden units changes them and not the function).
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -119,17 +121,56 @@ class Mlp(nn.Module):
 
 def run(config: Config, run: Run) -> Outcome:
     """Fits the three posteriors and compares their predictions."""
-    key_data, key_init, key_vi, key_nuts, key_predict = jax.random.split(
-        jax.random.key(config.seed), 5
-    )
+    key_data, *keys_fit, key_predict = jax.random.split(jax.random.key(config.seed), 5)
     x, y = jf.data.blundell_curve(key_data, config.num_data)
+    x_test, y_test = jf.data.blundell_curve(jax.random.fold_in(key_data, 1), 1000)
     net = Mlp(config.model.hidden)
-    log_joint = jf.LogJoint(
-        net.apply,
-        (x, y),
-        jf.priors.Gaussian(config.model.prior_scale),
-        jf.likelihoods.Gaussian(config.model.noise_scale),
+    posteriors = fit_posteriors(config, net, x, y, keys_fit)
+
+    grid = jnp.linspace(-0.2, 0.8, 101)[:, None]
+    draws = {
+        name: predictive_draws(config, net, posterior, grid, key_predict)
+        for name, posterior in posteriors.items()
+    }
+    figures = {
+        name: test(config, net, posterior, x_test, y_test, key_predict)
+        | distances(draws[name], draws["NUTS"], grid)
+        for name, posterior in posteriors.items()
+    }
+    for name, row in figures.items():
+        run.log({"method": name, **row})
+
+    nuts = posteriors["NUTS"]
+    outputs = np.asarray(nuts.outputs(net.apply, grid)[..., 0])
+    rhat, ess = metrics.rhat(outputs), metrics.ess(outputs)
+    diagnostics = {
+        "rhat_predictions_max": float(rhat.max()),
+        "ess_predictions_min": float(ess.min()),
+        **{f"nuts_{name}": value for name, value in nuts.diagnostics.items()},
+    }
+    curve = "Blundell's regression curve (synthetic)"
+    flat = {
+        f"{metric}_{name.lower().replace('-', '_').replace(' ', '_')}": value
+        for name, row in figures.items()
+        for metric, value in row.items()
+    }
+    return Outcome(
+        {"dataset": curve, "dataset_requested": curve, **flat, **diagnostics},
+        [
+            comparison_section(run, net, x, y, grid, draws, figures),
+            convergence_section(run, grid, outputs, rhat, ess, diagnostics),
+        ],
     )
+
+
+def fit_posteriors(
+    config: Config, net: Mlp, x: jax.Array, y: jax.Array, keys: Sequence[jax.Array]
+) -> dict[str, Any]:
+    """The three posteriors by name: MAP, mean-field VI started from it, NUTS."""
+    key_init, key_vi, key_nuts = keys
+    prior = jf.priors.Gaussian(config.model.prior_scale)
+    likelihood = jf.likelihoods.Gaussian(config.model.noise_scale)
+    log_joint = jf.LogJoint(net.apply, (x, y), prior, likelihood)
 
     def init(key: jax.Array) -> Params:
         return net.init(key, x)["params"]
@@ -138,10 +179,9 @@ def run(config: Config, run: Run) -> Outcome:
     map_point = jf.maximum_a_posteriori(
         log_joint, init(key_init), optimizer=adam(fit, fit.map_steps), num_steps=fit.map_steps
     )
-    start = jf.mean_field(map_point.variables["params"], scale=fit.scale)
     vi = jf.variational(
         log_joint,
-        start,
+        jf.mean_field(map_point.variables["params"], scale=fit.scale),
         key_vi,
         optimizer=adam(fit, fit.vi_steps),
         num_steps=fit.vi_steps,
@@ -157,64 +197,7 @@ def run(config: Config, run: Run) -> Outcome:
         target_accept=chains.target_accept,
         progress_bar=True,
     )
-    posteriors = {"MAP": map_point, "mean-field VI": vi, "NUTS": nuts}
-
-    grid = jnp.linspace(-0.2, 0.8, 101)[:, None]
-    draws = {
-        name: predictive_draws(config, net, posterior, grid, key_predict)
-        for name, posterior in posteriors.items()
-    }
-    outputs = np.asarray(nuts.outputs(net.apply, grid)[..., 0])
-    rhat, ess = metrics.rhat(outputs), metrics.ess(outputs)
-    x_test, y_test = jf.data.blundell_curve(jax.random.fold_in(key_data, 1), 1000)
-    rows, result = [], {}
-    for name, posterior in posteriors.items():
-        figures = test(config, net, posterior, x_test, y_test, key_predict)
-        figures |= distances(draws[name], draws["NUTS"], grid)
-        rows.append([name, *(round(v, 4) for v in figures.values())])
-        tag = name.lower().replace("-", "_").replace(" ", "_")
-        result |= {f"{metric}_{tag}": value for metric, value in figures.items()}
-        run.log({"method": name, **figures})
-    diagnostics = {
-        "rhat_predictions_max": float(rhat.max()),
-        "ess_predictions_min": float(ess.min()),
-        **{f"nuts_{name}": value for name, value in nuts.diagnostics.items()},
-    }
-    curve = "Blundell's regression curve (synthetic)"
-    bands = viz.predictive_bands(
-        np.asarray(grid[:, 0]),
-        {name: band(sample) for name, sample in draws.items()},
-        np.asarray(x[:, 0]),
-        np.asarray(y[:, 0]),
-    )
-    names = [
-        "method",
-        "test NLL (nats)",
-        "test RMSE",
-        "W2 to NUTS, with data",
-        "W2 to NUTS, without",
-    ]
-    return Outcome(
-        {"dataset": curve, "dataset_requested": curve, **result, **diagnostics},
-        [
-            Section(
-                "Three posteriors",
-                f"{len(x)} training points with x in [0, 0.5], one network with "
-                f"{sum(w.size for w in jax.tree.leaves(init(key_init)))} weights. W2 is the "
-                "2-Wasserstein distance between predictive distributions at one x, in units of y, "
-                "averaged over x in [0, 0.5] (with data) and over the rest of [-0.2, 0.8] "
-                "(without). That of NUTS to itself is 0: the draws are the same.",
-                Table(names, rows),
-                [
-                    (
-                        run.figure("bands", bands),
-                        "Mean, 50 % and 95 % of the predictive distribution (noise included).",
-                    )
-                ],
-            ),
-            convergence_section(run, grid, outputs, rhat, ess, diagnostics),
-        ],
-    )
+    return {"MAP": map_point, "mean-field VI": vi, "NUTS": nuts}
 
 
 def adam(config: FitConfig, num_steps: int) -> optax.GradientTransformation:
@@ -265,6 +248,48 @@ def distances(draws: np.ndarray, reference: np.ndarray, grid: jax.Array) -> dict
         "w2_with_data": float(distance[inside].mean()),
         "w2_without_data": float(distance[~inside].mean()),
     }
+
+
+def comparison_section(
+    run: Run,
+    net: Mlp,
+    x: jax.Array,
+    y: jax.Array,
+    grid: jax.Array,
+    draws: Mapping[str, np.ndarray],
+    figures: Mapping[str, Mapping[str, float]],
+) -> Section:
+    """The three predictive bands, and what they score."""
+    weights = jax.tree.leaves(jax.eval_shape(net.init, jax.random.key(0), x))
+    names = [
+        "method",
+        "test NLL (nats)",
+        "test RMSE",
+        "W2 to NUTS, with data",
+        "W2 to NUTS, without",
+    ]
+    rows = [[name, *(round(v, 4) for v in row.values())] for name, row in figures.items()]
+    bands = viz.predictive_bands(
+        np.asarray(grid[:, 0]),
+        {name: band(sample) for name, sample in draws.items()},
+        np.asarray(x[:, 0]),
+        np.asarray(y[:, 0]),
+    )
+    return Section(
+        "Three posteriors",
+        f"{len(x)} training points with x in [0, 0.5], one network with "
+        f"{sum(w.size for w in weights)} weights. W2 is the 2-Wasserstein distance between "
+        "predictive distributions at one x, in units of y, averaged over x in [0, 0.5] (with data) "
+        "and over the rest of [-0.2, 0.8] (without). That of NUTS to itself is 0: the draws are "
+        "the same.",
+        Table(names, rows),
+        [
+            (
+                run.figure("bands", bands),
+                "Mean, 50 % and 95 % of the predictive distribution (noise included).",
+            )
+        ],
+    )
 
 
 def convergence_section(
