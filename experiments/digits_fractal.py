@@ -37,7 +37,7 @@ class Config(classification.Config):
 
 LAPTOP = Config(
     data=DataConfig(name="digits", num_validation=150, flip=False, shift=1),
-    model=ModelConfig(widths=(16, 32, 64), dropout=(0.0, 0.0, 0.0), norm="group"),
+    model=ModelConfig(widths=(16, 32, 64), dropout=(0.0, 0.0, 0.0), norm="group", kernel_init="he"),
     train=TrainConfig(
         optimizer="adam",
         num_epochs=60,
@@ -55,7 +55,9 @@ PRESETS = {
         LAPTOP,
         quick=True,
         data=replace(LAPTOP.data, num_train=250, num_test=100),
-        model=ModelConfig(columns=2, widths=(4, 8), dropout=(0.0, 0.0), norm="group"),
+        model=ModelConfig(
+            columns=2, widths=(4, 8), dropout=(0.0, 0.0), norm="group", kernel_init="he"
+        ),
         train=replace(LAPTOP.train, num_epochs=2, log_every=1),
         posterior=replace(LAPTOP.posterior, num_samples=4),
     ),
