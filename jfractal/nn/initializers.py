@@ -1,21 +1,19 @@
 """Initial kernels of the units of a net, chosen by name."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jfractal.errors import InputError
 from jfractal.typing import Array, KeyArray
 
-__all__ = ["KERNEL_INITS", "Initializer", "aligned", "check_kernel_init", "he"]
+__all__ = ["Initializer", "KernelInit", "aligned", "he"]
 
+KernelInit = Literal["he", "aligned"]
 Initializer = Callable[[KeyArray, tuple[int, ...], Any], Array]
 
 he: Initializer = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
-
-KERNEL_INITS = ("he", "aligned")
 
 
 def aligned(shared: KeyArray) -> Initializer:
@@ -45,13 +43,3 @@ def aligned(shared: KeyArray) -> Initializer:
         return jnp.zeros(shape, dtype).at[centre].set(jnp.eye(inputs, dtype=dtype))
 
     return init
-
-
-def check_kernel_init(name: str) -> None:
-    """Refuses a name that is not among `KERNEL_INITS`.
-
-    Raises:
-        InputError: If the name is unknown.
-    """
-    if name not in KERNEL_INITS:
-        raise InputError(f"`kernel_init` must be one of {KERNEL_INITS}, got {name!r}")

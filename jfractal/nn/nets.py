@@ -10,7 +10,7 @@ from jfractal import ops, topology
 from jfractal.errors import InputError
 from jfractal.nn.bayes import BayesConv, BayesDense, Conv
 from jfractal.nn.block import Block, DropPathPer
-from jfractal.nn.initializers import aligned, check_kernel_init, he
+from jfractal.nn.initializers import KernelInit, aligned, he
 from jfractal.nn.norms import get_norm
 from jfractal.nn.units import ConvUnit
 from jfractal.typing import Images, Logits
@@ -45,7 +45,7 @@ class BlockNet(nn.Module):
     dense: Callable[..., nn.Module] = nn.Dense
     norm: str = "batch"
     drop_path_per: DropPathPer = "batch"
-    kernel_init: str = "he"
+    kernel_init: KernelInit = "he"
 
     @nn.compact
     def __call__(
@@ -121,7 +121,7 @@ def _block_net(
     dense: Callable[..., nn.Module] | None = None,
     norm: str = "batch",
     drop_path_per: DropPathPer = "batch",
-    kernel_init: str = "he",
+    kernel_init: KernelInit = "he",
 ) -> BlockNet:
     widths = tuple(widths)
     rates = (dropout,) * len(widths) if isinstance(dropout, int | float) else tuple(dropout)
@@ -138,8 +138,11 @@ def _block_net(
         raise InputError(
             f"`drop_path_per` must be one of {get_args(DropPathPer)}, got {drop_path_per!r}"
         )
+    if kernel_init not in get_args(KernelInit):
+        raise InputError(
+            f"`kernel_init` must be one of {get_args(KernelInit)}, got {kernel_init!r}"
+        )
     get_norm(norm)
-    check_kernel_init(kernel_init)
     dense = dense or _dense_like(conv)
     return BlockNet(
         num_classes, block, widths, rates, conv, dense, norm, drop_path_per, kernel_init
