@@ -108,6 +108,8 @@ class TrainConfig:
     """Drop-path: probability of dropping a join input in a local batch."""
     global_rate: float = 0.5
     """Drop-path: share of batches that run through one random column alone."""
+    num_devices: int = 1
+    """Devices that share each batch; each normalises by its own part of it."""
     log_every: int = 20
     """Steps between two rows of metrics."""
 
@@ -278,6 +280,7 @@ def train(
         seed=config.seed,
         log_every=settings.log_every,
         checkpoints=checkpoints,
+        num_devices=settings.num_devices,
     )
     routes = routes_of(net)
     images, labels = split.validation

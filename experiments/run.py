@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import subprocess
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -105,6 +106,13 @@ class Run:
                     f"`resume`: the run in {run.directory} has `{field}` {before.get(field)!r}, "
                     f"not {now.get(field)!r}; it was begun with: {record['command']}"
                 )
+        begun_on, now_on = record["device"]["kind"], device()
+        if begun_on != now_on:
+            warnings.warn(
+                f"begun on {begun_on}, the run goes on on {now_on}: "
+                "not quite the trajectory that it would have had",
+                stacklevel=2,
+            )
         run.rewind(math.inf)  # a process killed while it wrote leaves half a line
         return run
 

@@ -5,9 +5,11 @@ from functools import partial
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jfractal import ops
 from jfractal.errors import InputError
 from jfractal.typing import Array
 
@@ -36,21 +38,30 @@ class BatchNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool, alone: bool) -> Array:
         """Normalises "batch *space channels" by the statistics of the batch or of the route."""
+        channels, axes = x.shape[-1:], tuple(range(x.ndim - 1))
         statistics = {
-            route: nn.BatchNorm(
-                use_running_average=not train,
-                momentum=self.momentum,
-                epsilon=self.epsilon,
-                use_scale=False,
-                use_bias=False,
-                name=route,
+            route: self.variable(
+                "batch_stats",
+                route,
+                lambda: {"mean": jnp.zeros(channels), "var": jnp.ones(channels)},
             )
             for route in ("joined", "alone")
         }
-        if self.is_initializing():
-            statistics["alone"](x)
-        x = statistics["alone" if alone else "joined"](x)
-        return _affine(self, x)
+        running = statistics["alone" if alone else "joined"]
+        scale, bias = _affine(self, x)
+        if not train:
+            mean, var = (running.value[name].reshape(scale.shape) for name in ("mean", "var"))
+            y = (x - mean) * (scale * lax.rsqrt(var + self.epsilon)) + bias
+            return y.astype(x.dtype)
+        y, mean, var = ops.normalize(x, scale, bias, axes=axes, epsilon=self.epsilon)
+        if not self.is_initializing():
+            batch = {"mean": mean.reshape(channels), "var": var.reshape(channels)}
+            running.value = jax.tree.map(
+                lambda old, new: self.momentum * old + (1 - self.momentum) * new,
+                running.value,
+                batch,
+            )
+        return y
 
 
 class FilterResponseNorm(nn.Module):
@@ -70,14 +81,19 @@ class FilterResponseNorm(nn.Module):
     def __call__(self, x: Array, *, train: bool, alone: bool) -> Array:
         """Normalises "batch *space channels"; `train` and `alone` make no difference."""
         square = jnp.mean(x**2, axis=range(1, x.ndim - 1), keepdims=True)
-        return _affine(self, x * lax.rsqrt(square + self.epsilon))
+        scale, bias = _affine(self, x)
+        return (x * lax.rsqrt(square + self.epsilon) * scale + bias).astype(x.dtype)
 
 
 class GroupNorm(nn.Module):
     """Group normalisation, 8 channels a group or, of fewer, all: no batch statistics.
 
+    Parameters: ``scale`` and ``bias`` (channels,).
+
     Source: Wu & He, ECCV 2018.
     """
+
+    epsilon: float = 1e-6
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool, alone: bool) -> Array:
@@ -86,7 +102,17 @@ class GroupNorm(nn.Module):
         group_size = min(8, channels)
         if channels % group_size:
             raise InputError(f"norm 'group' needs widths below 8 or multiples of 8, got {channels}")
-        return nn.GroupNorm(None, group_size=group_size, dtype=x.dtype, name="group")(x)
+        grouped = (channels // group_size, group_size)
+        scale, bias = (p.reshape(*p.shape[:-1], *grouped) for p in _affine(self, x))
+        pixels, within = tuple(range(1, x.ndim - 1)), x.ndim
+        y, *_ = ops.normalize(
+            x.reshape(*x.shape[:-1], *grouped),
+            scale,
+            bias,
+            axes=(*pixels, within),
+            epsilon=self.epsilon,
+        )
+        return y.reshape(x.shape)
 
 
 class NoNorm(nn.Module):
@@ -98,11 +124,12 @@ class NoNorm(nn.Module):
         return x
 
 
-def _affine(module: Any, x: Array) -> Array:
+def _affine(module: Any, x: Array) -> tuple[Array, Array]:
+    """Parameters ``scale`` and ``bias``, with as many axes as `x`."""
+    shape = (1,) * (x.ndim - 1) + x.shape[-1:]
     scale = module.param("scale", nn.initializers.ones_init(), x.shape[-1:])
     bias = module.param("bias", nn.initializers.zeros_init(), x.shape[-1:])
-    ones = (1,) * (x.ndim - 1)
-    return x * scale.astype(x.dtype).reshape(*ones, -1) + bias.astype(x.dtype).reshape(*ones, -1)
+    return scale.reshape(shape), bias.reshape(shape)
 
 
 NORMS: dict[str, Callable[..., nn.Module]] = {

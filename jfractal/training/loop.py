@@ -2,24 +2,30 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 from tqdm.auto import tqdm
 
 from jfractal.errors import DivergenceError, InputError
+from jfractal.ops import compiler_options
 from jfractal.training.checkpoint import Checkpoints
 from jfractal.training.drop_path import DropPath
 from jfractal.training.objective import Objective
 from jfractal.training.state import TrainState
-from jfractal.typing import Array, Int, Scalar
+from jfractal.typing import Array, Int, PyTree, Scalar
 
 __all__ = ["Trainer", "count_steps"]
 
 Row = Mapping[str, Any]
+
+DEVICE = "device"  # the axis over which a batch is split
 
 
 def count_steps(num_images: int, batch_size: int) -> int:
@@ -49,6 +55,9 @@ class Trainer:
         seed: Determines the order of the data, the routes and all random keys of the steps.
         log_every: Steps between two rows of metrics.
         checkpoints: Where to save; nothing is saved if left out.
+        num_devices: Devices that share every batch, in equal parts, and average their gradients.
+            Each takes batch statistics of its own part and makes its own random draws, so a
+            trajectory belongs to a number of devices.
     """
 
     objective: Objective
@@ -59,6 +68,7 @@ class Trainer:
     seed: int
     log_every: int = 50
     checkpoints: Checkpoints | None = None
+    num_devices: int = 1
 
     def fit(
         self,
@@ -84,17 +94,25 @@ class Trainer:
             evaluate: Figures of a state, to log after each epoch.
 
         Returns:
-            The last state.
+            The last state, on the first device.
 
         Raises:
-            InputError: If the numbers of epochs or of images in a batch are out of range.
+            InputError: If the numbers of epochs, of images in a batch or of devices are out of
+                range.
             DivergenceError: At the first loss that is not finite; earlier checkpoints stay.
         """
         steps_per_epoch = count_steps(len(images), self.batch_size)
         if self.num_epochs < 1:
             raise InputError(f"`num_epochs` must be at least 1, got {self.num_epochs}")
-        images, labels = jnp.asarray(images), jnp.asarray(labels)
-        update = jax.jit(self._update, static_argnames="route", donate_argnums=0)
+        mesh = self._mesh()
+        everywhere = NamedSharding(mesh, P())
+        state, images, labels = jax.device_put((state, images, labels), everywhere)
+        update = jax.jit(
+            partial(self._update, mesh),
+            static_argnames="route",
+            donate_argnums=0,
+            compiler_options=compiler_options(),
+        )
         first, total = int(state.step), steps_per_epoch * self.num_epochs
         batches: Int[np.ndarray, "steps batch"] = np.empty((0, 0), int)
         previous: tuple[int, int | None, dict[str, Scalar]] | None = None
@@ -113,12 +131,22 @@ class Trainer:
                     if position == steps_per_epoch - 1:
                         self._report(previous, steps_per_epoch, bar, log)
                         previous = None
-                        log({"step": step + 1, "epoch": epoch + 1, **evaluate(state)})
-                        self._save(state)
+                        here = _on_first_device(state)
+                        log({"step": step + 1, "epoch": epoch + 1, **evaluate(here)})
+                        self._save(here)
             except KeyboardInterrupt:
                 self._save_interrupted(state, previous)
                 raise
-        return state
+        return _on_first_device(state)
+
+    def _mesh(self) -> Mesh:
+        count = jax.device_count()
+        if not (1 <= self.num_devices <= count and self.batch_size % self.num_devices == 0):
+            raise InputError(
+                f"`num_devices` must be at most {count}, the devices there are, and divide the "
+                f"`batch_size` {self.batch_size}, got {self.num_devices}"
+            )
+        return Mesh(jax.devices()[: self.num_devices], (DEVICE,))
 
     def _batches(self, epoch: int, num_images: int, steps: int) -> Int[np.ndarray, "steps batch"]:
         """Which images are in which batch of an epoch."""
@@ -126,27 +154,43 @@ class Trainer:
         return order[: steps * self.batch_size].reshape(steps, self.batch_size)
 
     def _update(
-        self, state: TrainState, images: Array, labels: Array, batch: Array, route: int | None
+        self,
+        mesh: Mesh,
+        state: TrainState,
+        images: Array,
+        labels: Array,
+        batch: Array,
+        route: int | None,
     ) -> tuple[TrainState, dict[str, Scalar]]:
-        key = jax.random.fold_in(jax.random.key(self.seed), state.step)
+        @partial(
+            jax.shard_map,
+            mesh=mesh,
+            in_specs=(P(), P(), P(), P(DEVICE)),
+            out_specs=P(),
+            check_vma=False,  # else `grad` would sum over devices by itself
+        )
+        def averages(state: TrainState, images: Array, labels: Array, batch: Array):
+            step_key = jax.random.fold_in(jax.random.key(self.seed), state.step)
+            key = jax.random.fold_in(step_key, jax.lax.axis_index(DEVICE))
 
-        def objective(params):
-            loss = self.objective(
-                params, state.variables, (images[batch], labels[batch]), key, route
-            )
-            return loss.value, loss
+            def objective(params):
+                part = images[batch], labels[batch]
+                loss = self.objective(params, state.variables, part, key, route)
+                return loss.value, loss
 
-        gradient, loss = jax.grad(objective, has_aux=True)(state.params)
+            gradient, loss = jax.grad(objective, has_aux=True)(state.params)
+            return _mean_over_devices((gradient, loss.variables, loss.metrics))
+
+        gradient, variables, metrics = averages(state, images, labels, batch)
         updates, opt_state = self.optimizer.update(gradient, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
         state = replace(
             state,
             step=state.step + 1,
-            params=params,
-            variables=loss.variables,
+            params=optax.apply_updates(state.params, updates),
+            variables=variables,
             opt_state=opt_state,
         )
-        return state, loss.metrics
+        return state, metrics
 
     def _report(self, previous: Any, steps_per_epoch: int, bar: tqdm, log: Callable) -> None:
         if previous is None:
@@ -175,4 +219,15 @@ class Trainer:
         if any(leaf.is_deleted() for leaf in leaves):
             return
         if previous is None or np.isfinite([float(v) for v in previous[2].values()]).all():
-            self._save(state)
+            self._save(_on_first_device(state))
+
+
+def _mean_over_devices(tree: PyTree) -> PyTree:
+    """Counters, which are not averaged, are equal on all devices."""
+    return jax.tree.map(
+        lambda x: jax.lax.pmean(x, DEVICE) if jnp.issubdtype(x.dtype, jnp.inexact) else x, tree
+    )
+
+
+def _on_first_device(state: TrainState) -> TrainState:
+    return jax.device_put(state, jax.devices()[0])

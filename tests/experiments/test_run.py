@@ -125,6 +125,13 @@ def test_resume_of_another_experiment_is_refused(tmp_path):
         Run.open("other", Options(out=tmp_path, resume=True), "")
 
 
+def test_resume_on_another_device_warns(tmp_path, monkeypatch):
+    begin(tmp_path)
+    monkeypatch.setattr(run, "device", lambda: "4 x abacus")
+    with pytest.warns(UserWarning, match="the run goes on on 4 x abacus"):
+        resume(tmp_path)
+
+
 def test_figure_is_a_picture_on_disk_and_closed(tmp_path):
     figure, _ = plt.subplots()
     assert begin(tmp_path).figure("curve", figure) == "curve"

@@ -86,6 +86,38 @@ def test_interrupted_within_an_epoch_it_saves_and_ends_the_same(uninterrupted, t
     assert_equal(trainer().fit(state, IMAGES, LABELS), uninterrupted[0])
 
 
+def test_devices_that_share_a_batch_average_to_one_device():
+    net = jf.FractalNet(3, columns=2, widths=(4,), norm="group")  # no statistics of a batch
+    objective = cross_entropy(net, lambda key, images: images, drop_path=0.0)
+    one, two = (
+        trainer(objective=objective, num_devices=n).fit(start(net), IMAGES, LABELS) for n in (1, 2)
+    )
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_every_device_draws_for_itself_and_returns_the_mean():
+    def noisy(params, variables, batch, key, route):
+        noise = jax.random.normal(key)
+        metrics = {"noise": noise, "square": noise**2, "images": batch[0].mean()}
+        return Loss(params["w"] * noise, metrics, {"last": noise})
+
+    rows = []
+    state = TrainState.create({"params": {"w": jnp.ones(())}, "last": jnp.zeros(())}, TX)
+    state = trainer(objective=noisy, num_devices=2, num_epochs=1).fit(
+        state, IMAGES, LABELS, log=rows.append
+    )
+    assert all(row["square"] > row["noise"] ** 2 + 1e-3 for row in rows if "noise" in row)
+    assert float(state.variables["last"]) == pytest.approx(rows[-2]["noise"])
+    assert state.params["w"].devices() == {jax.devices()[0]}
+
+
+@pytest.mark.parametrize("num_devices", [0, 3, 1000])
+def test_devices_that_cannot_share_a_batch(num_devices):
+    with pytest.raises(InputError, match="`num_devices` must be at most"):
+        trainer(num_devices=num_devices).fit(start(), IMAGES, LABELS)
+
+
 def test_another_seed_is_another_trajectory(uninterrupted):
     other = trainer(seed=1).fit(start(), IMAGES, LABELS)
     with pytest.raises(AssertionError):

@@ -1,0 +1,34 @@
+import jax
+import numpy as np
+import pytest
+
+from jfractal.ops import compiler
+
+
+@pytest.fixture(autouse=True)
+def forget():
+    compiler.compiler_options.cache_clear()
+    yield
+    compiler.compiler_options.cache_clear()
+
+
+def test_what_is_compiled_with_the_options_computes_the_same(getkey):
+    x = jax.random.normal(getkey(), (4, 8, 8, 32))
+    w = jax.random.normal(getkey(), (3, 3, 32, 32))
+
+    def conv(x, w):
+        numbers = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=numbers)
+
+    ours = jax.jit(conv, compiler_options=compiler.compiler_options())(x, w)
+    np.testing.assert_allclose(ours, jax.jit(conv)(x, w), rtol=1e-4, atol=1e-4)
+
+
+def test_options_that_this_xla_does_not_know_are_left_out(monkeypatch):
+    monkeypatch.setattr(compiler, "CPU_OPTIONS", {"xla_cpu_no_such_option": "1"})
+    assert compiler.compiler_options() is None
+
+
+def test_other_platforms_have_none(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    assert compiler.compiler_options() is None
