@@ -37,10 +37,10 @@ class Config(classification.Config):
 
 LAPTOP = Config(
     data=DataConfig(name="digits", num_validation=150, flip=False, shift=1),
-    model=ModelConfig(widths=(16, 32, 64), dropout=(0.0, 0.0, 0.0), norm="group", kernel_init="he"),
+    model=ModelConfig(columns=2, widths=(16, 32, 64), dropout=(0.0, 0.0, 0.0), norm="group"),
     train=TrainConfig(
         optimizer="adam",
-        num_epochs=60,
+        num_epochs=24,
         batch_size=50,
         learning_rate=3e-3,
         weight_decay=0.0,
@@ -55,9 +55,7 @@ PRESETS = {
         LAPTOP,
         quick=True,
         data=replace(LAPTOP.data, num_train=250, num_test=100),
-        model=ModelConfig(
-            columns=2, widths=(4, 8), dropout=(0.0, 0.0), norm="group", kernel_init="he"
-        ),
+        model=ModelConfig(columns=2, widths=(4, 8), dropout=(0.0, 0.0), norm="group"),
         train=replace(LAPTOP.train, num_epochs=2, log_every=1),
         posterior=replace(LAPTOP.posterior, num_samples=4),
     ),

@@ -6,7 +6,6 @@ as the 3×3 convolution before it. With the gradient in closed form it costs nex
 """
 
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -51,12 +50,11 @@ def normalize(
 
     Source: the gradient is that of Ioffe & Szegedy, ICML 2015, §3.
     """
-    value, mean, var = _normalize(tuple(axes), epsilon, x, scale, bias)
-    return Normalized(value, lax.stop_gradient(mean), lax.stop_gradient(var))
+    value, *moments = _normalize(tuple(axes), epsilon, x, scale, bias)  # pyright: ignore
+    return Normalized(value, *map(lax.stop_gradient, moments))
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _normalize(
+def _normalized(
     axes: tuple[int, ...], epsilon: float, x: jax.Array, scale: jax.Array, bias: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     wide = _wide(x)
@@ -68,7 +66,7 @@ def _normalize(
 
 
 def _forward(axes, epsilon, x, scale, bias):
-    value, mean, var = _normalize(axes, epsilon, x, scale, bias)
+    value, mean, var = _normalized(axes, epsilon, x, scale, bias)
     return (value, mean, var), (x, scale, bias, mean, lax.rsqrt(var + epsilon))
 
 
@@ -89,6 +87,7 @@ def _backward(axes, epsilon, residuals, cotangents):
     return d_x.astype(x.dtype), d_scale.astype(scale.dtype), d_bias.astype(bias.dtype)
 
 
+_normalize = jax.custom_vjp(_normalized, nondiff_argnums=(0, 1))
 _normalize.defvjp(_forward, _backward)
 
 

@@ -5,8 +5,9 @@ weights are uncertain; all other leaves stay arrays (point estimates). Everythin
 function of such a tree.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any, Literal, get_args
 
 import jax
@@ -57,7 +58,11 @@ class Gaussian:
 
     def sample(self, key: KeyArray) -> Array:
         """One draw of the weights, of the shape and dtype of `mean`."""
-        return self.mean + self.std * jax.random.normal(key, self.mean.shape, self.mean.dtype)
+        return self.at(jax.random.normal(key, self.mean.shape, self.mean.dtype))
+
+    def at(self, noise: Array) -> Array:
+        """The weights that stand `noise` standard deviations from the mean."""
+        return self.mean + self.std * noise
 
     def log_prob(self, w: Array) -> Array:
         """Elementwise log density at `w`, in nats."""
@@ -147,8 +152,17 @@ def sample(
     Returns:
         The tree with the chosen Gaussian leaves replaced by a draw.
     """
-    keys = iter(jax.random.split(key, max(len(gaussians(params)), 1)))
-    return map_gaussians(lambda leaf: leaf.sample(next(keys)) if where(leaf) else leaf, params)
+    noise = iter(_normals(key, [leaf.mean for leaf in gaussians(params) if where(leaf)]))
+    return map_gaussians(lambda leaf: leaf.at(next(noise)) if where(leaf) else leaf, params)
+
+
+def _normals(key: KeyArray, like: Sequence[Array]) -> list[Array]:
+    """Standard normal arrays, drawn together: one by one they would compile for much longer."""
+    if not like:
+        return []
+    flat = jax.random.normal(key, (sum(x.size for x in like),), jnp.result_type(*like))
+    parts = jnp.split(flat, list(accumulate(x.size for x in like[:-1])))
+    return [part.reshape(x.shape).astype(x.dtype) for part, x in zip(parts, like, strict=True)]
 
 
 def mean(params: Params) -> Params:
