@@ -1,16 +1,16 @@
 """A fractal net on handwritten digits, deterministic and Bayesian side by side.
 
-The whole path of the package in minutes: the same fractal net (3 blocks, 3 columns), once with
+The whole path of the package in minutes: the same fractal net (3 blocks, 2 columns), once with
 point weights and cross-entropy, once with a Gaussian for every weight and the evidence lower bound
 (Bayes by Backprop, Blundell et al., ICML 2015), each predicting at every depth, the Bayesian net by
 Monte Carlo over weights. Data: the 1,797 8×8 digits that come with scikit-learn.
 
     make experiment NAME=digits_fractal
 
-Five minutes on 2 busy CPU cores, half of it compilation; expect 97 % or more for both nets. The
-posterior is cold: the KL counts with a factor of 0.003. At factor 1 the mean-field optimum of a net
-with 77,000 weights and 1,300 images is close to the prior, and the net hardly learns: to encode a
-weight costs about a nat, and all labels together are worth some 3,000.
+One to two minutes on 2 CPU cores, half of it compilation; expect 98 % for both nets. The posterior
+is cold: the KL counts with a factor of 0.003. At factor 1 the mean-field optimum of a net with
+96,000 weights and 1,300 images is close to the prior, and the net hardly learns: to encode a weight
+costs about a nat, and all labels together are worth some 3,000.
 """
 
 from dataclasses import dataclass, field, replace
