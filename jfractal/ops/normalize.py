@@ -1,8 +1,8 @@
 """Normalisation that keeps nothing for its gradient but its input and a few statistics.
 
 Differentiated line by line, a normalisation keeps the centred and the scaled map as well, each as
-large as its input, and reads and writes them again on the way back: on CPU it costs half as much
-as the 3×3 convolution before it. With the gradient in closed form it costs next to nothing.
+large as its input, and reads and writes them again on the way back: on CPU it costs up to half
+as much as the 3×3 convolution before it. With the gradient in closed form, next to nothing.
 """
 
 from collections.abc import Sequence

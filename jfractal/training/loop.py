@@ -143,7 +143,7 @@ class Trainer:
         count = jax.device_count()
         if not (1 <= self.num_devices <= count and self.batch_size % self.num_devices == 0):
             raise InputError(
-                f"`num_devices` must be at most {count}, the devices there are, and divide the "
+                f"`num_devices` must be between 1 and {count}, all there are, and divide the "
                 f"`batch_size` {self.batch_size}, got {self.num_devices}"
             )
         return Mesh(jax.devices()[: self.num_devices], (DEVICE,))

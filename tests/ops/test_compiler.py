@@ -24,6 +24,13 @@ def test_what_is_compiled_with_the_options_computes_the_same(getkey):
     np.testing.assert_allclose(ours, jax.jit(conv)(x, w), rtol=1e-4, atol=1e-4)
 
 
+def test_options_that_this_xla_knows_are_given_on_cpu(monkeypatch):
+    known = {"xla_cpu_enable_fast_math": False}
+    monkeypatch.setattr(compiler, "CPU_OPTIONS", known)
+    expected = known if jax.default_backend() == "cpu" else None
+    assert compiler.compiler_options() == expected
+
+
 def test_options_that_this_xla_does_not_know_are_left_out(monkeypatch):
     monkeypatch.setattr(compiler, "CPU_OPTIONS", {"xla_cpu_no_such_option": "1"})
     assert compiler.compiler_options() is None

@@ -114,7 +114,7 @@ def test_every_device_draws_for_itself_and_returns_the_mean():
 
 @pytest.mark.parametrize("num_devices", [0, 3, 1000])
 def test_devices_that_cannot_share_a_batch(num_devices):
-    with pytest.raises(InputError, match="`num_devices` must be at most"):
+    with pytest.raises(InputError, match="`num_devices` must be between 1 and 2"):
         trainer(num_devices=num_devices).fit(start(), IMAGES, LABELS)
 
 
