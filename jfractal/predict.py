@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jfractal import ops
 from jfractal.errors import InputError
 from jfractal.metrics import uncertainty
 from jfractal.posterior.samples import Posterior
@@ -134,7 +135,7 @@ def sample_outputs(
     return jnp.concatenate(outputs, axis=1)
 
 
-@partial(jax.jit, static_argnums=(0, 4))
+@partial(ops.jit, static_argnums=(0, 4))
 def _pass(apply: Apply, posterior: Posterior, x: Array, keys: Array, chunk: int) -> Array:
     return jax.lax.map(lambda key: apply(posterior.sample(key), x), keys, batch_size=chunk)
 

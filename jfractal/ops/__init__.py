@@ -1,6 +1,6 @@
 """Operations that know how to be fast."""
 
-from jfractal.ops.compiler import compiler_options as compiler_options
+from jfractal.ops.compiler import jit as jit
 from jfractal.ops.conv import conv_general_dilated as conv_general_dilated
 from jfractal.ops.normalize import Normalized as Normalized
 from jfractal.ops.normalize import normalize as normalize

@@ -1,10 +1,13 @@
-"""Options of XLA that suit the operations of this library."""
+"""`jax.jit` with the options of XLA that suit the operations of this library."""
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, wraps
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 
-__all__ = ["compiler_options"]
+__all__ = ["compiler_options", "jit"]
 
 # By default XLA's CPU backend hands convolutions and matrix products to a library that runs many
 # of them on one core only, which two cores do up to 1.8 times faster; reductions it does best.
@@ -25,3 +28,35 @@ def compiler_options() -> dict[str, str] | None:
     except jax.errors.JaxRuntimeError:
         return None
     return dict(CPU_OPTIONS)
+
+
+def jit(function: Callable, **options: Any) -> Callable:
+    """`jax.jit`, compiled with `compiler_options` unless it runs within another transformation.
+
+    XLA takes options for a whole program; within somebody else's `jit` or `grad` the program is
+    theirs.
+
+    Args:
+        function: As for `jax.jit`.
+        **options: As for `jax.jit`.
+
+    Returns:
+        The compiled function.
+    """
+    inner = jax.jit(function, **options)
+
+    @cache
+    def outermost() -> Callable:
+        return jax.jit(function, compiler_options=compiler_options(), **options)
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        run = inner if _is_traced((args, kwargs)) else outermost()
+        return run(*args, **kwargs)
+
+    return call
+
+
+def _is_traced(args: Any) -> bool:
+    """Whether this code is being traced: then even constants are tracers, or arguments are."""
+    return any(isinstance(x, jax.core.Tracer) for x in [jnp.zeros(()), *jax.tree.leaves(args)])

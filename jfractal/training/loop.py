@@ -13,8 +13,8 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from tqdm.auto import tqdm
 
+from jfractal import ops
 from jfractal.errors import DivergenceError, InputError
-from jfractal.ops import compiler_options
 from jfractal.training.checkpoint import Checkpoints
 from jfractal.training.drop_path import DropPath
 from jfractal.training.objective import Objective
@@ -107,12 +107,7 @@ class Trainer:
         mesh = self._mesh()
         everywhere = NamedSharding(mesh, P())
         state, images, labels = jax.device_put((state, images, labels), everywhere)
-        update = jax.jit(
-            partial(self._update, mesh),
-            static_argnames="route",
-            donate_argnums=0,
-            compiler_options=compiler_options(),
-        )
+        update = ops.jit(partial(self._update, mesh), static_argnames="route", donate_argnums=0)
         first, total = int(state.step), steps_per_epoch * self.num_epochs
         batches: Int[np.ndarray, "steps batch"] = np.empty((0, 0), int)
         previous: tuple[int, int | None, dict[str, Scalar]] | None = None

@@ -39,3 +39,37 @@ def test_options_that_this_xla_does_not_know_are_left_out(monkeypatch):
 def test_other_platforms_have_none(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     assert compiler.compiler_options() is None
+
+
+TRANSFORMATIONS = {
+    "none": lambda f: f,
+    "jit": jax.jit,
+    "grad": lambda f: jax.grad(lambda x: f(x).sum()),
+    "vmap": jax.vmap,
+    "jit of grad": lambda f: jax.jit(jax.grad(lambda x: f(x).sum())),
+    "map": lambda f: lambda x: jax.lax.map(f, x),
+    "itself": compiler.jit,
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMATIONS)
+def test_jit_works_within_any_transformation(name, getkey):
+    transform = TRANSFORMATIONS[name]
+    x = jax.random.normal(getkey(), (3, 4))
+    ours = transform(compiler.jit(lambda x: x @ x.T if x.ndim == 2 else x * x))(x)
+    expected = transform(lambda x: x @ x.T if x.ndim == 2 else x * x)(x)
+    np.testing.assert_allclose(ours, expected, rtol=1e-5)
+
+
+def test_jit_compiles_once_and_takes_the_options_of_jax(getkey):
+    traced = []
+
+    def power(x, exponent):
+        traced.append(exponent)
+        return x**exponent
+
+    ours = compiler.jit(power, static_argnums=1)
+    x = jax.random.normal(getkey(), (3,))
+    for exponent in (2, 2, 3):
+        np.testing.assert_allclose(ours(x, exponent), x**exponent, rtol=1e-5)
+    assert traced == [2, 3] and ours.__name__ == "power"
