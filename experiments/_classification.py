@@ -61,9 +61,9 @@ class ModelConfig:
     """Normalisation in the units."""
     dropout: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0)
     """Dropout rate of each block."""
-    drop_path_per: Literal["batch", "example"] = "example"
+    drop_path_per: Literal["batch", "example"] = "batch"
     """Local drop-path: one draw for the whole batch (the paper's) or one for each example, which
-    is the same average over sub-networks with far less noise in the gradient of a batch."""
+    is the same average over sub-networks with less noise in the gradient of a large batch."""
     kernel_init: Literal["he", "aligned"] = "aligned"
     """he: every kernel at random; aligned: all columns start as nearly the same function, so that
     a short run does not spend itself on making them agree."""
@@ -91,11 +91,11 @@ class TrainConfig:
 
     optimizer: Literal["sgd", "adam"] = "sgd"
     """sgd: with Nesterov momentum; adam: for weights of very different gradients."""
-    num_epochs: int = 7
+    num_epochs: int = 8
     """Passes over the training images."""
-    batch_size: int = 64
+    batch_size: int = 32
     """Images in a batch."""
-    learning_rate: float = 0.06
+    learning_rate: float = 0.02
     """Highest learning rate."""
     schedule: Literal["one_cycle", "halving"] = "one_cycle"
     """one_cycle: linearly up for a fifth of the steps, then linearly to 0; halving: a tenth

@@ -40,7 +40,6 @@ PRESETS = {
         model=ModelConfig(
             widths=(64, 128, 256, 512, 512),
             dropout=(0.0, 0.1, 0.2, 0.3, 0.4),
-            drop_path_per="batch",
             kernel_init="he",
         ),
         train=TrainConfig(

@@ -37,7 +37,13 @@ class Config(classification.Config):
 
 LAPTOP = Config(
     data=DataConfig(name="digits", num_validation=150, flip=False, shift=1),
-    model=ModelConfig(columns=2, widths=(16, 32, 64), dropout=(0.0, 0.0, 0.0), norm="group"),
+    model=ModelConfig(
+        columns=2,
+        widths=(16, 32, 64),
+        dropout=(0.0, 0.0, 0.0),
+        norm="group",
+        drop_path_per="example",
+    ),
     train=TrainConfig(
         optimizer="adam",
         num_epochs=24,

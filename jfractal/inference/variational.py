@@ -13,7 +13,7 @@ from jfractal.posterior.gaussian import gaussians, kl, sample
 from jfractal.posterior.likelihoods import Likelihood
 from jfractal.posterior.priors import Prior
 from jfractal.posterior.samples import MeanField
-from jfractal.typing import Apply, KeyArray, Params, Scalar, Variables
+from jfractal.typing import Apply, Array, KeyArray, Params, Scalar, Variables
 
 __all__ = ["Elbo", "elbo", "variational"]
 
@@ -25,12 +25,14 @@ class Elbo(NamedTuple):
         value: The bound, in nats per example of the data set: ``−nll − kl_weight · kl / num_data``.
         nll: Negative log likelihood under draws of the weights, in nats per example.
         kl: KL(q ‖ prior) in nats, summed over all weights and not weighted.
+        outputs: Of the model under each draw of the weights, "samples batch *event".
         updates: What `apply` returned beside the outputs, if it was given ``mutable``; else None.
     """
 
     value: Scalar
     nll: Scalar
     kl: Scalar
+    outputs: Array
     updates: Any = None
 
 
@@ -93,12 +95,12 @@ def elbo(
             options["rngs"] = {"posterior": key_inside, **options.get("rngs", {})}
         outputs = apply({"params": weights, **(variables or {})}, x, **options)
         outputs, updates = outputs if "mutable" in options else (outputs, None)
-        return likelihood.log_likelihood(outputs, y).mean(), updates
+        return likelihood.log_likelihood(outputs, y).mean(), outputs, updates
 
-    values, updates = jax.vmap(log_likelihood)(jax.random.split(key_draw, num_samples))
+    values, outputs, updates = jax.vmap(log_likelihood)(jax.random.split(key_draw, num_samples))
     nll, divergence = -values.mean(), kl(params, prior, key_kl)
     value = -nll - kl_weight * divergence / num_data
-    return Elbo(value, nll, divergence, jax.tree.map(lambda u: u[-1], updates))
+    return Elbo(value, nll, divergence, outputs, jax.tree.map(lambda u: u[-1], updates))
 
 
 def variational(

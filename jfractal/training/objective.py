@@ -115,7 +115,8 @@ def negative_elbo(
             variables=variables,
             **_route_options(route, drop_path, key_route),
         )
-        metrics = {"loss": -bound.value, "nll": bound.nll, "kl": bound.kl}
+        accuracy = (bound.outputs.argmax(-1) == labels[None]).mean()
+        metrics = {"loss": -bound.value, "nll": bound.nll, "kl": bound.kl, "accuracy": accuracy}
         return Loss(-bound.value, metrics, {**variables, **bound.updates})
 
     return loss

@@ -32,6 +32,10 @@ def test_value_is_composed_of_its_parts(problem):
     result = bound(net, q, (x, y), jax.random.key(1), kl_weight=0.3)
     np.testing.assert_allclose(result.kl, jf.kl(q, PRIOR), rtol=1e-6)
     np.testing.assert_allclose(result.value, -result.nll - 0.3 * result.kl / 12, rtol=1e-6)
+    several = bound(net, q, (x, y), jax.random.key(1), num_samples=5)
+    assert several.outputs.shape == (5, *y.shape)
+    expected = [-LIKELIHOOD.log_likelihood(output, y).mean() for output in several.outputs]
+    np.testing.assert_allclose(several.nll, np.mean(expected), rtol=1e-5)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 6])

@@ -170,6 +170,8 @@ def test_elbo_trains_a_bayesian_net():
     assert np.mean(losses[-6:]) < np.mean(losses[:6])
     row = next(row for row in rows if "kl" in row)
     np.testing.assert_allclose(row["loss"], row["nll"] + 0.01 * row["kl"] / 20, rtol=1e-5)
+    accuracies = [row["accuracy"] for row in rows if "kl" in row]
+    assert 0 <= np.mean(accuracies[:6]) < np.mean(accuracies[-6:]) <= 1
     assert isinstance(state.params["head"]["kernel"], jf.Gaussian)
 
 
