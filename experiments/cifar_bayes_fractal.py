@@ -51,7 +51,8 @@ class Config(classification.Config):
 
 LAPTOP = Config(
     model=ModelConfig(norm="group"),
-    train=TrainConfig(optimizer="adam", num_epochs=5, learning_rate=3e-3, weight_decay=0.0),
+    train=TrainConfig(optimizer="adam", num_epochs=5, learning_rate=1e-3, weight_decay=0.0),
+    posterior=PosteriorConfig(scale=0.01),
 )
 PRESETS = {
     "laptop": LAPTOP,
@@ -59,7 +60,7 @@ PRESETS = {
         LAPTOP,
         preset="paper",
         model=replace(LAPTOP.model, widths=(64, 128, 256, 512, 512)),
-        train=replace(LAPTOP.train, num_epochs=400, learning_rate=1e-3),
+        train=replace(LAPTOP.train, num_epochs=400, batch_size=100),
     ),
     "quick": replace(
         LAPTOP,
