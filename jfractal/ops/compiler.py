@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 __all__ = ["compiler_options", "jit"]
 
@@ -59,4 +60,4 @@ def jit(function: Callable, **options: Any) -> Callable:
 
 def _is_traced(args: Any) -> bool:
     """Whether this code is being traced: then even constants are tracers, or arguments are."""
-    return any(isinstance(x, jax.core.Tracer) for x in [jnp.zeros(()), *jax.tree.leaves(args)])
+    return any(isinstance(x, Tracer) for x in [jnp.zeros(()), *jax.tree.leaves(args)])
