@@ -6,7 +6,7 @@ PYTHON ?= python3
 VERSION = $(shell $(PYTHON) -SEc 'import platform; print(platform.python_version())' 2>/dev/null || echo none)
 READY := .venv/ready
 
-# Where the C library is glibc: memory in large pages. Training frees and takes some 100 MB at every
+# Where the C library is glibc: memory in large pages. Training frees and takes some 60 MB at every
 # step, and without this spends a fifth of its time on page faults. Ignored elsewhere.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 

@@ -73,3 +73,21 @@ def test_jit_compiles_once_and_takes_the_options_of_jax(getkey):
     for exponent in (2, 2, 3):
         np.testing.assert_allclose(ours(x, exponent), x**exponent, rtol=1e-5)
     assert traced == [2, 3] and ours.__name__ == "power"
+
+
+def test_options_go_to_an_outermost_program_and_to_no_other(monkeypatch, getkey):
+    options = {"xla_cpu_enable_fast_math": False} if jax.default_backend() == "cpu" else {}
+    asked, jit = [], jax.jit
+
+    def spy(function, **kwargs):
+        asked.append(kwargs.get("compiler_options"))
+        return jit(function, **kwargs)
+
+    monkeypatch.setattr(compiler, "compiler_options", lambda: options)
+    monkeypatch.setattr(jax, "jit", spy)
+    x = jax.random.normal(getkey(), (3,))
+    ours = compiler.jit(lambda x: 2 * x)
+    jit(ours)(x)
+    assert options not in asked
+    ours(x)
+    assert asked.count(options) == 1
