@@ -1,10 +1,11 @@
 """Architectures as expressions: four kinds of node, rules that build them, folds that read them.
 
 An expression says how units are wired and nothing else; there is no JAX in this file. A *rule*
-is any function that returns an expression (`plain`, `fractal`, `residual`, or your own). A *fold*
-is `evaluate` with its own idea of what a unit and a join do: to a number (`depth`,
-`num_paths`), to a polynomial (`path_lengths`), to an expression (`restrict`), to feature maps
-(`jfractal.nn.Block`) or to a drawing (`jfractal.viz.structure`).
+is any function that returns an expression (`plain`, `fractal`, `residual`, `dense`,
+`doubly_recursive`, or your own). A *fold* is `evaluate`
+with its own idea of what a unit and a join do: to a number (`depth`, `num_paths`), to a polynomial
+(`path_lengths`), to an expression (`restrict`, `project`), to feature maps (`jfractal.nn.Block`)
+or to a drawing (`jfractal.viz.structure`).
 
 Example:
     >>> block = fractal(columns=3)
@@ -21,24 +22,31 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import groupby
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 from jfractal.errors import InputError
 
 __all__ = [
     "Expr",
+    "How",
     "Identity",
     "Join",
+    "Projection",
     "Seq",
     "Unit",
+    "channels",
     "columns",
+    "dense",
     "depth",
+    "doubly_recursive",
     "evaluate",
     "fractal",
+    "join_channels",
     "join_sizes",
     "num_paths",
     "path_lengths",
     "plain",
+    "project",
     "receptive_field",
     "residual",
     "restrict",
@@ -47,7 +55,7 @@ __all__ = [
 ]
 
 Value = TypeVar("Value")
-How = Literal["mean", "sum", "concat"]
+How = Literal["mean", "sum", "concat", "max", "convex"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,14 @@ class Unit:
 
     name: str
     column: int | None = None
+
+
+@dataclass(frozen=True)
+class Projection(Unit):
+    """A unit that changes the number of channels and nothing else (1×1, linear); of no length.
+
+    `project` puts projections where widths demand them; rules need not.
+    """
 
 
 @dataclass(frozen=True)
@@ -84,12 +100,22 @@ class Join:
     1/k). To keep an inner join apart, let an `Identity` follow it.
 
     Attributes:
-        parts: The parts, shallowest first.
-        how: ``mean`` (FractalNet), ``sum`` (residual) or ``concat`` (dense).
+        parts: The parts, shallowest first; at least one.
+        how: ``mean`` (FractalNet), ``sum`` (residual), ``concat`` (dense), ``max``, or ``convex``:
+            a mean whose weights, above 0 and of sum 1, are learned.
+
+    Raises:
+        InputError: If there are no parts, or `how` is none of these.
     """
 
     parts: tuple[Expr, ...]
     how: How = "mean"
+
+    def __post_init__(self):
+        if not self.parts:
+            raise InputError("`parts` of a Join must hold at least one expression, got none")
+        if self.how not in get_args(How):
+            raise InputError(f"`how` must be one of {get_args(How)}, got {self.how!r}")
 
 
 Expr = Unit | Identity | Seq | Join
@@ -110,7 +136,7 @@ def plain(num_units: int) -> Expr:
     return Seq(tuple(Unit(f"unit{i}") for i in range(1, num_units + 1)))
 
 
-def fractal(columns: int, *, how: How = "mean") -> Expr:
+def fractal(columns: int, *, how: How = "mean", nested: bool = False) -> Expr:
     """FractalNet's expansion rule.
 
     ``f_1 = unit``, ``f_{C+1}(x) = join[unit(x), (f_C ∘ f_C)(x)]``: 2^C − 1 units, of which column
@@ -119,6 +145,10 @@ def fractal(columns: int, *, how: How = "mean") -> Expr:
     Args:
         columns: Number of columns C.
         how: Kind of the joins.
+        nested: Whether joins that end at one place stay apart, as the formula has it literally: a
+            mean of two at every level, which halves the weight of a path with every join it
+            passes, where the flat join of the paper's figure and code weighs its inputs equally.
+            A path is (C + 1)/2 units long in the mean, against (2^C − 1)/C.
 
     Raises:
         InputError: If `columns` is smaller than 1.
@@ -135,9 +165,54 @@ def fractal(columns: int, *, how: How = "mean") -> Expr:
     def grow(column: int) -> Expr:
         if column == columns:
             return unit(column)
-        return Join((unit(column), Seq((grow(column + 1), grow(column + 1)))), how)
+        return Join((unit(column), Seq((grow(column + 1), grow(column + 1), *fence))), how)
 
+    fence = (Identity(),) if nested else ()
     return grow(1)
+
+
+def doubly_recursive(levels: int, *, tied: bool = False, how: How = "mean") -> Expr:
+    """The expansion rule that recurs on both sides of the join.
+
+    ``G_1 = unit``, ``G_n(x) = join[R(x), L₂(L₁(x))]`` with R, L₁, L₂ each a G_{n−1}: 3^(n−1)
+    applications of a unit. Untied they are as many units; tied, L₁ and L₂ are one function and
+    2^(n−1) units are left. With ``how="concat"`` it is the block of tutorials,
+    ``F_n = concat(F_{n−1}(F_{n−1}(x)), F_{n−1}(x))``. It has no columns, and is not FractalNet,
+    whose R is a single unit.
+
+    Args:
+        levels: Number of levels n.
+        tied: Whether L₁ and L₂ share their weights.
+        how: Kind of the joins.
+
+    Raises:
+        InputError: If `levels` is smaller than 1.
+    """
+    _at_least_one(levels=levels)
+
+    def grow(level: int, name: str) -> Expr:
+        if level == 1:
+            return Unit(f"unit{name}")
+        first, second = ("l", "l") if tied else ("l1", "l2")
+        left = Seq((grow(level - 1, name + first), grow(level - 1, name + second)))
+        return Join((grow(level - 1, name + "r"), left), how)
+
+    return grow(levels, "")
+
+
+def dense(num_units: int) -> Expr:
+    """A dense block: every unit reads what all units before it wrote, and the input.
+
+    ``x_{i+1} = concat[x_i, u_i(x_i)]``: m input channels end as m + n·growth, where the growth is
+    what one unit emits.
+
+    Source: Huang, Liu, van der Maaten & Weinberger, "Densely connected convolutional networks",
+    CVPR 2017, eq. 2.
+    """
+    _at_least_one(num_units=num_units)
+    return Seq(
+        tuple(Join((Identity(), Unit(f"unit{i}")), "concat") for i in range(1, num_units + 1))
+    )
 
 
 def residual(num_blocks: int, *, units_per_block: int = 2) -> Expr:
@@ -204,7 +279,11 @@ def evaluate(
 
 def depth(expr: Expr) -> int:
     """Units on the longest path; 2^(C−1) for ``fractal(C)``."""
-    return evaluate(expr, 0, unit=lambda _, n: n + 1, join=lambda _, ns: max(ns))
+    return evaluate(expr, 0, unit=lambda node, n: n + _length(node), join=lambda _, ns: max(ns))
+
+
+def _length(node: Unit) -> int:
+    return 0 if isinstance(node, Projection) else 1
 
 
 def num_paths(expr: Expr) -> int:
@@ -217,7 +296,7 @@ def path_lengths(expr: Expr) -> dict[int, int]:
     spectrum = evaluate(
         expr,
         Counter({0: 1}),
-        unit=lambda _, paths: Counter({length + 1: n for length, n in paths.items()}),
+        unit=lambda node, paths: Counter({k + _length(node): n for k, n in paths.items()}),
         join=lambda _, inputs: sum(inputs, Counter()),
     )
     return dict(sorted(spectrum.items()))
@@ -242,8 +321,18 @@ def _applications(expr: Expr) -> list[Unit]:
 
 
 def units(expr: Expr) -> tuple[str, ...]:
-    """Names of the distinct units, in the order of evaluation."""
-    return tuple(dict.fromkeys(node.name for node in _applications(expr)))
+    """Names of the distinct units, in the order of evaluation.
+
+    Raises:
+        InputError: If two units of one name are not equal: a name stands for one layer.
+    """
+    found: dict[str, Unit] = {}
+    for node in _applications(expr):
+        if found.setdefault(node.name, node) != node:
+            raise InputError(
+                f"units of equal name are one layer, but {found[node.name]} and {node} differ"
+            )
+    return tuple(found)
 
 
 def columns(expr: Expr) -> tuple[int, ...]:
@@ -251,29 +340,86 @@ def columns(expr: Expr) -> tuple[int, ...]:
     return tuple(sorted({node.column for node in _applications(expr) if node.column is not None}))
 
 
-def unit_channels(expr: Expr, in_channels: int, out_channels: int) -> list[tuple[str, int]]:
+def unit_channels(expr: Expr, in_channels: int, out_channels: int) -> list[tuple[Unit, int]]:
     """Input channels of every application of a unit, where each unit emits `out_channels`.
 
-    This is what parameter and FLOP counts need: a ``concat`` join adds the channels of its
-    inputs up, the other joins keep them.
+    This is what parameter and FLOP counts need.
 
     Returns:
-        Pairs ``(unit name, input channels)`` in the order of evaluation, tied units repeated.
+        Pairs (unit, input channels) in the order of evaluation, tied units repeated.
     """
-    found: list[tuple[str, int]] = []
+    found: list[tuple[Unit, int]] = []
 
     def unit(node: Unit, channels: int) -> int:
-        found.append((node.name, channels))
+        found.append((node, channels))
         return out_channels
 
-    def join(node: Join, channels: list[int]) -> int:
-        return sum(channels) if node.how == "concat" else channels[0]
-
-    evaluate(expr, in_channels, unit=unit, join=join)
+    evaluate(expr, in_channels, unit=unit, join=lambda *join: join_channels(*join, out_channels))
     return found
 
 
-# Sub-architectures
+def channels(expr: Expr, in_channels: int, out_channels: int) -> int:
+    """Channels at the end of an expression, where each unit emits `out_channels`."""
+    return evaluate(
+        expr,
+        in_channels,
+        unit=lambda *_: out_channels,
+        join=lambda *join: join_channels(*join, out_channels),
+    )
+
+
+def join_channels(join: Join, inputs: Sequence[int], out_channels: int) -> int:
+    """Channels after a join of inputs of these channels.
+
+    ``concat`` adds them up; the other joins keep them or, where they differ, emit `out_channels`
+    (see `project`).
+    """
+    if join.how == "concat":
+        return sum(inputs)
+    return inputs[0] if len(set(inputs)) == 1 else out_channels
+
+
+# From expression to expression
+
+
+def project(expr: Expr, in_channels: int, out_channels: int) -> Expr:
+    """The expression with a `Projection` to `out_channels` wherever widths demand one.
+
+    That is before a join (other than ``concat``) of inputs of different widths, and before a tied
+    unit that is applied to inputs of different widths; on those that are not `out_channels` wide.
+    An expression whose widths agree, such as a fractal or a plain one, stays as it is.
+
+    Args:
+        expr: The expression.
+        in_channels: Channels of its input.
+        out_channels: Channels that every unit emits.
+    """
+    widths: dict[str, set[int]] = {}
+    for node, channels in unit_channels(expr, in_channels, out_channels):
+        widths.setdefault(node.name, set()).add(channels)
+    count: Counter[str] = Counter()
+
+    def fit(x: Expr, channels: int, name: str) -> Expr:
+        return x if channels == out_channels else _chain(x, Projection(name))
+
+    def unit(node: Unit, value: tuple[Expr, int]) -> tuple[Expr, int]:
+        x, channels = value
+        count[node.name] += 1
+        if len(widths[node.name]) > 1:
+            x = fit(x, channels, f"{node.name}_project{count[node.name]}")
+        return _chain(x, node), out_channels
+
+    def join(node: Join, inputs: list[tuple[Expr, int]]) -> tuple[Expr, int]:
+        ends, channels = [x for x, _ in inputs], [n for _, n in inputs]
+        count["join"] += 1
+        if node.how != "concat" and len(set(channels)) > 1:
+            names = [f"join{count['join']}_project{k}" for k in range(1, len(ends) + 1)]
+            ends = [fit(x, n, name) for x, n, name in zip(ends, channels, names)]
+        return _factor(ends, node.how), join_channels(node, channels, out_channels)
+
+    fitted, _ = evaluate(expr, (Identity(), in_channels), unit=unit, join=join)
+    is_changed = any(isinstance(node, Projection) for node in _applications(fitted))
+    return fitted if is_changed else expr
 
 
 def restrict(

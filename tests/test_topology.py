@@ -1,6 +1,7 @@
 from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from itertools import product
 from math import prod
 
@@ -15,16 +16,19 @@ from jfractal.topology import Identity, Join, Seq, Unit
 COLUMNS = range(1, 8)
 steady = settings(deadline=None, derandomize=True)
 
-names = st.sampled_from("abcdef")
-leaves = st.builds(Unit, names, st.sampled_from([None, 1, 2])) | st.just(Identity())
+# A name is one layer, so it stands in one column.
+named = {name: Unit(name, column) for name, column in zip("abcdef", [None, None, 1, 1, 2, 2])}
+leaves = st.sampled_from([*named.values()]) | st.just(Identity())
+HOWS = ["mean", "sum", "concat", "max", "convex"]
 
 
-def compounds(parts):
+def compounds(hows, parts):
     some = st.lists(parts, min_size=1, max_size=3).map(tuple)
-    return st.builds(Seq, some) | st.builds(Join, some, st.sampled_from(["mean", "sum"]))
+    return st.builds(Seq, some) | st.builds(Join, some, st.sampled_from(hows))
 
 
-exprs = st.recursive(leaves, compounds, max_leaves=8)
+exprs = st.recursive(leaves, partial(compounds, ["mean", "sum"]), max_leaves=8)
+any_exprs = st.recursive(leaves, partial(compounds, HOWS), max_leaves=8)
 
 
 def enumerate_paths(expr):
@@ -118,17 +122,18 @@ def test_every_unit_belongs_to_one_column(c):
 @pytest.mark.parametrize("how", ["mean", "sum"])
 def test_unit_channels_of_a_fractal(c, how):
     channels = topology.unit_channels(topology.fractal(c, how=how), 3, 16)
-    assert tuple(name for name, _ in channels) == topology.units(topology.fractal(c))
+    assert tuple(node.name for node, _ in channels) == topology.units(topology.fractal(c))
     assert sum(n for _, n in channels) == c * 3 + (2**c - 1 - c) * 16
 
 
 def test_concat_adds_channels_up():
     dense = Seq((Join((Unit("a"), Identity()), "concat"), Join((Unit("b"), Identity()), "concat")))
     assert topology.unit_channels(Seq((dense, Unit("c"))), 3, 16) == [
-        ("a", 3),
-        ("b", 19),
-        ("c", 35),
+        (Unit("a"), 3),
+        (Unit("b"), 19),
+        (Unit("c"), 35),
     ]
+    assert topology.channels(dense, 3, 16) == 35
 
 
 def test_plain_and_residual():
@@ -148,12 +153,13 @@ def test_plain_and_residual():
 
 @pytest.mark.parametrize("c", COLUMNS)
 def test_flat_and_nested_joins_weigh_paths_differently(c):
-    def nested(c):
-        return Unit("u") if c == 1 else Join((Unit("u"), Seq((nested(c - 1),) * 2 + (Identity(),))))
-
-    assert expected_length(topology.fractal(c)) == Fraction(2**c - 1, c)
-    assert expected_length(nested(c)) == Fraction(c + 1, 2)
-    assert topology.path_lengths(nested(c)) == topology.path_lengths(topology.fractal(c))
+    flat, nested = topology.fractal(c), topology.fractal(c, nested=True)
+    assert expected_length(flat) == Fraction(2**c - 1, c)
+    assert expected_length(nested) == Fraction(c + 1, 2)
+    assert topology.units(nested) == topology.units(flat)
+    assert topology.path_lengths(nested) == topology.path_lengths(flat)
+    assert set(topology.join_sizes(nested)) <= {2}
+    assert len(topology.join_sizes(nested)) == 2 ** (c - 1) - 1
 
 
 @pytest.mark.parametrize("k", [1, 2, 5])
@@ -264,31 +270,95 @@ def relabel(expr, name):
             return expr
 
 
+# The doubly recursive rule and the dense one
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize(("n", "paths"), list(enumerate([1, 2, 6, 42, 1806], start=1)))
+def test_doubly_recursive_counts(n, paths, tied):
+    rule = topology.doubly_recursive(n, tied=tied)
+    assert topology.num_paths(rule) == paths  # Q_n = Q² + Q
+    assert topology.depth(rule) == 2 ** (n - 1)
+    assert len(topology.units(rule)) == (2 if tied else 3) ** (n - 1)
+    assert len(topology.unit_channels(rule, 1, 1)) == 3 ** (n - 1)
+    assert topology.columns(rule) == ()
+    apart = topology.doubly_recursive(n, tied=tied, how="sum")
+    assert topology.path_lengths(apart) == topology.path_lengths(rule)
+    if n == 3:
+        assert topology.path_lengths(rule) == {1: 1, 2: 2, 3: 2, 4: 1}
+
+
+def test_the_block_of_tutorials():
+    # F_2 = concat(F_1(F_1(x)), F_1(x)) is two units wide, F_3 = 4 = 2 + 2.
+    for n in (1, 2, 3, 4):
+        rule = topology.doubly_recursive(n, how="concat")
+        assert topology.channels(rule, 3, 16) == 16 * 2 ** (n - 1)
+        assert topology.project(rule, 3, 16) == rule
+
+
+def test_dense_units_read_all_that_came_before():
+    rule = topology.dense(4)
+    assert [n for _, n in topology.unit_channels(rule, 3, 16)] == [3, 19, 35, 51]
+    assert topology.channels(rule, 3, 16) == 3 + 4 * 16
+    assert topology.num_paths(rule) == 2**4 and topology.depth(rule) == 4
+
+
+# Projections
+
+
+def demands(expr, in_channels, out_channels):
+    """Whether a sum-like join or a tied unit meets inputs of different widths."""
+    units = {}
+
+    def unit(node, n):
+        units.setdefault(node.name, set()).add(n)
+        return out_channels
+
+    clashes = []
+
+    def join(node, ns):
+        clashes.append(node.how != "concat" and len(set(ns)) > 1)
+        return topology.join_channels(node, ns, out_channels)
+
+    topology.evaluate(expr, in_channels, unit=unit, join=join)
+    return any(clashes) or any(len(found) > 1 for found in units.values())
+
+
+@steady
+@given(any_exprs, st.sampled_from([3, 16]))
+def test_projections_settle_all_widths(expr, in_channels):
+    fitted = topology.project(expr, in_channels, 16)
+    assert not demands(fitted, in_channels, 16)
+    assert (fitted == expr) == (not demands(expr, in_channels, 16))
+    assert topology.channels(fitted, in_channels, 16) == topology.channels(expr, in_channels, 16)
+    # A projection has no length and makes no path.
+    assert topology.path_lengths(fitted) == topology.path_lengths(expr)
+    added = set(topology.units(fitted)) - set(topology.units(expr))
+    assert all("_project" in name for name in added)
+
+
+def test_a_skip_over_a_change_of_width_is_projected():
+    first, second = topology.project(topology.residual(2), 3, 16).parts
+    assert first.parts[1] == topology.Projection("join1_project2")
+    assert second == topology.residual(2).parts[1]
+    assert topology.project(topology.residual(2), 16, 16) == topology.residual(2)
+
+
 # A rule of one's own
 
 
-def doubly_recursive(levels):
-    """G_n = join[L ∘ L, R], L and R of the kind G_{n−1}, the two L tied."""
-
-    def grow(n, name):
-        if n == 1:
-            return Unit(name)
-        left, right = grow(n - 1, name + "l"), grow(n - 1, name + "r")
-        return Join((right, Seq((left, left))))
-
-    return grow(levels, "g")
+def ladder(rungs):
+    """Every unit skips to the end."""
+    rest = Unit(f"unit{rungs}")
+    for i in range(rungs - 1, 0, -1):
+        rest = Seq((Unit(f"unit{i}"), Join((Identity(), rest))))
+    return rest
 
 
-@pytest.mark.parametrize(("n", "paths"), list(enumerate([1, 2, 6, 42, 1806], start=1)))
-def test_the_folds_read_any_rule(n, paths):
-    rule = doubly_recursive(n)
-    assert topology.num_paths(rule) == paths
-    assert topology.depth(rule) == 2 ** (n - 1)
-    assert len(topology.units(rule)) == 2 ** (n - 1)  # tied: fewer than the 3^(n−1) applications
-    assert len(topology.unit_channels(rule, 1, 1)) == 3 ** (n - 1)
-    assert topology.columns(rule) == ()
-    if n == 3:
-        assert topology.path_lengths(rule) == {1: 1, 2: 2, 3: 2, 4: 1}
+def test_the_folds_read_any_rule():
+    rule = ladder(4)
+    assert topology.path_lengths(rule) == {1: 1, 2: 1, 3: 1, 4: 1}
+    assert topology.join_sizes(rule) == (4,) and topology.depth(rule) == 4
 
 
 # Errors
@@ -301,6 +371,8 @@ def test_the_folds_read_any_rule(n, paths):
         (lambda: topology.plain(0), "num_units"),
         (lambda: topology.residual(0), "num_blocks"),
         (lambda: topology.residual(1, units_per_block=-1), "units_per_block"),
+        (lambda: topology.dense(0), "num_units"),
+        (lambda: topology.doubly_recursive(0), "levels"),
     ],
 )
 def test_rules_refuse_counts_below_one(rule, argument):
@@ -318,3 +390,16 @@ def test_a_column_must_exist(column):
 def test_alive_must_fit_the_joins(alive):
     with pytest.raises(InputError, match=r"one flag for each join input \(2, 3\)"):
         topology.restrict(topology.fractal(3), alive=alive)
+
+
+def test_joins_are_not_empty_and_of_a_known_kind():
+    with pytest.raises(InputError, match="`parts` of a Join must hold at least one expression"):
+        Join(())
+    with pytest.raises(InputError, match=r"`how` must be one of .*'convex'.*, got 'median'"):
+        topology.fractal(2, how="median")
+
+
+def test_a_name_stands_for_one_layer():
+    expr = Join((Unit("a", 1), Unit("a", 2)))
+    with pytest.raises(InputError, match=r"units of equal name are one layer, but .* differ"):
+        topology.units(expr)

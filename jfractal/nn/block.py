@@ -1,7 +1,9 @@
 """The one module that runs an expression; joins and drop-path."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from functools import cache, partial, reduce
+from itertools import count
+from typing import Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -40,47 +42,74 @@ def join(
     how: topology.How,
     inputs: Sequence[Float[Array, "*shape"]],
     alive: Bool[Array, " inputs *batch"] | None = None,
+    logits: Float[Array, " inputs"] | None = None,
 ) -> Float[Array, "*shape"]:
-    """Joins feature maps: the mean or the sum of those alive, or all side by side.
+    """Joins feature maps: one mean, sum or maximum of those alive, or all side by side.
 
-    The mean is over the survivors and nothing is rescaled. A dropped input is replaced, not
+    Means are over the survivors and nothing is rescaled. A dropped input is replaced, not
     multiplied, by zero: it passes on neither a NaN nor a gradient.
 
     Args:
-        how: ``mean``, ``sum`` or ``concat``.
+        how: ``mean``, ``sum``, ``max``, ``concat``, or ``convex``: ``Σ_i softmax(logits)_i · x_i``.
         inputs: Feature maps of equal shape (but for the channels of ``concat``).
-        alive: One flag for each input, or for each input and example; all live if left out.
+        alive: One flag for each input, or for each input and example, at least one of them true;
+            all live if left out.
+        logits: Of the weights of a ``convex`` join.
 
     Returns:
         The joined map.
     """
     if alive is not None:
         alive = jnp.expand_dims(alive, range(alive.ndim, inputs[0].ndim + 1))
-        inputs = [jnp.where(flag, x, jnp.zeros_like(x)) for flag, x in zip(alive, inputs)]
-    if how == "concat":
-        return jnp.concatenate(inputs, axis=-1)
-    total = sum(inputs[1:], start=inputs[0])
-    if how == "sum":
-        return total
-    count = len(inputs) if alive is None else alive.sum(axis=0)
-    return total / jnp.asarray(count, total.dtype)
+        empty = -jnp.inf if how == "max" else 0.0
+        inputs = [jnp.where(flag, x, jnp.asarray(empty, x.dtype)) for flag, x in zip(alive, inputs)]
+    match how:
+        case "concat":
+            return jnp.concatenate(inputs, axis=-1)
+        case "max":
+            return reduce(jnp.maximum, inputs)
+        case "sum":
+            return reduce(jnp.add, inputs)
+        case "mean":
+            count = len(inputs) if alive is None else alive.sum(axis=0)
+            total = reduce(jnp.add, inputs)
+            return total / jnp.asarray(count, total.dtype)
+        case "convex":
+            logits = jnp.expand_dims(jnp.asarray(logits), range(1, inputs[0].ndim + 1))
+            logits = logits if alive is None else jnp.where(alive, logits, -jnp.inf)
+            weights = jax.nn.softmax(logits, axis=0).astype(inputs[0].dtype)
+            return reduce(jnp.add, [w * x for w, x in zip(weights, inputs)])
+
+
+class _Map(NamedTuple):
+    """Feature maps, None if every path to them is dead, and the number of their channels."""
+
+    x: Array | None
+    channels: int
 
 
 class Block(nn.Module):
     """Runs a `topology` expression on feature maps.
 
     Parameters: one submodule for each distinct unit, under the unit's name, so that every
-    sub-architecture shares them. Rng stream: ``drop_path``, if the rate is above 0.
+    sub-architecture shares them; ``join{j}``, the logits of the j-th join, if it is ``convex``.
+    Rng stream: ``drop_path``, if the rate is above 0.
 
     Attributes:
-        expr: The expression.
-        unit: Makes the module of a unit, ``unit(name=...)``, called as ``module(x, **kwargs)``.
+        expr: The expression. Projections are put where widths demand them, see
+            `topology.project`.
+        features: Channels that every unit emits.
+        unit: Makes the module of a unit, ``unit(features, name=...)``, which is called as
+            ``module(x, train=..., alone=...)``.
+        projection: Makes the module of a projection, ``projection(features, name=...)``.
         drop_path_per: Whether all of a ``batch`` loses the same join inputs, or each ``example``
             its own.
     """
 
     expr: topology.Expr
+    features: int
     unit: Callable[..., nn.Module]
+    projection: Callable[..., nn.Module] = partial(nn.Dense, use_bias=False)
     drop_path_per: DropPathPer = "batch"
 
     @nn.compact
@@ -90,29 +119,68 @@ class Block(nn.Module):
         """Runs the whole expression, or one column of it alone.
 
         Args:
-            x: Feature maps, "batch height width channels".
+            x: Feature maps, "batch *space channels".
             train: Whether the units train (batch statistics, dropout).
             column: Run this column only; nothing else is computed.
             drop_path: Probability of dropping a join input (local drop-path).
 
         Returns:
             The feature maps at the end of the expression.
+
+        Raises:
+            InputError: If there is no such column, or no path through it.
         """
-        expr = self.expr if column is None else topology.restrict(self.expr, column=column)
-        modules = {name: self.unit(name=name) for name in topology.units(self.expr)}
+        expr = topology.project(self.expr, x.shape[-1], self.features)
+        if column is not None:
+            topology.restrict(expr, column=column)  # complains if there is no such column
+        joins = count(1)
 
-        def run_unit(node: topology.Unit, x: Array) -> Array:
-            return modules[node.name](x, train=train, alone=column is not None)
+        @cache
+        def module(node: topology.Unit) -> nn.Module:
+            make = self.projection if isinstance(node, topology.Projection) else self.unit
+            return make(self.features, name=node.name)
 
-        def run_join(node: topology.Join, inputs: list[Array]) -> Array:
-            if drop_path == 0:
-                return join(node.how, inputs)
-            key = self.make_rng("drop_path")
-            if self.drop_path_per == "batch":
-                alive = draw_alive(key, len(inputs), drop_path)
-            else:
-                draw = jax.vmap(lambda key: draw_alive(key, len(inputs), drop_path), out_axes=1)
-                alive = draw(jax.random.split(key, len(x)))
-            return join(node.how, inputs, alive)
+        def run_unit(node: topology.Unit, value: _Map) -> _Map:
+            if value.x is None or (column is not None and node.column not in (None, column)):
+                return _Map(None, self.features)
+            if isinstance(node, topology.Projection):
+                return _Map(module(node)(value.x), self.features)
+            x = module(node)(value.x, train=train, alone=column is not None)
+            return _Map(x, self.features)
 
-        return topology.evaluate(expr, x, unit=run_unit, join=run_join)
+        def run_join(node: topology.Join, inputs: list[_Map]) -> _Map:
+            name = f"join{next(joins)}"
+            return self._join(name, node, inputs, drop_path)
+
+        return topology.evaluate(expr, _Map(x, x.shape[-1]), unit=run_unit, join=run_join).x
+
+    def _join(self, name: str, node: topology.Join, inputs: list[_Map], drop_path: float) -> _Map:
+        """Joins the maps that are not dead; of `concat`, the dead keep their place as zeros."""
+        channels = topology.join_channels(node, [i.channels for i in inputs], self.features)
+        logits = None
+        if node.how == "convex":
+            logits = self.param(name, nn.initializers.zeros_init(), (len(inputs),))
+        live = [i for i, value in enumerate(inputs) if value.x is not None]
+        if not live:
+            return _Map(None, channels)
+        if node.how == "concat" and len(live) < len(inputs):
+            like = inputs[live[0]].x
+            zeros = [jnp.zeros((*like.shape[:-1], i.channels), like.dtype) for i in inputs]
+            inputs = [i if i.x is not None else _Map(o, i.channels) for i, o in zip(inputs, zeros)]
+            return _Map(join("concat", [i.x for i in inputs]), channels)
+        maps = [inputs[i].x for i in live]
+        alive = self._alive(name, live, len(maps[0]), drop_path)
+        logits = logits if logits is None else logits[jnp.array(live)]
+        return _Map(join(node.how, maps, alive, logits), channels)
+
+    def _alive(self, name: str, live: list[int], batch: int, rate: float) -> Array | None:
+        """Which live inputs of a join stay: as the variables say, else by a draw at `rate`."""
+        if self.has_variable("drop_path", name):
+            return self.get_variable("drop_path", name)[jnp.array(live)]
+        if rate == 0 or len(live) == 1:
+            return None
+        key = self.make_rng("drop_path")
+        if self.drop_path_per == "batch":
+            return draw_alive(key, len(live), rate)
+        draw = jax.vmap(lambda key: draw_alive(key, len(live), rate), out_axes=1)
+        return draw(jax.random.split(key, batch))

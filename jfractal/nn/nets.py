@@ -1,7 +1,12 @@
-"""Nets: a stack of blocks, each an expression, with a pool after each and one dense layer."""
+"""Nets: a stack of blocks, each an expression, with a pool after each and one dense layer.
+
+Every architecture is a rule and a unit: `FractalNet`, `ResNet`, `DenseNet` and `PlainNet` differ
+by the expression of their blocks only, and any of them takes any unit.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import prod
 from typing import Any, get_args
 
 import flax.linen as nn
@@ -12,14 +17,22 @@ from jfractal.nn.bayes import BayesConv, BayesDense, Conv
 from jfractal.nn.block import Block, DropPathPer
 from jfractal.nn.initializers import KernelInit, aligned, he
 from jfractal.nn.norms import get_norm
-from jfractal.nn.units import ConvUnit
-from jfractal.typing import Images, Logits
+from jfractal.nn.units import ConvUnit, Unit
+from jfractal.typing import Array, Int, Logits
 
-__all__ = ["BlockNet", "FractalNet", "PlainNet"]
+__all__ = [
+    "BlockNet",
+    "DenseNet",
+    "FractalNet",
+    "PlainNet",
+    "ResNet",
+    "TextNet",
+    "block_net",
+]
 
 
 class BlockNet(nn.Module):
-    """Blocks of one expression at growing width, 2×2 max-pooling after each, a dense head.
+    """Blocks of one expression at growing width, a max-pool by 2 after each, a dense head.
 
     Parameters: ``block{i}/<unit>/…`` and ``head``. Collections: ``batch_stats`` with norm
     ``batch``. Rng streams: ``posterior`` (Gaussian weights), ``drop_path``, ``dropout``.
@@ -27,11 +40,10 @@ class BlockNet(nn.Module):
     Attributes:
         num_classes: Number of outputs.
         block: The expression of every block.
-        widths: Channels of each block.
+        widths: Channels that each unit of a block emits, block by block.
         dropout: Dropout rate of each block.
-        conv: Convolution of the units: `Conv`, `BayesConv`, or a partial of one.
-        dense: Layer of the head: `nn.Dense`, `BayesDense`, or a partial of one.
-        norm: ``batch``, ``frn``, ``group`` or ``none``.
+        unit: Makes a unit, ``unit(features, dropout=..., kernel_init=..., name=...)``.
+        dense: Layer of the head and of projections: `nn.Dense`, `BayesDense`, or a partial of one.
         drop_path_per: Whether local drop-path draws once for the ``batch`` (as the authors do) or
             for each ``example``.
         kernel_init: ``he``, or ``aligned``: all columns start as nearly the same function.
@@ -41,25 +53,25 @@ class BlockNet(nn.Module):
     block: topology.Expr
     widths: tuple[int, ...]
     dropout: tuple[float, ...]
-    conv: Callable[..., nn.Module] = Conv
+    unit: Callable[..., Unit]
     dense: Callable[..., nn.Module] = nn.Dense
-    norm: str = "batch"
     drop_path_per: DropPathPer = "batch"
     kernel_init: KernelInit = "he"
 
     @nn.compact
     def __call__(
         self,
-        x: Images,
+        x: Array,
         *,
         train: bool = False,
         column: int | None = None,
         drop_path: float = 0.0,
     ) -> Logits:
-        """Maps images to logits.
+        """Maps examples to logits.
 
         Args:
-            x: Images, "batch height width channels", float.
+            x: Images "batch height width channels", sequences "batch length channels" or features
+                "batch features", float.
             train: Whether to use and update batch statistics, and to drop activations.
             column: Run this column alone in every block (global drop-path; any-depth prediction).
             drop_path: Probability of dropping a join input (local drop-path).
@@ -70,59 +82,106 @@ class BlockNet(nn.Module):
         Raises:
             InputError: If the images are too small for the number of blocks.
         """
-        if min(x.shape[1:3]) < 2 ** len(self.widths):
+        space = x.shape[1:-1]
+        if min(space, default=2 ** len(self.widths)) < 2 ** len(self.widths):
             raise InputError(
-                f"`x` must be at least {2 ** len(self.widths)} pixels high and wide for "
-                f"{len(self.widths)} blocks with a 2×2 pool each, got {x.shape[1]}×{x.shape[2]}"
+                f"`x` must be at least {2 ** len(self.widths)} pixels long along each axis for "
+                f"{len(self.widths)} blocks with a pool by 2 each, got {'×'.join(map(str, space))}"
             )
         for i, (width, dropout) in enumerate(zip(self.widths, self.dropout, strict=True), start=1):
             shared = self.kernel_init == "aligned" and self.is_initializing()
             unit = partial(
-                ConvUnit,
-                features=width,
-                conv=self.conv,
-                norm=self.norm,
+                self.unit,
                 dropout=dropout,
                 kernel_init=aligned(self.make_rng("params")) if shared else he,
             )
-            x = Block(self.block, unit, self.drop_path_per, name=f"block{i}")(
-                x, train=train, column=column, drop_path=drop_path
-            )
-            x = ops.max_pool(x)
-        return self.dense(self.num_classes, name="head")(x.mean(axis=(1, 2)))
+            projection = partial(self.dense, use_bias=False)
+            block = Block(self.block, width, unit, projection, self.drop_path_per, name=f"block{i}")
+            x = ops.max_pool(block(x, train=train, column=column, drop_path=drop_path))
+        return self.dense(self.num_classes, name="head")(x.mean(axis=range(1, x.ndim - 1)))
 
-    def num_flops(self, image_shape: Sequence[int], *, column: int | None = None) -> int:
-        """Floating-point operations of one image's forward pass, convolutions and head.
+    def num_flops(self, shape: Sequence[int], *, column: int | None = None) -> int:
+        """Floating-point operations of one example's forward pass: linear layers and head.
 
-        Two for each multiply-add; for a fractal block of C columns at width m on h×w maps with n
-        input channels, ``2·9·h·w·(C·n·m + (2^C − 1 − C)·m²)``.
+        Two for each multiply-add; for a fractal block of C columns of 3×3 convolutions at width m
+        on h×w maps with n input channels, ``2·9·h·w·(C·n·m + (2^C − 1 − C)·m²)``.
 
         Args:
-            image_shape: (height, width, channels) of one image.
+            shape: (height, width, channels) of one image, or (length, channels), or (features,).
             column: Count this column alone.
         """
-        expr = self.block if column is None else topology.restrict(self.block, column=column)
-        height, width, channels = image_shape
+        *space, channels = shape
         macs = 0
-        for features in self.widths:
-            inputs = sum(n for _, n in topology.unit_channels(expr, channels, features))
-            macs += 9 * height * width * inputs * features
-            height, width, channels = height // 2, width // 2, features
+        for width in self.widths:
+            expr = topology.project(self.block, channels, width)
+            expr = expr if column is None else topology.restrict(expr, column=column)
+            unit = self.unit(width, parent=None)
+            for node, inputs in topology.unit_channels(expr, channels, width):
+                is_projection = isinstance(node, topology.Projection)
+                each = inputs * width if is_projection else unit.macs(inputs, len(space))
+                macs += prod(space) * each
+            channels = topology.channels(self.block, channels, width)
+            space = [size // 2 for size in space]
         return 2 * (macs + channels * self.num_classes)
 
 
-def _block_net(
+class TextNet(nn.Module):
+    """A net over sequences of tokens: an embedding, then convolutions along the sequence.
+
+    Parameters: ``embedding`` and those of `net`, under ``net``.
+
+    Attributes:
+        net: The net of the embedded sequence, e.g. ``FractalNet(2, widths=(64, 64, 64))``.
+        vocabulary_size: Number of tokens.
+        features: Size of an embedding.
+    """
+
+    net: BlockNet
+    vocabulary_size: int
+    features: int = 64
+
+    @nn.compact
+    def __call__(self, tokens: Int[Array, "batch length"], **options: Any) -> Logits:
+        """Maps tokens to logits; takes the options of `BlockNet.__call__`."""
+        x = nn.Embed(self.vocabulary_size, self.features, name="embedding")(tokens)
+        return self.net(x, **options)
+
+
+def block_net(
     block: topology.Expr,
     num_classes: int,
     *,
     widths: Sequence[int] = (64, 128, 256, 512, 512),
     dropout: float | Sequence[float] = 0.0,
     conv: Callable[..., nn.Module] = Conv,
+    unit: Callable[..., Unit] | None = None,
     dense: Callable[..., nn.Module] | None = None,
     norm: str = "batch",
     drop_path_per: DropPathPer = "batch",
     kernel_init: KernelInit = "he",
 ) -> BlockNet:
+    """A net whose blocks are any expression.
+
+    Args:
+        block: The expression of every block: a rule of `topology`, or your own.
+        num_classes: Number of classes.
+        widths: Channels that each unit of a block emits, block by block.
+        dropout: One rate, or one for each block.
+        conv: Convolution of the units: `Conv`, `BayesConv` or a partial of one.
+        unit: `ConvUnit`, `SeparableUnit`, `DenseUnit` or a partial of one; by default a `ConvUnit`
+            around `conv`.
+        dense: Layer of the head and of projections; by default Bayesian if the units are, with
+            the same posterior.
+        norm: ``batch``, ``frn``, ``group``, ``layer`` or ``none``.
+        drop_path_per: ``batch`` or ``example``.
+        kernel_init: ``he`` or ``aligned``.
+
+    Returns:
+        A Flax module, see `BlockNet`.
+
+    Raises:
+        InputError: If an argument is out of range.
+    """
     widths = tuple(widths)
     rates = (dropout,) * len(widths) if isinstance(dropout, int | float) else tuple(dropout)
     if num_classes < 1:
@@ -143,18 +202,18 @@ def _block_net(
             f"`kernel_init` must be one of {get_args(KernelInit)}, got {kernel_init!r}"
         )
     get_norm(norm)
-    dense = dense or _dense_like(conv)
-    return BlockNet(
-        num_classes, block, widths, rates, conv, dense, norm, drop_path_per, kernel_init
-    )
+    unit = partial(unit or partial(ConvUnit, conv=conv), norm=norm)
+    dense = dense or _dense_like(unit)
+    return BlockNet(num_classes, block, widths, rates, unit, dense, drop_path_per, kernel_init)
 
 
-def _dense_like(conv: Any) -> Callable[..., nn.Module]:
-    """The dense layer that goes with a convolution: Bayesian if it is, with the same posterior."""
-    if isinstance(conv, partial):
-        shared = {k: v for k, v in conv.keywords.items() if k in ("scale", "estimator", "dtype")}
-        return partial(_dense_like(conv.func), **shared)
-    return BayesDense if conv is BayesConv else nn.Dense
+def _dense_like(layer: Any) -> Callable[..., nn.Module]:
+    """The dense layer that goes with a unit or a convolution: Bayesian if it is, and alike."""
+    if isinstance(layer, partial):
+        inner = layer.keywords.get("dense") or layer.keywords.get("conv") or layer.func
+        shared = {k: v for k, v in layer.keywords.items() if k in ("scale", "estimator", "dtype")}
+        return partial(_dense_like(inner), **shared)
+    return BayesDense if layer in (BayesConv, BayesDense) else nn.Dense
 
 
 def FractalNet(num_classes: int, *, columns: int = 3, **options: Any) -> BlockNet:
@@ -165,10 +224,8 @@ def FractalNet(num_classes: int, *, columns: int = 3, **options: Any) -> BlockNe
     Args:
         num_classes: Number of classes.
         columns: Columns C of every block.
-        **options: ``widths`` (channels of each block), ``dropout`` (one rate, or one for each
-            block), ``conv`` (`Conv`, `BayesConv` or a partial of one), ``dense`` (by default
-            Bayesian if `conv` is), ``norm`` (``batch``, ``frn``, ``group``, ``none``),
-            ``drop_path_per`` (``batch`` or ``example``), ``kernel_init`` (``he`` or ``aligned``).
+        **options: Those of `block_net`: ``widths``, ``dropout``, ``conv``, ``unit``, ``dense``,
+            ``norm``, ``drop_path_per``, ``kernel_init``.
 
     Returns:
         A Flax module, see `BlockNet`.
@@ -178,15 +235,48 @@ def FractalNet(num_classes: int, *, columns: int = 3, **options: Any) -> BlockNe
 
     Source: Larsson, Maire & Shakhnarovich, ICLR 2017, §2 and §4.1.
     """
-    return _block_net(topology.fractal(columns), num_classes, **options)
+    return block_net(topology.fractal(columns), num_classes, **options)
 
 
 def PlainNet(num_classes: int, *, depth: int = 4, **options: Any) -> BlockNet:
-    """The same net without joins: `depth` convolutions in each block.
+    """A net without joins: `depth` units in each block.
 
     Args:
         num_classes: Number of classes.
-        depth: Convolutions in each block.
-        **options: As for `FractalNet`.
+        depth: Units in each block.
+        **options: Those of `block_net`.
     """
-    return _block_net(topology.plain(depth), num_classes, **options)
+    return block_net(topology.plain(depth), num_classes, **options)
+
+
+def ResNet(num_classes: int, *, depth: int = 4, **options: Any) -> BlockNet:
+    """A residual net: `depth` units in each block, a skip around every two.
+
+    Args:
+        num_classes: Number of classes.
+        depth: Units in each block, an even number.
+        **options: Those of `block_net`.
+
+    Raises:
+        InputError: If an argument is out of range.
+
+    Source: He et al., CVPR 2016; of units in the order ``pre``: He et al., ECCV 2016.
+    """
+    if depth < 2 or depth % 2:
+        raise InputError(f"`depth` must be an even number of at least 2, got {depth}")
+    return block_net(topology.residual(depth // 2), num_classes, **options)
+
+
+def DenseNet(num_classes: int, *, depth: int = 4, **options: Any) -> BlockNet:
+    """A densely connected net: each of `depth` units of a block reads all that came before it.
+
+    The ``widths`` are growth rates: what one unit adds.
+
+    Args:
+        num_classes: Number of classes.
+        depth: Units in each block.
+        **options: Those of `block_net`.
+
+    Source: Huang et al., CVPR 2017, without bottlenecks and compression.
+    """
+    return block_net(topology.dense(depth), num_classes, **options)

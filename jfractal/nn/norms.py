@@ -115,6 +115,23 @@ class GroupNorm(nn.Module):
         return y.reshape(x.shape)
 
 
+class LayerNorm(nn.Module):
+    """Normalises the channels of every pixel by themselves: no batch statistics.
+
+    Parameters: ``scale`` and ``bias`` (channels,).
+
+    Source: Ba, Kiros & Hinton, 2016.
+    """
+
+    epsilon: float = 1e-6
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool, alone: bool) -> Array:
+        """Normalises "batch *space channels"; `train` and `alone` make no difference."""
+        y, *_ = ops.normalize(x, *_affine(self, x), axes=(x.ndim - 1,), epsilon=self.epsilon)
+        return y
+
+
 class NoNorm(nn.Module):
     """The identity."""
 
@@ -136,6 +153,7 @@ NORMS: dict[str, Callable[..., nn.Module]] = {
     "batch": BatchNorm,
     "frn": FilterResponseNorm,
     "group": GroupNorm,
+    "layer": LayerNorm,
     "none": NoNorm,
 }
 
@@ -144,7 +162,7 @@ def get_norm(name: str) -> Callable[..., nn.Module]:
     """The class of a normalisation layer.
 
     Args:
-        name: ``batch``, ``frn`` (filter response), ``group`` or ``none``.
+        name: ``batch``, ``frn`` (filter response), ``group``, ``layer`` or ``none``.
 
     Returns:
         A module class; its instances are called as ``norm(x, train=..., alone=...)``.

@@ -1,6 +1,8 @@
-"""What stands at a `topology.Unit`: convolution, dropout, normalisation, activation."""
+"""What stands at a `topology.Unit`: a linear layer, dropout, normalisation, activation."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import Literal
 
 import flax.linen as nn
 
@@ -9,35 +11,120 @@ from jfractal.nn.initializers import Initializer, he
 from jfractal.nn.norms import get_norm
 from jfractal.typing import Array
 
-__all__ = ["ConvUnit"]
+__all__ = ["ConvUnit", "DenseUnit", "Order", "SeparableUnit", "Unit"]
+
+Order = Literal["post", "pre"]
 
 
-class ConvUnit(nn.Module):
-    """conv 3×3 – dropout – norm – ReLU.
+class Unit(nn.Module):
+    """linear – dropout – norm – ReLU or, of order ``pre``, norm – ReLU – linear – dropout.
+
+    A subclass says what its linear part is, and what it costs.
 
     Attributes:
         features: Number of output channels.
-        conv: `Conv`, `BayesConv`, `nn.Conv` or a partial of one.
         norm: Name of the normalisation, see `jfractal.nn.norms.get_norm`.
         dropout: Probability of dropping an activation in training.
         kernel_init: Initial kernel, see `jfractal.nn.initializers`.
+        order: ``post`` (FractalNet) or ``pre`` (the pre-activation order of later residual nets).
 
     Source: Larsson et al., ICLR 2017, §2; the place of the dropout is that of the authors' code.
+        Pre-activation: He et al., "Identity mappings in deep residual networks", ECCV 2016.
     """
 
     features: int
-    conv: Callable[..., nn.Module] = Conv
     norm: str = "batch"
     dropout: float = 0.0
     kernel_init: Initializer = he
+    order: Order = "post"
+
+    def linear(self, x: Array) -> Array:
+        """The linear part."""
+        raise NotImplementedError
+
+    def macs(self, channels: int, space: int) -> int:
+        """Multiply-adds of the linear part for each output pixel.
+
+        Args:
+            channels: Input channels.
+            space: Number of spatial axes.
+        """
+        raise NotImplementedError
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool, alone: bool) -> Array:
-        """Maps "batch height width channels" to "batch height width features"."""
-        conv = self.conv(
-            self.features, (3, 3), use_bias=False, kernel_init=self.kernel_init, name="conv"
-        )
-        x = conv(x)
+        """Maps "batch *space channels" to "batch *space features"."""
+
+        def activate(x: Array) -> Array:
+            return nn.relu(get_norm(self.norm)()(x, train=train, alone=alone))
+
+        x = self.linear(activate(x) if self.order == "pre" else x)
         x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
-        x = get_norm(self.norm)()(x, train=train, alone=alone)
-        return nn.relu(x)
+        return x if self.order == "pre" else activate(x)
+
+
+class ConvUnit(Unit):
+    """A unit around a convolution, over as many spatial axes as the input has.
+
+    Attributes:
+        conv: `Conv`, `BayesConv`, `nn.Conv` or a partial of one.
+        kernel_size: Size of the window along each spatial axis.
+    """
+
+    conv: Callable[..., nn.Module] = Conv
+    kernel_size: int = 3
+
+    def linear(self, x: Array) -> Array:
+        """One convolution, without bias."""
+        window = (self.kernel_size,) * (x.ndim - 2)
+        make = partial(self.conv, use_bias=False, kernel_init=self.kernel_init)
+        return make(self.features, window, name="conv")(x)
+
+    def macs(self, channels: int, space: int) -> int:
+        """k^space · channels · features."""
+        return self.kernel_size**space * channels * self.features
+
+
+class SeparableUnit(Unit):
+    """A unit around a depthwise convolution and a 1×1 convolution.
+
+    Attributes:
+        conv: `Conv`, `BayesConv`, `nn.Conv` or a partial of one.
+        kernel_size: Size of the window along each spatial axis.
+
+    Source: Chollet, "Xception", CVPR 2017.
+    """
+
+    conv: Callable[..., nn.Module] = Conv
+    kernel_size: int = 3
+
+    def linear(self, x: Array) -> Array:
+        """Every channel by itself over the window, then all channels of a pixel."""
+        channels, space = x.shape[-1], x.ndim - 2
+        make = partial(self.conv, use_bias=False, kernel_init=self.kernel_init)
+        window = (self.kernel_size,) * space
+        x = make(channels, window, feature_group_count=channels, name="depthwise")(x)
+        return make(self.features, (1,) * space, name="pointwise")(x)
+
+    def macs(self, channels: int, space: int) -> int:
+        """k^space · channels + channels · features."""
+        return self.kernel_size**space * channels + channels * self.features
+
+
+class DenseUnit(Unit):
+    """A unit around a dense layer, for inputs without spatial axes (or applied to every pixel).
+
+    Attributes:
+        dense: `nn.Dense`, `BayesDense` or a partial of one.
+    """
+
+    dense: Callable[..., nn.Module] = nn.Dense
+
+    def linear(self, x: Array) -> Array:
+        """One matrix, without bias."""
+        make = partial(self.dense, use_bias=False, kernel_init=self.kernel_init)
+        return make(self.features, name="dense")(x)
+
+    def macs(self, channels: int, space: int) -> int:
+        """channels · features."""
+        return channels * self.features

@@ -8,22 +8,25 @@ __all__ = ["max_pool"]
 
 
 def max_pool(x: jax.Array) -> jax.Array:
-    """The largest of every 2×2 pixels.
+    """The largest of every 2 pixels along each spatial axis, e.g. of 2×2.
 
     Written as a reshape and a maximum: the gradient of a window reduction is about seven times
     slower on CPU. Where several pixels share the maximum, the gradient is split among them.
 
     Args:
-        x: Feature maps, "batch height width channels". An odd last row or column is left out.
+        x: Feature maps, "batch *space channels". An odd last row or column is left out. Without
+            spatial axes there is nothing to pool.
 
     Returns:
-        Feature maps of half the height and width.
+        Feature maps of half the size.
 
     Raises:
-        InputError: If the height or the width is below 2.
+        InputError: If a spatial axis is shorter than 2.
     """
-    batch, height, width, channels = x.shape
-    if height < 2 or width < 2:
-        raise InputError(f"`x` must be at least 2×2 pixels to be pooled, got {height}×{width}")
-    x = x[:, : height // 2 * 2, : width // 2 * 2]
-    return x.reshape(batch, height // 2, 2, width // 2, 2, channels).max(axis=(2, 4))
+    batch, *space, channels = x.shape
+    if min(space, default=2) < 2:
+        sizes = "×".join(map(str, space))
+        raise InputError(f"`x` must be at least 2 pixels along each axis to be pooled, got {sizes}")
+    x = x[:, *(slice(size // 2 * 2) for size in space)]
+    halves = [n for size in space for n in (size // 2, 2)]
+    return x.reshape(batch, *halves, channels).max(axis=tuple(range(2, 2 * len(space) + 1, 2)))

@@ -12,7 +12,6 @@ import pytest
 
 from jfractal import topology
 from jfractal.nn import Block
-from jfractal.nn import block as block_module
 from jfractal.nn.block import draw_alive, join
 from jfractal.topology import Identity, Join, Seq, Unit
 
@@ -22,6 +21,8 @@ PRIMES = [2, 3, 5, 7, 11, 13, 17]
 class Times(nn.Module):
     """A linear unit: multiplies by its one weight."""
 
+    features: int
+
     @nn.compact
     def __call__(self, x, *, train, alone):
         return x * self.param("w", nn.initializers.ones, ())
@@ -30,12 +31,12 @@ class Times(nn.Module):
 def linear_block(expr):
     """The block, and weights by unit name as `apply` takes them; all primes."""
     weights = dict(zip(topology.units(expr), map(float, PRIMES)))
-    return Block(expr, Times), {"params": {name: {"w": w} for name, w in weights.items()}}
+    return Block(expr, 1, Times), {"params": {name: {"w": w} for name, w in weights.items()}}
 
 
 def run(block, variables, **options):
     """The factor by which a block of linear units multiplies its input."""
-    return block.apply(variables, jnp.ones(()), train=False, **options)
+    return block.apply(variables, jnp.ones((1, 1)), train=False, **options)[0, 0]
 
 
 def enumerate_paths(expr):
@@ -85,9 +86,13 @@ class JoinTest(chex.TestCase):
         inputs = [jnp.full((2, 3), value) for value in (1.0, 10.0, 100.0)]
         for mask in masks(3):
             alive = [x for x, flag in zip((1.0, 10.0, 100.0), mask) if flag]
-            for how, expected in (("mean", np.mean(alive)), ("sum", np.sum(alive))):
+            for how, expected in (("mean", np.mean), ("sum", np.sum), ("max", np.max)):
                 y = self.variant(partial(join, how))(inputs, jnp.array(mask))
-                np.testing.assert_allclose(y, np.full((2, 3), expected), rtol=1e-6)
+                np.testing.assert_allclose(y, np.full((2, 3), expected(alive)), rtol=1e-6)
+            logits = jnp.log(jnp.array([1.0, 2.0, 3.0]))
+            y = self.variant(partial(join, "convex"))(inputs, jnp.array(mask), logits)
+            weights = [w for w, flag in zip((1.0, 2.0, 3.0), mask) if flag]
+            np.testing.assert_allclose(y[0, 0], np.average(alive, weights=weights), rtol=1e-6)
 
     @chex.variants(with_jit=True, without_jit=True)
     def test_concat_keeps_the_place_of_the_dropped(self):
@@ -103,20 +108,26 @@ class JoinTest(chex.TestCase):
         alive = jnp.array([True, False, True])
         for poison in (jnp.nan, jnp.inf):
             inputs = [jnp.ones(4), jnp.full(4, poison), jnp.full(4, 3.0)]
-            for how in ("mean", "sum", "concat"):
-                value = lambda inputs, how=how: (join(how, inputs, alive) ** 2).sum()
+            for how in ("mean", "sum", "concat", "max", "convex"):
+                logits = jnp.zeros(3) if how == "convex" else None
+                value = lambda inputs, how=how, logits=logits: (
+                    join(how, inputs, alive, logits) ** 2
+                ).sum()
                 y, gradient = self.variant(jax.value_and_grad(value))(inputs)
                 assert jnp.isfinite(y)
                 np.testing.assert_array_equal(gradient[1], 0)
-                assert jnp.all(gradient[0] != 0) and jnp.all(gradient[2] != 0)
+                assert jnp.all(gradient[2] != 0)
+                assert jnp.all((gradient[0] != 0) == (how != "max"))
 
 
 def test_all_alive_is_the_plain_join():
     inputs = list(jax.random.normal(jax.random.key(0), (3, 2, 5)))
-    for how in ("mean", "sum", "concat"):
-        np.testing.assert_allclose(
-            join(how, inputs, jnp.ones(3, bool)), join(how, inputs), rtol=1e-6
-        )
+    for how in ("mean", "sum", "concat", "max", "convex"):
+        logits = jnp.array([0.0, 1.0, -1.0]) if how == "convex" else None
+        everyone = join(how, inputs, jnp.ones(3, bool), logits)
+        np.testing.assert_allclose(everyone, join(how, inputs, None, logits), rtol=1e-6)
+    equal = join("convex", inputs, None, jnp.zeros(3))
+    np.testing.assert_allclose(equal, join("mean", inputs), rtol=1e-6)
     np.testing.assert_allclose(join("mean", inputs), np.mean(inputs, axis=0), rtol=1e-6)
     np.testing.assert_array_equal(join("mean", inputs[:1]), inputs[0])
 
@@ -142,7 +153,7 @@ def test_a_join_keeps_the_precision():
 )
 def test_sums_are_over_all_paths(expr):
     block, variables = linear_block(expr)
-    names = set(block.init(jax.random.key(0), jnp.ones(()), train=False)["params"])
+    names = set(block.init(jax.random.key(0), jnp.ones((1, 1)), train=False)["params"])
     assert names == set(topology.units(expr))
     weight = {name: leaf["w"] for name, leaf in variables["params"].items()}
     expected = sum(prod(weight[name] for name in path) for path in enumerate_paths(expr))
@@ -176,27 +187,28 @@ def test_a_column_shares_the_weights_of_the_block(column):
         assert leaf["w"] == (expected if name.startswith(f"column{column}_") else 0)
 
 
-@pytest.mark.parametrize("how", ["mean", "sum"])
-def test_a_masked_block_is_the_restricted_block(monkeypatch, how):
+@pytest.mark.parametrize("how", ["mean", "sum", "max"])
+def test_a_masked_block_is_the_restricted_block(how):
     expr = topology.fractal(3, how=how)
     block, variables = linear_block(expr)
 
     @jax.jit
-    def masked(variables, alive):
-        flags = iter(alive)
-        monkeypatch.setattr(block_module, "draw_alive", lambda *_: next(flags))
-        return jax.value_and_grad(
-            lambda v: run(block, v, drop_path=0.5, rngs={"drop_path": jax.random.key(0)})
-        )(variables)
+    def masked(params, alive):
+        masks = {f"join{j}": mask for j, mask in enumerate(alive, start=1)}
+        value = lambda params: run(block, {"params": params, "drop_path": masks})
+        return jax.value_and_grad(value)(params)
 
     for alive in product(*map(masks, topology.join_sizes(expr))):
         rest = topology.restrict(expr, alive=alive)
         used = {name: variables["params"][name] for name in topology.units(rest)}
-        value, gradient = masked(variables, tuple(map(jnp.array, alive)))
-        np.testing.assert_allclose(value, run(Block(rest, Times), {"params": used}), rtol=1e-6)
+        value, gradient = masked(variables["params"], tuple(map(jnp.array, alive)))
+        np.testing.assert_allclose(value, run(Block(rest, 1, Times), {"params": used}), rtol=1e-6)
         # What is dropped has no gradient at all; what is left has some.
-        for name, leaf in gradient["params"].items():
-            assert (leaf["w"] != 0) == (name in used), (name, alive)
+        for name, leaf in gradient.items():
+            if how != "max":
+                assert (leaf["w"] != 0) == (name in used), (name, alive)
+            elif name not in used:
+                assert leaf["w"] == 0
 
 
 def test_every_mask_is_drawn_as_often_as_it_should_be(monkeypatch):
@@ -212,7 +224,7 @@ def test_every_mask_is_drawn_as_often_as_it_should_be(monkeypatch):
     expected = Counter()
     for alive in product(*map(masks, topology.join_sizes(expr))):
         rest = topology.restrict(expr, alive=alive)
-        factor = float(run(Block(rest, Times), variables))
+        factor = float(run(Block(rest, 1, Times), variables))
         expected[round(factor, 3)] += prod(map(probability, alive))
 
     keys = jax.random.split(jax.random.key(0), n)
@@ -235,14 +247,82 @@ def test_units_are_told_how_they_run():
     told = []
 
     class Listening(nn.Module):
+        features: int
+
         @nn.compact
         def __call__(self, x, *, train, alone):
             told.append((self.name, train, alone))
             return x
 
-    block = Block(topology.fractal(2), Listening)
-    block.apply({}, jnp.ones(()), train=True)
+    block = Block(topology.fractal(2), 1, Listening)
+    block.apply({}, jnp.ones((1, 1)), train=True)
     assert told == [(name, True, False) for name in topology.units(block.expr)]
     told.clear()
-    block.apply({}, jnp.ones(()), train=False, column=2)
+    block.apply({}, jnp.ones((1, 1)), train=False, column=2)
     assert told == [("column2_unit1", False, True), ("column2_unit2", False, True)]
+
+
+# Widths
+
+
+def test_convex_joins_learn_their_weights():
+    expr = topology.fractal(3, how="convex")
+    block, variables = linear_block(expr)
+    own = block.init(jax.random.key(0), jnp.ones((1, 1)), train=False)["params"]
+    assert own["join1"].shape == (2,) and own["join2"].shape == (3,)
+    logits = {"join1": jnp.array([0.3, -0.2]), "join2": jnp.array([0.5, 0.0, -1.0])}
+    w = {name: leaf["w"] for name, leaf in variables["params"].items()}
+    a, b = np.exp(logits["join1"]) / np.exp(logits["join1"]).sum()
+    middle = a * w["column2_unit1"] + b * w["column3_unit1"] * w["column3_unit2"]
+    deep = middle * w["column3_unit3"] * w["column3_unit4"]
+    ends = np.array([w["column1_unit1"], middle * w["column2_unit2"], deep])
+    p = np.exp(logits["join2"]) / np.exp(logits["join2"]).sum()
+    params = {**variables["params"], **logits}
+    np.testing.assert_allclose(run(block, {"params": params}), p @ ends, rtol=1e-5)
+    # A lone column meets no weights.
+    np.testing.assert_allclose(run(block, {"params": params}, column=1), w["column1_unit1"])
+
+
+def test_projections_are_made_where_widths_demand_them():
+    x = jnp.ones((2, 3))
+    block = Block(topology.residual(1), 4, Matrix)
+    params = block.init(jax.random.key(0), x, train=False)["params"]
+    assert params["join1_project2"]["kernel"].shape == (3, 4)
+    y = block.apply({"params": params}, x, train=False)
+    chain = x @ params["block1_unit1"]["kernel"] @ params["block1_unit2"]["kernel"]
+    np.testing.assert_allclose(y, chain + x @ params["join1_project2"]["kernel"], rtol=1e-5)
+
+
+def test_a_tied_unit_meets_one_width():
+    x = jnp.ones((2, 3))
+    block = Block(topology.doubly_recursive(2, tied=True, how="concat"), 4, Matrix)
+    params = block.init(jax.random.key(0), x, train=False)["params"]
+    shapes = {name: leaf["kernel"].shape for name, leaf in params.items()}
+    assert shapes == {"unitr": (3, 4), "unitl_project1": (3, 4), "unitl": (4, 4)}
+    tied = params["unitl"]["kernel"]
+    left = x @ params["unitl_project1"]["kernel"] @ tied @ tied
+    y = block.apply({"params": params}, x, train=False)
+    np.testing.assert_allclose(y[:, :4], x @ params["unitr"]["kernel"], rtol=1e-5)
+    np.testing.assert_allclose(y[:, 4:], left, rtol=1e-5)
+
+
+def test_a_lone_column_of_a_concat_keeps_its_place():
+    x = jnp.ones((2, 3))
+    block = Block(topology.fractal(2, how="concat"), 4, Matrix)
+    params = block.init(jax.random.key(0), x, train=False)["params"]
+    whole = block.apply({"params": params}, x, train=False)
+    for column, place in ((1, slice(0, 4)), (2, slice(4, 8))):
+        y = block.apply({"params": params}, x, train=False, column=column)
+        np.testing.assert_array_equal(y[:, place], whole[:, place])
+        assert jnp.count_nonzero(y) == jnp.count_nonzero(whole[:, place])
+
+
+class Matrix(nn.Module):
+    """A linear unit of any width."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x, *, train, alone):
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features))
+        return x @ kernel

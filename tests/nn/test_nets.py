@@ -289,7 +289,7 @@ def test_the_head_may_be_chosen():
 def test_a_bayesian_net_at_its_mean_is_the_deterministic_net():
     x = images(2, 4, 4, 3)
     net = FractalNet(3, columns=2, widths=(4,), norm="frn")
-    bayes = net.clone(conv=BayesConv, dense=BayesDense)
+    bayes = FractalNet(3, columns=2, widths=(4,), norm="frn", conv=BayesConv)
     params = mean(fill(bayes, x))
     chex.assert_trees_all_equal_shapes_and_dtypes(params, fill(net, x))
     np.testing.assert_array_equal(jax.jit(bayes.apply)(params, x), jax.jit(net.apply)(params, x))
@@ -321,7 +321,7 @@ def test_vmap_over_draws_is_a_loop_over_draws():
         (lambda: FractalNet(10, dropout=1.0), r"`dropout` must be one rate in \[0, 1\).*, got 1.0"),
         (lambda: FractalNet(10, dropout=-0.1), "`dropout` must be one rate"),
         (lambda: FractalNet(10, dropout=(0.1, 0.2)), "or one for each of 5 blocks"),
-        (lambda: FractalNet(10, norm="layer"), "`norm` must be one of .*, got 'layer'"),
+        (lambda: FractalNet(10, norm="weight"), "`norm` must be one of .*, got 'weight'"),
         (lambda: FractalNet(10, kernel_init="xavier"), "`kernel_init` must be one of .*'xavier'"),
     ],
 )

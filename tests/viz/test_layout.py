@@ -79,7 +79,7 @@ def crossings(picture):
 
 def check(expr):
     picture = layout(expr)
-    applied = [name for name, _ in topology.unit_channels(expr, 1, 1)]
+    applied = [node.name for node, _ in topology.unit_channels(expr, 1, 1)]
     assert [box.unit.name for box in picture.boxes] == applied
     assert tuple(len(inputs(picture, bar)) for bar in picture.bars) == topology.join_sizes(expr)
     assert path_lengths(picture) == topology.path_lengths(expr)

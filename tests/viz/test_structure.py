@@ -24,7 +24,7 @@ def corners(patch):
 
 def test_one_box_for_every_application_of_a_unit(expr):
     drawn = [patch.get_label() for patch in patches(structure(expr), "unit")]
-    assert drawn == [f"unit {name}" for name, _ in topology.unit_channels(expr, 1, 1)]
+    assert drawn == [f"unit {node.name}" for node, _ in topology.unit_channels(expr, 1, 1)]
 
 
 def test_one_bar_for_every_join_with_a_line_for_every_input(expr):
