@@ -326,8 +326,7 @@ def flat(by_route: Mapping[str, Mapping[str, float]], prefix: str = "") -> dict[
 
 def routes_of(net: nn.Module) -> dict[str, Callable[..., Any]]:
     """``apply`` of the whole net and of every column alone, by name."""
-    columns = topology.columns(net.block)
-    alone = {f"column {c}": partial(net.apply, column=c) for c in columns}
+    alone = {f"column {c}": net.column(c).apply for c in net.columns}
     return {"whole net": net.apply, **alone}
 
 
@@ -366,9 +365,8 @@ def scores(prediction: jf.Prediction, labels: np.ndarray) -> dict[str, float]:
 def cost_of(net: Any, split: Split, route: str) -> tuple[int, float]:
     """Convolutions on the longest path, and millions of floating-point operations per image."""
     column = int(route.split()[-1]) if route.startswith("column") else None
-    expr = net.block if column is None else topology.restrict(net.block, column=column)
     flops = net.num_flops(split.train[0].shape[1:], column=column)
-    return topology.depth(expr) * len(net.widths), flops / 1e6
+    return net.depth(column=column), flops / 1e6
 
 
 def columns_section(
@@ -441,7 +439,7 @@ def reliability_section(
 
 def structure_section(run: Run, net: Any) -> Section:
     """A picture of the block, and what its expression says about it."""
-    block, blocks = net.block, len(net.widths)
+    block, blocks = net.blocks[0], len(net.blocks)
     return Section(
         "Structure",
         f"{blocks} blocks of this structure, widths {', '.join(map(str, net.widths))}, each "

@@ -19,8 +19,12 @@ from jfractal.inference import nuts as nuts
 from jfractal.inference import variational as variational
 from jfractal.nn import BayesConv as BayesConv
 from jfractal.nn import BayesDense as BayesDense
+from jfractal.nn import DenseNet as DenseNet
 from jfractal.nn import FractalNet as FractalNet
 from jfractal.nn import PlainNet as PlainNet
+from jfractal.nn import ResNet as ResNet
+from jfractal.nn import TextNet as TextNet
+from jfractal.nn import extract as extract
 from jfractal.posterior import Gaussian as Gaussian
 from jfractal.posterior import MeanField as MeanField
 from jfractal.posterior import Point as Point

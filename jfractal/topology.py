@@ -42,6 +42,7 @@ __all__ = [
     "evaluate",
     "fractal",
     "join_channels",
+    "join_kinds",
     "join_sizes",
     "num_paths",
     "path_lengths",
@@ -312,6 +313,13 @@ def join_sizes(expr: Expr) -> tuple[int, ...]:
     sizes: list[int] = []
     evaluate(expr, None, unit=lambda _, x: x, join=lambda _, xs: sizes.append(len(xs)))
     return tuple(sizes)
+
+
+def join_kinds(expr: Expr) -> tuple[How, ...]:
+    """Kind of every join, in the order of evaluation."""
+    kinds: list[How] = []
+    evaluate(expr, None, unit=lambda _, x: x, join=lambda node, _: kinds.append(node.how))
+    return tuple(kinds)
 
 
 def _applications(expr: Expr) -> list[Unit]:

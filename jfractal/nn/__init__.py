@@ -4,7 +4,14 @@ from jfractal.nn.bayes import BayesConv as BayesConv
 from jfractal.nn.bayes import BayesDense as BayesDense
 from jfractal.nn.bayes import Conv as Conv
 from jfractal.nn.block import Block as Block
+from jfractal.nn.extraction import extract as extract
 from jfractal.nn.nets import BlockNet as BlockNet
+from jfractal.nn.nets import DenseNet as DenseNet
 from jfractal.nn.nets import FractalNet as FractalNet
 from jfractal.nn.nets import PlainNet as PlainNet
+from jfractal.nn.nets import ResNet as ResNet
+from jfractal.nn.nets import TextNet as TextNet
+from jfractal.nn.nets import block_net as block_net
 from jfractal.nn.units import ConvUnit as ConvUnit
+from jfractal.nn.units import DenseUnit as DenseUnit
+from jfractal.nn.units import SeparableUnit as SeparableUnit

@@ -22,6 +22,7 @@ from jfractal.typing import Array, Int, Logits
 
 __all__ = [
     "BlockNet",
+    "Columns",
     "DenseNet",
     "FractalNet",
     "PlainNet",
@@ -31,15 +32,19 @@ __all__ = [
 ]
 
 
+Columns = int | tuple[int | None, ...] | None
+"""Which column of a block runs alone: of every block, or one entry for each; None is all joined."""
+
+
 class BlockNet(nn.Module):
-    """Blocks of one expression at growing width, a max-pool by 2 after each, a dense head.
+    """Blocks at growing width, each an expression, a max-pool by 2 after each, a dense head.
 
     Parameters: ``block{i}/<unit>/…`` and ``head``. Collections: ``batch_stats`` with norm
     ``batch``. Rng streams: ``posterior`` (Gaussian weights), ``drop_path``, ``dropout``.
 
     Attributes:
         num_classes: Number of outputs.
-        block: The expression of every block.
+        blocks: The expression of each block.
         widths: Channels that each unit of a block emits, block by block.
         dropout: Dropout rate of each block.
         unit: Makes a unit, ``unit(features, dropout=..., kernel_init=..., name=...)``.
@@ -47,16 +52,18 @@ class BlockNet(nn.Module):
         drop_path_per: Whether local drop-path draws once for the ``batch`` (as the authors do) or
             for each ``example``.
         kernel_init: ``he``, or ``aligned``: all columns start as nearly the same function.
+        lone: What runs if `__call__` is not told: see `column`.
     """
 
     num_classes: int
-    block: topology.Expr
+    blocks: tuple[topology.Expr, ...]
     widths: tuple[int, ...]
     dropout: tuple[float, ...]
     unit: Callable[..., Unit]
     dense: Callable[..., nn.Module] = nn.Dense
     drop_path_per: DropPathPer = "batch"
     kernel_init: KernelInit = "he"
+    lone: Columns = None
 
     @nn.compact
     def __call__(
@@ -64,7 +71,7 @@ class BlockNet(nn.Module):
         x: Array,
         *,
         train: bool = False,
-        column: int | None = None,
+        column: Columns = None,
         drop_path: float = 0.0,
     ) -> Logits:
         """Maps examples to logits.
@@ -73,14 +80,16 @@ class BlockNet(nn.Module):
             x: Images "batch height width channels", sequences "batch length channels" or features
                 "batch features", float.
             train: Whether to use and update batch statistics, and to drop activations.
-            column: Run this column alone in every block (global drop-path; any-depth prediction).
+            column: Run this column alone in every block (global drop-path; any-depth prediction),
+                or a tuple with one for each block, of which None is the joined block.
             drop_path: Probability of dropping a join input (local drop-path).
 
         Returns:
             Logits, "batch classes".
 
         Raises:
-            InputError: If the images are too small for the number of blocks.
+            InputError: If the images are too small for the number of blocks, or there is no such
+                column.
         """
         space = x.shape[1:-1]
         if min(space, default=2 ** len(self.widths)) < 2 ** len(self.widths):
@@ -88,7 +97,10 @@ class BlockNet(nn.Module):
                 f"`x` must be at least {2 ** len(self.widths)} pixels long along each axis for "
                 f"{len(self.widths)} blocks with a pool by 2 each, got {'×'.join(map(str, space))}"
             )
-        for i, (width, dropout) in enumerate(zip(self.widths, self.dropout, strict=True), start=1):
+        columns = self.lone_columns(column)
+        for i, (expr, width, dropout, lone) in enumerate(
+            zip(self.blocks, self.widths, self.dropout, columns, strict=True), start=1
+        ):
             shared = self.kernel_init == "aligned" and self.is_initializing()
             unit = partial(
                 self.unit,
@@ -96,11 +108,61 @@ class BlockNet(nn.Module):
                 kernel_init=aligned(self.make_rng("params")) if shared else he,
             )
             projection = partial(self.dense, use_bias=False)
-            block = Block(self.block, width, unit, projection, self.drop_path_per, name=f"block{i}")
-            x = ops.max_pool(block(x, train=train, column=column, drop_path=drop_path))
+            block = Block(expr, width, unit, projection, self.drop_path_per, name=f"block{i}")
+            x = ops.max_pool(block(x, train=train, column=lone, drop_path=drop_path))
         return self.dense(self.num_classes, name="head")(x.mean(axis=range(1, x.ndim - 1)))
 
-    def num_flops(self, shape: Sequence[int], *, column: int | None = None) -> int:
+    def column(self, column: Columns) -> "BlockNet":
+        """The net that runs one column, or one of each block, with the same parameters.
+
+        Args:
+            column: As for `__call__`.
+
+        Returns:
+            A net that takes the variables of this one.
+
+        Raises:
+            InputError: If there is no such column.
+        """
+        self.lone_columns(column)
+        return self.clone(lone=column)
+
+    @property
+    def columns(self) -> tuple[int, ...]:
+        """The columns that every block has."""
+        return tuple(
+            sorted(set.intersection(*(set(topology.columns(expr)) for expr in self.blocks)))
+        )
+
+    def depth(self, *, column: Columns = None) -> int:
+        """Units on the longest path of the net, or of one column of it."""
+        return sum(
+            topology.depth(expr if lone is None else topology.restrict(expr, column=lone))
+            for expr, lone in zip(self.blocks, self.lone_columns(column))
+        )
+
+    def lone_columns(self, column: Columns = None) -> tuple[int | None, ...]:
+        """The column that runs alone in each block, None where the block runs joined.
+
+        Args:
+            column: As for `__call__`.
+
+        Raises:
+            InputError: If there is no such column.
+        """
+        column = self.lone if column is None else column
+        columns = column if isinstance(column, tuple) else (column,) * len(self.blocks)
+        if len(columns) != len(self.blocks):
+            raise InputError(
+                f"`column` must be one column, or one for each of {len(self.blocks)} blocks, got "
+                f"{column}"
+            )
+        for expr, lone in zip(self.blocks, columns):
+            if lone is not None and lone not in topology.columns(expr):
+                raise InputError(f"`column` must be one of {topology.columns(expr)}, got {column}")
+        return columns
+
+    def num_flops(self, shape: Sequence[int], *, column: Columns = None) -> int:
         """Floating-point operations of one example's forward pass: linear layers and head.
 
         Two for each multiply-add; for a fractal block of C columns of 3×3 convolutions at width m
@@ -108,19 +170,19 @@ class BlockNet(nn.Module):
 
         Args:
             shape: (height, width, channels) of one image, or (length, channels), or (features,).
-            column: Count this column alone.
+            column: Count this column alone, as for `__call__`.
         """
         *space, channels = shape
         macs = 0
-        for width in self.widths:
-            expr = topology.project(self.block, channels, width)
-            expr = expr if column is None else topology.restrict(expr, column=column)
+        for whole, width, lone in zip(self.blocks, self.widths, self.lone_columns(column)):
+            expr = topology.project(whole, channels, width)
+            expr = expr if lone is None else topology.restrict(expr, column=lone)
             unit = self.unit(width, parent=None)
             for node, inputs in topology.unit_channels(expr, channels, width):
                 is_projection = isinstance(node, topology.Projection)
                 each = inputs * width if is_projection else unit.macs(inputs, len(space))
                 macs += prod(space) * each
-            channels = topology.channels(self.block, channels, width)
+            channels = topology.channels(whole, channels, width)
             space = [size // 2 for size in space]
         return 2 * (macs + channels * self.num_classes)
 
@@ -204,7 +266,8 @@ def block_net(
     get_norm(norm)
     unit = partial(unit or partial(ConvUnit, conv=conv), norm=norm)
     dense = dense or _dense_like(unit)
-    return BlockNet(num_classes, block, widths, rates, unit, dense, drop_path_per, kernel_init)
+    blocks = (block,) * len(widths)
+    return BlockNet(num_classes, blocks, widths, rates, unit, dense, drop_path_per, kernel_init)
 
 
 def _dense_like(layer: Any) -> Callable[..., nn.Module]:

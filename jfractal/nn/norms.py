@@ -13,27 +13,36 @@ from jfractal import ops
 from jfractal.errors import InputError
 from jfractal.typing import Array
 
-__all__ = ["BatchNorm", "FilterResponseNorm", "get_norm"]
+__all__ = ["EPSILON", "MOMENTUM", "BatchNorm", "FilterResponseNorm", "get_norm"]
+
+MOMENTUM = 0.9  # of running averages of batch statistics
+EPSILON = 1e-5  # added to variances of a batch
 
 
 class BatchNorm(nn.Module):
     """Batch normalisation with one set of statistics for each route, and one affine map for all.
 
     The activations of a column that runs alone are distributed otherwise than within the joined
-    net, where a join has averaged its input; statistics shared by both fit neither.
+    net, where a join has averaged its input; statistics shared by both fit neither. A unit of a
+    column runs in two ways only, joined with the others or alone, so there are two sets: ``joined``
+    and ``alone``; units that belong to no column share the latter between columns.
 
-    Parameters: ``scale`` and ``bias`` (channels,). Statistics: ``joined`` and ``alone``.
+    Parameters: ``scale`` and ``bias`` (channels,). Statistics, ``mean`` and ``var`` (channels,) of
+    each of: ``joined`` and ``alone``, or ``shared``.
 
     Attributes:
         momentum: Decay of the running averages.
         epsilon: Added to the variance.
+        is_shared: Whether there is one set of statistics for all routes after all, as in earlier
+            implementations of FractalNet.
 
     Source: Ioffe & Szegedy, ICML 2015; switchable statistics: Yu et al., "Slimmable neural
     networks", ICLR 2019.
     """
 
-    momentum: float = 0.9
-    epsilon: float = 1e-5
+    momentum: float = MOMENTUM
+    epsilon: float = EPSILON
+    is_shared: bool = False
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool, alone: bool) -> Array:
@@ -45,9 +54,9 @@ class BatchNorm(nn.Module):
                 route,
                 lambda: {"mean": jnp.zeros(channels), "var": jnp.ones(channels)},
             )
-            for route in ("joined", "alone")
+            for route in (("shared",) if self.is_shared else ("joined", "alone"))
         }
-        running = statistics["alone" if alone else "joined"]
+        running = statistics["shared" if self.is_shared else "alone" if alone else "joined"]
         scale, bias = _affine(self, x)
         if not train:
             mean, var = (running.value[name].reshape(scale.shape) for name in ("mean", "var"))
@@ -151,6 +160,7 @@ def _affine(module: Any, x: Array) -> tuple[Array, Array]:
 
 NORMS: dict[str, Callable[..., nn.Module]] = {
     "batch": BatchNorm,
+    "batch_shared": partial(BatchNorm, is_shared=True),
     "frn": FilterResponseNorm,
     "group": GroupNorm,
     "layer": LayerNorm,
@@ -162,7 +172,9 @@ def get_norm(name: str) -> Callable[..., nn.Module]:
     """The class of a normalisation layer.
 
     Args:
-        name: ``batch``, ``frn`` (filter response), ``group``, ``layer`` or ``none``.
+        name: ``batch`` (statistics of the joined net and of lone columns kept apart),
+            ``batch_shared`` (one set for both), ``frn`` (filter response), ``group``, ``layer`` or
+            ``none``.
 
     Returns:
         A module class; its instances are called as ``norm(x, train=..., alone=...)``.

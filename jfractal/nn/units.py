@@ -27,6 +27,7 @@ class Unit(nn.Module):
         dropout: Probability of dropping an activation in training.
         kernel_init: Initial kernel, see `jfractal.nn.initializers`.
         order: ``post`` (FractalNet) or ``pre`` (the pre-activation order of later residual nets).
+        use_bias: Whether the linear part ends with a bias, as it does once a norm is folded in.
 
     Source: Larsson et al., ICLR 2017, §2; the place of the dropout is that of the authors' code.
         Pre-activation: He et al., "Identity mappings in deep residual networks", ECCV 2016.
@@ -37,6 +38,9 @@ class Unit(nn.Module):
     dropout: float = 0.0
     kernel_init: Initializer = he
     order: Order = "post"
+    use_bias: bool = False
+
+    last = "conv"  # name of the layer that `linear` ends with
 
     def linear(self, x: Array) -> Array:
         """The linear part."""
@@ -75,9 +79,9 @@ class ConvUnit(Unit):
     kernel_size: int = 3
 
     def linear(self, x: Array) -> Array:
-        """One convolution, without bias."""
+        """One convolution."""
         window = (self.kernel_size,) * (x.ndim - 2)
-        make = partial(self.conv, use_bias=False, kernel_init=self.kernel_init)
+        make = partial(self.conv, use_bias=self.use_bias, kernel_init=self.kernel_init)
         return make(self.features, window, name="conv")(x)
 
     def macs(self, channels: int, space: int) -> int:
@@ -98,13 +102,15 @@ class SeparableUnit(Unit):
     conv: Callable[..., nn.Module] = Conv
     kernel_size: int = 3
 
+    last = "pointwise"
+
     def linear(self, x: Array) -> Array:
         """Every channel by itself over the window, then all channels of a pixel."""
         channels, space = x.shape[-1], x.ndim - 2
         make = partial(self.conv, use_bias=False, kernel_init=self.kernel_init)
-        window = (self.kernel_size,) * space
+        window, pixel = (self.kernel_size,) * space, (1,) * space
         x = make(channels, window, feature_group_count=channels, name="depthwise")(x)
-        return make(self.features, (1,) * space, name="pointwise")(x)
+        return make(self.features, pixel, use_bias=self.use_bias, name="pointwise")(x)
 
     def macs(self, channels: int, space: int) -> int:
         """k^space · channels + channels · features."""
@@ -120,9 +126,11 @@ class DenseUnit(Unit):
 
     dense: Callable[..., nn.Module] = nn.Dense
 
+    last = "dense"
+
     def linear(self, x: Array) -> Array:
-        """One matrix, without bias."""
-        make = partial(self.dense, use_bias=False, kernel_init=self.kernel_init)
+        """One matrix."""
+        make = partial(self.dense, use_bias=self.use_bias, kernel_init=self.kernel_init)
         return make(self.features, name="dense")(x)
 
     def macs(self, channels: int, space: int) -> int:

@@ -7,12 +7,13 @@ import flax.linen as nn
 import jax
 import optax
 
+from jfractal.errors import InputError
 from jfractal.inference.variational import elbo
 from jfractal.posterior.likelihoods import Categorical
 from jfractal.posterior.priors import Prior
 from jfractal.typing import Array, KeyArray, Params, Scalar, Variables
 
-__all__ = ["Loss", "Objective", "cross_entropy", "negative_elbo"]
+__all__ = ["Loss", "Objective", "cross_entropy", "every_route", "negative_elbo"]
 
 
 class Loss(NamedTuple):
@@ -118,5 +119,38 @@ def negative_elbo(
         accuracy = (bound.outputs.argmax(-1) == labels[None]).mean()
         metrics = {"loss": -bound.value, "nll": bound.nll, "kl": bound.kl, "accuracy": accuracy}
         return Loss(-bound.value, metrics, {**variables, **bound.updates})
+
+    return loss
+
+
+def every_route(objective: Objective, *, columns: int) -> Objective:
+    """The objective of the joined net and of every column at once, on the same batch.
+
+    ``L = L_joined + (1/C) Σ_c L_column c``, with tied weights: what the authors of FractalNet run
+    in place of drawing a column ("global" drop-path), at the cost of two joined passes. Train it
+    with a `DropPath` of ``global_rate=0``.
+
+    Args:
+        objective: The loss along one route.
+        columns: Columns C of the net.
+
+    Returns:
+        An `Objective`; its metrics are those of the joined net.
+
+    Raises:
+        InputError: If `columns` is smaller than 1.
+
+    Source: Larsson et al., ICLR 2017, §3, and the authors' code.
+    """
+    if columns < 1:
+        raise InputError(f"`columns` must be at least 1, got {columns}")
+
+    def loss(params, variables, batch, key, route) -> Loss:
+        joined = objective(params, variables, batch, key, route)
+        value, variables = joined.value, joined.variables
+        for column in range(1, columns + 1):
+            alone = objective(params, variables, batch, jax.random.fold_in(key, column), column)
+            value, variables = value + alone.value / columns, alone.variables
+        return Loss(value, joined.metrics, variables)
 
     return loss

@@ -9,7 +9,20 @@ import pytest
 
 from jfractal import ops, topology
 from jfractal.errors import InputError
-from jfractal.nn import BayesConv, BayesDense, FractalNet, PlainNet
+from jfractal.nn import (
+    BayesConv,
+    BayesDense,
+    ConvUnit,
+    DenseNet,
+    DenseUnit,
+    FractalNet,
+    PlainNet,
+    ResNet,
+    SeparableUnit,
+    TextNet,
+    block_net,
+    extract,
+)
 from jfractal.posterior import MeanField, mean, mean_field
 from jfractal.posterior.gaussian import gaussians
 
@@ -122,9 +135,9 @@ def variables(net):
     return fill(net, images(2, 8, 8, 3))
 
 
-def chain(variables, x, column):
+def chain(variables, x, columns):
     """The net's own units in a chain, from Flax's parts."""
-    for block in ("block1", "block2"):
+    for block, column in zip(("block1", "block2"), columns):
         for k in range(1, 2 ** (column - 1) + 1):
             name = f"column{column}_unit{k}"
             unit = variables["params"][block][name]
@@ -139,11 +152,12 @@ def chain(variables, x, column):
     return nn.Dense(5).apply({"params": variables["params"]["head"]}, x.mean((1, 2)))
 
 
-@pytest.mark.parametrize("column", [1, 2, 3])
+@pytest.mark.parametrize("column", [1, 2, 3, (3, 1), (1, 2)])
 def test_a_column_is_a_chain_of_the_units_of_the_net(net, variables, column):
     x = images(2, 8, 8, 3)
     actual = jax.jit(partial(net.apply, column=column))(variables, x)
-    expected = jax.jit(partial(chain, column=column))(variables, x)
+    columns = column if isinstance(column, tuple) else (column,) * 2
+    expected = jax.jit(partial(chain, columns=columns))(variables, x)
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -342,4 +356,163 @@ def test_a_column_must_exist(net, variables):
         net.apply(variables, images(1, 8, 8, 3), column=4)
     with pytest.raises(InputError, match="`column` must be one of"):
         net.num_flops(CIFAR, column=0)
-    assert topology.columns(net.block) == (1, 2, 3)
+    assert net.columns == (1, 2, 3)
+    with pytest.raises(InputError, match=r"one for each of 2 blocks, got \(1, 2, 3\)"):
+        net.column((1, 2, 3))
+
+
+# A column for each block
+
+
+def test_blocks_may_run_different_columns(net, variables):
+    x = images(2, 8, 8, 3)
+    y = net.apply(variables, x, column=(3, None))
+    np.testing.assert_array_equal(y, net.column((3, None)).apply(variables, x))
+    assert net.depth(column=(3, None)) == 8 and net.depth(column=(2, 1)) == 3
+    assert net.depth() == 8 and net.columns == (1, 2, 3)
+    assert jnp.any(y != net.apply(variables, x, column=3))
+    assert jnp.any(y != net.apply(variables, x))
+
+
+def test_flops_of_mixed_columns_lie_between(net):
+    low, mixed, high = (net.num_flops((8, 8, 3), column=c) for c in (1, (1, None), None))
+    assert low < mixed < high
+    assert net.column((1, None)).num_flops((8, 8, 3)) == mixed
+
+
+# Extraction
+
+
+@pytest.mark.parametrize("column", [None, 1, 2, 3, (3, 1), (None, 2)])
+@pytest.mark.parametrize("norm", ["batch", "batch_shared", "frn"])
+def test_an_extracted_net_has_the_same_outputs(column, norm):
+    net = FractalNet(5, columns=3, widths=(4, 6), norm=norm)
+    x = images(2, 8, 8, 3)
+    variables = fill(net, x)
+    alone, leaves = extract(net, variables, column=column)
+    assert set(leaves) == {"params"}
+    expected = net.apply(variables, x, column=column)
+    np.testing.assert_allclose(alone.apply(leaves, x), expected, rtol=1e-3, atol=1e-4)
+    shapes = jax.tree.map(jnp.shape, leaves)
+    assert shapes == jax.tree.map(jnp.shape, jax.eval_shape(alone.init, jax.random.key(0), x))
+    assert alone.num_flops((8, 8, 3)) == net.num_flops((8, 8, 3), column=column)
+    if isinstance(column, int):
+        assert all(topology.join_sizes(expr) == () for expr in alone.blocks)
+
+
+@pytest.mark.parametrize("unit", [SeparableUnit, partial(ConvUnit, kernel_size=1)])
+def test_any_unit_can_be_folded(unit):
+    net = FractalNet(5, columns=2, widths=(4,), unit=unit)
+    variables = fill(net, images(2, 8, 8, 3))
+    alone, leaves = extract(net, variables, column=2)
+    x = images(2, 8, 8, 3)
+    expected = net.apply(variables, x, column=2)
+    np.testing.assert_allclose(alone.apply(leaves, x), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_what_cannot_be_extracted_is_refused():
+    x = images(1, 4, 4, 3)
+    pre = FractalNet(3, columns=2, widths=(4,), unit=partial(ConvUnit, order="pre"))
+    with pytest.raises(InputError, match="a batch norm in front of each layer"):
+        extract(pre, fill(pre, x), column=1)
+    concat = block_net(topology.fractal(2, how="concat"), 3, widths=(4,))
+    with pytest.raises(InputError, match="`column` 1 leaves a concat or a convex join"):
+        extract(concat, fill(concat, x), column=1)
+
+
+# Any rule, any unit
+
+
+RULES = {
+    "fractal": topology.fractal(2),
+    "nested": topology.fractal(3, nested=True),
+    "tied": topology.doubly_recursive(3, tied=True),
+    "tutorial": topology.doubly_recursive(2, how="concat"),
+    "tied tutorial": topology.doubly_recursive(2, how="concat", tied=True),
+    "residual": topology.residual(2),
+    "dense": topology.dense(2),
+    "max": topology.fractal(2, how="max"),
+    "convex": topology.fractal(3, how="convex"),
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_trains(rule):
+    net = block_net(RULES[rule], 3, widths=(4, 6), norm="layer")
+    x = images(2, 8, 8, 3)
+    params = fill(net, x)["params"]
+
+    @jax.jit
+    def value_and_grad(params):
+        loss = lambda params: (net.apply({"params": params}, x) ** 2).sum()
+        return jax.value_and_grad(loss)(params)
+
+    value, gradient = value_and_grad(params)
+    assert jnp.isfinite(value)
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+@pytest.mark.parametrize("make", [ResNet, DenseNet, PlainNet, FractalNet])
+@pytest.mark.parametrize(
+    ("unit", "shape"),
+    [
+        (None, (8, 8, 3)),
+        (None, (9, 3)),
+        (SeparableUnit, (8, 8, 3)),
+        (partial(ConvUnit, order="pre"), (8, 8, 3)),
+        (DenseUnit, (7,)),
+    ],
+)
+def test_any_net_of_any_unit(make, unit, shape):
+    net = make(3, widths=(4, 6), unit=unit)
+    x = images(2, *shape)
+    variables = fill(net, x)
+    assert net.apply(variables, x).shape == (2, 3)
+    # Multiply-adds at one position each are the kernels' sizes: parameters without norms and head.
+    sizes = {
+        jax.tree_util.keystr(path): leaf.size
+        for path, leaf in jax.tree_util.tree_leaves_with_path(variables["params"])
+    }
+    kernels = sum(n for path, n in sizes.items() if "kernel" in path)
+    one = (1,) * (len(shape) - 1)
+    if not one:
+        assert net.num_flops(shape) == 2 * kernels
+
+
+def test_costs_of_units():
+    conv, separable, dense = (make(8) for make in (ConvUnit, SeparableUnit, DenseUnit))
+    assert conv.macs(4, 2) == 9 * 4 * 8 and conv.macs(4, 1) == 3 * 4 * 8
+    assert separable.macs(4, 2) == 9 * 4 + 4 * 8
+    assert dense.macs(4, 0) == 4 * 8
+    for unit, shape in ((conv, (1, 1, 1, 4)), (separable, (1, 1, 1, 4)), (dense, (1, 4))):
+        params = jax.eval_shape(
+            partial(unit.init, train=False, alone=False), jax.random.key(0), jnp.zeros(shape)
+        )["params"]
+        kernels = [leaf for leaf in jax.tree.leaves(params) if leaf.ndim > 1]
+        assert sum(leaf.size for leaf in kernels) == unit.macs(4, len(shape) - 2)
+
+
+def test_the_orders_of_a_unit():
+    x = images(2, 4, 4, 3)
+    post, pre = (ConvUnit(4, order=order, norm="none") for order in ("post", "pre"))
+    params = post.init(jax.random.key(0), x, train=False, alone=False)
+    conv = lambda x: nn.Conv(4, (3, 3), use_bias=False).apply(
+        {"params": params["params"]["conv"]}, x
+    )
+    run = lambda unit: unit.apply(params, x, train=False, alone=False)
+    np.testing.assert_allclose(run(post), nn.relu(conv(x)), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(run(pre), conv(nn.relu(x)), rtol=1e-5, atol=1e-5)
+
+
+def test_a_text_net_reads_tokens():
+    net = TextNet(FractalNet(2, columns=2, widths=(4, 6), norm="layer"), vocabulary_size=11)
+    tokens = jnp.array([[1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 0, 0]])
+    variables = fill(net, tokens)
+    assert variables["params"]["embedding"]["embedding"].shape == (11, 64)
+    whole, lone = net.apply(variables, tokens), net.apply(variables, tokens, column=1)
+    assert whole.shape == (2, 2) and jnp.any(whole != lone)
+
+
+def test_depth_of_a_residual_net_is_even():
+    with pytest.raises(InputError, match="`depth` must be an even number of at least 2, got 3"):
+        ResNet(10, depth=3)

@@ -1,0 +1,81 @@
+"""A column as a net of its own."""
+
+from functools import partial
+from typing import Any
+
+from jax import lax
+
+from jfractal import topology
+from jfractal.errors import InputError
+from jfractal.nn.nets import BlockNet, Columns
+from jfractal.nn.norms import EPSILON
+from jfractal.typing import Array, Params, Variables
+
+__all__ = ["extract"]
+
+
+def extract(
+    net: BlockNet, variables: Variables, *, column: Columns = None
+) -> tuple[BlockNet, Variables]:
+    """The part of a net that runs for a column, as a net by itself, batch norm folded in.
+
+    A linear layer and the normalisation behind it, by statistics that no longer change, are one
+    linear layer: ``w' = w · γ/√(var + ε)``, ``b' = β − mean · γ/√(var + ε)``. The outputs are those
+    of ``net.apply(variables, x, column=column)``. A column of a fractal net is a plain chain.
+
+    Args:
+        net: The trained net.
+        variables: Its variables; arrays where there is a batch norm.
+        column: The column, or one for each block; the whole net if left out.
+
+    Returns:
+        The net and its variables, without batch statistics.
+
+    Raises:
+        InputError: If there is no such column, it leaves a ``concat`` or ``convex`` join without
+            some of its inputs, or a batch norm stands in front of its layer (`order` ``pre``).
+    """
+    unit = net.unit(1, parent=None)
+    has_batch_norm = unit.norm in ("batch", "batch_shared")
+    if has_batch_norm and unit.order == "pre":
+        raise InputError("`net` has a batch norm in front of each layer, which cannot be folded in")
+    params: Params = {"head": variables["params"]["head"]}
+    blocks = []
+    for i, (expr, lone) in enumerate(zip(net.blocks, net.lone_columns(column)), start=1):
+        name = f"block{i}"
+        rest = _alone(expr, lone)
+        dropped = set(topology.units(expr)) - set(topology.units(rest))
+        kept = {k: leaf for k, leaf in variables["params"][name].items() if k not in dropped}
+        if has_batch_norm:
+            for k in topology.units(rest):
+                statistics = variables["batch_stats"][name][k]["norm"]
+                route = "joined" if lone is None else "alone"
+                moments = statistics.get("shared", statistics.get(route))
+                kept[k] = _fold(kept[k], moments, unit.last)
+        params[name] = kept
+        blocks.append(rest)
+    folded = {"norm": "none", "use_bias": True} if has_batch_norm else {}
+    lone_net = net.clone(blocks=tuple(blocks), unit=partial(net.unit, **folded), lone=None)
+    return lone_net, {"params": params}
+
+
+def _alone(expr: topology.Expr, column: int | None) -> topology.Expr:
+    if column is None:
+        return expr
+    rest = topology.restrict(expr, column=column)
+    if "concat" in topology.join_kinds(expr) or "convex" in topology.join_kinds(rest):
+        raise InputError(
+            f"`column` {column} leaves a concat or a convex join without some of its inputs: only "
+            "the whole net can be extracted, got a net with such joins"
+        )
+    return rest
+
+
+def _fold(unit: Params, moments: dict[str, Array], last: str) -> dict[str, Any]:
+    norm = unit["norm"]
+    factor = norm["scale"] * lax.rsqrt(moments["var"] + EPSILON)
+    layer = {
+        "kernel": unit[last]["kernel"] * factor,
+        "bias": norm["bias"] - moments["mean"] * factor,
+    }
+    return {k: leaf for k, leaf in unit.items() if k != "norm"} | {last: layer}
