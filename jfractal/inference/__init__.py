@@ -1,5 +1,8 @@
 """From a model and data to a posterior: one file a method, all ending in ``sample(key)``."""
 
+from jfractal.inference.drop_path import SubNetworks as SubNetworks
+from jfractal.inference.drop_path import all_sub_networks as all_sub_networks
+from jfractal.inference.drop_path import sub_networks as sub_networks
 from jfractal.inference.hmc import Chains as Chains
 from jfractal.inference.hmc import hmc as hmc
 from jfractal.inference.hmc import nuts as nuts

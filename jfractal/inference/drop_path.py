@@ -1,0 +1,108 @@
+"""Drop-path as a posterior: a fractal net is an ensemble of its sub-networks."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import product
+from math import prod
+
+import jax
+import jax.numpy as jnp
+
+from jfractal import topology
+from jfractal.errors import InputError
+from jfractal.nn.block import draw_alive
+from jfractal.nn.nets import BlockNet
+from jfractal.posterior.samples import Posterior
+from jfractal.typing import Array, Bool, KeyArray, Variables
+
+__all__ = ["SubNetworks", "all_sub_networks", "sub_networks"]
+
+Alive = dict[str, dict[str, Bool[Array, " inputs"]]]
+"""Which inputs of each join are alive, by block and join: the collection ``drop_path``."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class SubNetworks:
+    """Draws from another posterior, each with join inputs dropped at random.
+
+    Attributes:
+        posterior: Where the weights come from.
+        rate: Probability of dropping a join input.
+        joins: Number of inputs of each join, by block.
+    """
+
+    posterior: Posterior
+    rate: float
+    joins: tuple[tuple[int, ...], ...] = field(metadata={"static": True})
+
+    def sample(self, key: KeyArray) -> Variables:
+        """One draw of the weights, and which join inputs are alive."""
+        key_weights, key_path = jax.random.split(key)
+        keys = iter(jax.random.split(key_path, sum(map(len, self.joins))))
+        alive = [[draw_alive(next(keys), k, self.rate) for k in sizes] for sizes in self.joins]
+        return {**self.posterior.sample(key_weights), "drop_path": _named(alive)}
+
+
+def sub_networks(net: BlockNet, posterior: Posterior, *, rate: float = 0.15) -> SubNetworks:
+    """Drop-path Monte Carlo: prediction averages over sub-networks as training did.
+
+    ``p(y | x) = E_alive[p(y | x, w, alive)]``, each join input dropped with probability `rate`,
+    never all of a join (see `draw_alive`). A batch norm uses its statistics of the joined net.
+
+    Args:
+        net: The net; the joins of its blocks are those of `net.blocks`.
+        posterior: Where the weights come from: a `Point`, a `MeanField`, …
+        rate: Probability of dropping a join input, in [0, 1).
+
+    Returns:
+        A posterior like any other, for `predict`.
+
+    Raises:
+        InputError: If `rate` is out of range.
+
+    Source: the drop-path of Larsson et al., ICLR 2017, §3, at test, as dropout is in Gal &
+        Ghahramani, "Dropout as a Bayesian approximation", ICML 2016.
+    """
+    if not 0 <= rate < 1:
+        raise InputError(f"`rate` must be in [0, 1), got {rate}")
+    return SubNetworks(posterior, rate, tuple(map(topology.join_sizes, net.blocks)))
+
+
+def all_sub_networks(net: BlockNet, *, rate: float = 0.15) -> Iterator[tuple[float, Alive]]:
+    """Every sub-network that local drop-path can draw, with its probability.
+
+    Their number is ``Π_joins (2^k − 1)`` over joins of k inputs: for small nets.
+
+    Args:
+        net: The net.
+        rate: Probability of dropping a join input.
+
+    Yields:
+        The probability, and the collection ``drop_path`` to give to ``net.apply``.
+    """
+    joins = tuple(map(topology.join_sizes, net.blocks))
+    sizes = [k for block in joins for k in block]
+    for masks in product(*(_masks(k) for k in sizes)):
+        flat = iter(masks)
+        alive = [[jnp.array(next(flat)) for _ in block] for block in joins]
+        yield prod(_probability(mask, rate) for mask in masks), _named(alive)
+
+
+def _masks(num_inputs: int) -> list[tuple[bool, ...]]:
+    return [mask for mask in product([True, False], repeat=num_inputs) if any(mask)]
+
+
+def _probability(mask: tuple[bool, ...], rate: float) -> float:
+    """Of a mask under `draw_alive`; a lone survivor may also have been revived."""
+    alive, k = sum(mask), len(mask)
+    revived = rate**k / k if alive == 1 else 0.0
+    return (1 - rate) ** alive * rate ** (k - alive) + revived
+
+
+def _named(alive: list[list[Array]]) -> Alive:
+    return {
+        f"block{i}": {f"join{j}": mask for j, mask in enumerate(masks, start=1)}
+        for i, masks in enumerate(alive, start=1)
+        if masks
+    }

@@ -1,0 +1,59 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jfractal as jf
+from jfractal.inference import all_sub_networks, sub_networks
+
+RATE = 0.3
+
+
+@pytest.fixture(scope="module")
+def problem():
+    net = jf.FractalNet(3, columns=3, widths=(4, 5), norm="layer")
+    x = jax.random.normal(jax.random.key(0), (6, 4, 4, 3))
+    shapes = jax.eval_shape(net.init, jax.random.key(0), x)
+    rng = np.random.default_rng(0)
+    fill = lambda leaf: jnp.asarray(rng.normal(0, 1, leaf.shape), leaf.dtype)
+    return net, jax.tree.map(fill, shapes), x
+
+
+def test_monte_carlo_meets_the_enumeration(problem):
+    net, variables, x = problem
+    apply = jax.jit(lambda alive: jax.nn.softmax(net.apply({**variables, "drop_path": alive}, x)))
+    every = list(all_sub_networks(net, rate=RATE))
+    assert len(every) == (3 * 7) ** 2  # joins of 2 and 3 inputs in each of two blocks
+    assert sum(p for p, _ in every) == pytest.approx(1)
+    probs = np.stack([apply(alive) for _, alive in every])
+    weight = np.array([p for p, _ in every])
+    mean = np.einsum("n,nbc->bc", weight, probs)
+    var = np.einsum("n,nbc->bc", weight, (probs - mean) ** 2)
+    assert var.max() > 1e-3  # else there is nothing to meet
+
+    n = 4000
+    posterior = sub_networks(net, jf.Point(variables), rate=RATE)
+    p = jf.predict(net.apply, posterior, x, jax.random.key(1), num_samples=n, samples_per_pass=100)
+    assert np.all(abs(p.probs - mean) < 4 * np.sqrt(var / n) + 1e-6)
+
+
+def test_rate_zero_is_the_joined_net(problem):
+    net, variables, x = problem
+    drawn = sub_networks(net, jf.Point(variables), rate=0.0).sample(jax.random.key(0))
+    np.testing.assert_allclose(net.apply(drawn, x), net.apply(variables, x), rtol=1e-4, atol=1e-4)
+
+
+def test_weights_come_from_the_posterior_within(problem):
+    net, variables, _ = problem
+    q = jf.MeanField(jf.mean_field(variables["params"], scale=0.1))
+    posterior = sub_networks(net, q)
+    first, second = (posterior.sample(jax.random.key(seed)) for seed in (0, 1))
+    assert set(first) == {"params", "drop_path"}
+    leaves = zip(jax.tree.leaves(first["params"]), jax.tree.leaves(second["params"]))
+    assert all(jnp.any(a != b) for a, b in leaves)
+
+
+def test_the_rate_is_a_probability(problem):
+    net, variables, _ = problem
+    with pytest.raises(jf.InputError, match=r"`rate` must be in \[0, 1\), got 1.0"):
+        sub_networks(net, jf.Point(variables), rate=1.0)

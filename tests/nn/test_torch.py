@@ -1,0 +1,103 @@
+"""FractalNet against an implementation of its own, in PyTorch.
+
+It is written the way the authors generate their nets, column by column and without recursion:
+time runs over the units of the deepest column, and wherever columns end at one time they join.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jfractal.nn import FractalNet
+
+torch = pytest.importorskip("torch")
+WIDTHS = (4, 6)
+
+
+class TorchFractalNet(torch.nn.Module):
+    """conv – BN – ReLU units, flat mean joins, 2×2 max-pools, one linear layer."""
+
+    def __init__(self, num_classes, columns, widths):
+        super().__init__()
+        self.columns, self.blocks, channels = columns, torch.nn.ModuleList(), 3
+        for width in widths:
+            units = torch.nn.ModuleDict()
+            for column in range(1, columns + 1):
+                for k in range(1, 2 ** (column - 1) + 1):
+                    inputs = channels if k == 1 else width
+                    units[f"column{column}_unit{k}"] = torch.nn.Sequential(
+                        torch.nn.Conv2d(inputs, width, 3, padding=1, bias=False),
+                        torch.nn.BatchNorm2d(width),
+                        torch.nn.ReLU(),
+                    )
+            self.blocks.append(units)
+            channels = width
+        self.head = torch.nn.Linear(channels, num_classes)
+
+    def forward(self, x):
+        for units in self.blocks:
+            inputs = {column: x for column in range(1, self.columns + 1)}
+            for time in range(1, 2 ** (self.columns - 1) + 1):
+                # A unit of column c takes 2^(C − c) steps of the deepest column.
+                ends = {}
+                for column in inputs:
+                    k, rest = divmod(time, 2 ** (self.columns - column))
+                    if rest == 0:
+                        ends[column] = units[f"column{column}_unit{k}"](inputs[column])
+                joined = torch.stack(list(ends.values())).mean(0)
+                inputs.update(dict.fromkeys(ends, joined))
+            x = torch.nn.functional.max_pool2d(joined, 2)
+        return self.head(x.mean((2, 3)))
+
+
+def carry_over(net, params):
+    """Copies weights into the PyTorch net; returns each of its parameters by our path."""
+    by_path = {}
+    for i, units in enumerate(net.blocks, start=1):
+        for name, (conv, norm, _) in units.items():
+            unit = (f"block{i}", name)
+            by_path[*unit, "conv", "kernel"] = conv.weight, (2, 3, 1, 0)
+            by_path[*unit, "norm", "scale"] = norm.weight, (0,)
+            by_path[*unit, "norm", "bias"] = norm.bias, (0,)
+    by_path["head", "kernel"] = net.head.weight, (1, 0)
+    by_path["head", "bias"] = net.head.bias, (0,)
+    with torch.no_grad():
+        for path, (weight, order) in by_path.items():
+            leaf = params
+            for key in path:
+                leaf = leaf[key]
+            weight.copy_(torch.from_numpy(np.transpose(leaf, np.argsort(order)).copy()))
+    return by_path
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3, 4])
+def test_outputs_and_gradients_in_training(columns):
+    net = FractalNet(5, columns=columns, widths=WIDTHS)
+    x = jax.random.normal(jax.random.key(0), (4, 8, 8, 3))
+    shapes = jax.eval_shape(net.init, jax.random.key(0), x)
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda leaf: jnp.asarray(rng.normal(0, 0.5, leaf.shape), leaf.dtype), shapes["params"]
+    )
+    statistics = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes["batch_stats"])
+
+    @jax.jit
+    def run(params):
+        variables = {"params": params, "batch_stats": statistics}
+        logits, _ = net.apply(variables, x, train=True, mutable=["batch_stats"])
+        return (logits**2).mean(), logits
+
+    (_, logits), gradient = jax.value_and_grad(run, has_aux=True)(params)
+    peer = TorchFractalNet(5, columns, WIDTHS)
+    by_path = carry_over(peer, params)
+    expected = peer(torch.from_numpy(np.asarray(x).copy()).permute(0, 3, 1, 2))
+    (expected**2).mean().backward()
+    np.testing.assert_allclose(logits, expected.detach().numpy(), rtol=1e-4, atol=1e-4)
+    assert len(by_path) == len(jax.tree.leaves(params)) == len(list(peer.parameters()))
+    for path, (weight, order) in by_path.items():
+        leaf = gradient
+        for key in path:
+            leaf = leaf[key]
+        ours, theirs = np.asarray(leaf), np.transpose(weight.grad.numpy(), order)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4 * abs(theirs).max() + 1e-6)

@@ -1,0 +1,42 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jfractal as jf
+from jfractal.training import cross_entropy, every_route
+
+NET = jf.FractalNet(3, columns=2, widths=(4,))
+
+
+def test_every_route_is_the_joined_net_and_the_mean_over_columns():
+    x = jax.random.normal(jax.random.key(0), (6, 4, 4, 3))
+    labels = jnp.array([0, 1, 2, 0, 1, 2])
+    variables = jax.jit(NET.init)(jax.random.key(1), x)
+    params = variables.pop("params")
+    objective = cross_entropy(NET, lambda key, images: images, drop_path=0.0)
+    key = jax.random.key(2)
+
+    def alone(route):
+        return lambda params: objective(params, variables, (x, labels), key, route).value
+
+    def together(params):
+        return every_route(objective, columns=2)(params, variables, (x, labels), key, None)
+
+    value, gradient = jax.jit(jax.value_and_grad(lambda p: together(p).value))(params)
+    parts = [jax.jit(jax.value_and_grad(alone(route)))(params) for route in (None, 1, 2)]
+    mix = lambda joined, one, two: joined + (one + two) / 2
+    np.testing.assert_allclose(value, mix(*(v for v, _ in parts)), rtol=1e-5)
+    expected = jax.tree.map(mix, *(g for _, g in parts))
+    for ours, theirs in zip(jax.tree.leaves(gradient), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+    # Every pass has left its statistics.
+    statistics = jax.jit(together)(params).variables["batch_stats"]["block1"]
+    for unit, old in variables["batch_stats"]["block1"].items():
+        for route in ("joined", "alone"):
+            assert jnp.any(statistics[unit]["norm"][route]["var"] != old["norm"][route]["var"])
+
+
+def test_there_must_be_columns():
+    with pytest.raises(jf.InputError, match="`columns` must be at least 1, got 0"):
+        every_route(lambda *_: None, columns=0)
