@@ -1,5 +1,6 @@
 """jfractal: Bayesian deep learning on fractal architectures, in JAX."""
 
+from jfractal import anytime as anytime
 from jfractal import data as data
 from jfractal import inference as inference
 from jfractal import metrics as metrics

@@ -17,6 +17,7 @@ FLOORS = [
     {"nn"},
     {"inference"},
     {"predict"},
+    {"anytime"},
     {"viz"},
     {"data"},
     {"training"},

@@ -2,6 +2,7 @@
 
 from jfractal.metrics.agreement import agreement, total_variation, wasserstein
 from jfractal.metrics.calibration import Reliability, accuracy, brier, ece, nll, reliability
+from jfractal.metrics.conformal import conformal_threshold, prediction_sets
 from jfractal.metrics.convergence import ess, rhat
 from jfractal.metrics.ood import auroc, fpr95
 from jfractal.metrics.uncertainty import (
@@ -22,6 +23,7 @@ __all__ = [
     "aleatoric_entropy",
     "auroc",
     "brier",
+    "conformal_threshold",
     "ece",
     "epistemic_entropy",
     "ess",
@@ -30,6 +32,7 @@ __all__ = [
     "mean_log_probs",
     "mixture_moments",
     "nll",
+    "prediction_sets",
     "reliability",
     "rhat",
     "total_entropy",

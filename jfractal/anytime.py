@@ -1,0 +1,131 @@
+"""Prediction at any depth: stop at the first column that is sure enough."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from jfractal.errors import InputError
+from jfractal.metrics.conformal import conformal_threshold, prediction_sets
+from jfractal.nn.nets import BlockNet
+from jfractal.posterior.samples import Posterior
+from jfractal.predict import predict
+from jfractal.typing import Bool, Float, Int, KeyArray, Shaped
+
+__all__ = ["EarlyExit", "early_exit", "nested_sets"]
+
+
+@dataclass(frozen=True)
+class EarlyExit:
+    """What a cascade of columns answered, and what each answer cost.
+
+    Attributes:
+        probs: The predictive distribution of the column that answered.
+        column: Which one it was.
+        flops: Floating-point operations spent on the example, those of all columns that were run,
+            for one draw of the weights.
+    """
+
+    probs: Float[np.ndarray, "batch classes"]
+    column: Int[np.ndarray, " batch"]
+    flops: Int[np.ndarray, " batch"]
+
+
+def early_exit(
+    net: BlockNet,
+    posterior: Posterior,
+    x: Shaped[np.ndarray, "batch ..."],
+    key: KeyArray,
+    *,
+    threshold: float,
+    num_samples: int = 1,
+    batch_size: int | None = None,
+) -> EarlyExit:
+    """Runs the columns from the shallowest on; an example leaves when one is confident of it.
+
+    Column c answers if its largest probability is at least `threshold`, the deepest answers in any
+    case. The columns of a net of C columns cost together less than twice its deepest, so the worst
+    case is bounded.
+
+    Args:
+        net: The net.
+        posterior: Over its weights, see `predict`.
+        x: Inputs, on the host: those that are left are gathered anew for each column.
+        key: Random key; all columns see the same draws of the weights.
+        threshold: Confidence that suffices, in [0, 1]; above 1 nobody leaves early.
+        num_samples: Draws of the weights.
+        batch_size: Examples in a pass.
+
+    Returns:
+        An `EarlyExit`.
+
+    Raises:
+        InputError: If the net has no columns, or `threshold` is negative.
+    """
+    if not net.columns:
+        raise InputError("`net` must have columns to leave early from, got none")
+    if not threshold >= 0:
+        raise InputError(f"`threshold` must be at least 0, got {threshold}")
+    left, spent = np.arange(len(x)), 0
+    probs, column, flops = None, np.zeros(len(x), int), np.zeros(len(x), int)
+    for c in net.columns:
+        spent += net.num_flops(x.shape[1:], column=c)
+        answer = predict(
+            net.column(c).apply,
+            posterior,
+            x[left],
+            key,
+            num_samples=num_samples,
+            batch_size=batch_size or len(x),
+        ).probs
+        answer = np.asarray(answer)
+        probs = np.zeros((len(x), answer.shape[-1]), answer.dtype) if probs is None else probs
+        leaves = (answer.max(-1) >= threshold) | (c == net.columns[-1])
+        probs[left[leaves]], column[left[leaves]], flops[left[leaves]] = answer[leaves], c, spent
+        left = left[~leaves]
+        if not len(left):
+            break
+    assert probs is not None
+    return EarlyExit(probs, column, flops)
+
+
+def nested_sets(
+    probs: Sequence[Float[np.ndarray, "batch classes"]],
+    held_out: Sequence[Float[np.ndarray, "held classes"]],
+    held_out_labels: Int[np.ndarray, " held"],
+    *,
+    alpha: float = 0.1,
+) -> list[Bool[np.ndarray, "batch classes"]]:
+    """Prediction sets of growing depth that never take a class back in.
+
+    The set after k columns is the intersection of the conformal sets of columns 1 to k, each of
+    level α/C: by the union bound all of them together hold the label with probability at least
+    1 − α, wherever one stops. A set may end empty: the columns contradict each other.
+
+    Args:
+        probs: Predictions of each column, the shallowest first.
+        held_out: Predictions of each column for held-out examples.
+        held_out_labels: Their labels.
+        alpha: Share of labels that may be missed at any depth, in (0, 1).
+
+    Returns:
+        The sets after each column.
+
+    Raises:
+        InputError: If the columns of `probs` and `held_out` differ in number, or `alpha` is out
+            of range.
+
+    Source: the aim is that of Jazbec et al., "Early-exit neural networks with nested prediction
+        sets", UAI 2024, who intersect sets of an anytime-valid confidence sequence.
+    """
+    if len(probs) != len(held_out) or not probs:
+        raise InputError(
+            f"`probs` and `held_out` must hold one array for each column, got {len(probs)} and "
+            f"{len(held_out)}"
+        )
+    sets: list[np.ndarray] = []
+    for here, there in zip(probs, held_out):
+        threshold = conformal_threshold(there, held_out_labels, alpha=alpha / len(probs))
+        inside = np.asarray(prediction_sets(here, threshold))
+        sets.append(inside & sets[-1] if sets else inside)
+    return sets
