@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -81,7 +83,7 @@ def test_sets_are_nested_and_cover():
         sets = nested_sets(
             [p[n:] for p in columns], [p[:n] for p in columns], labels[:n], alpha=alpha
         )
-        ever_grew |= any((after & ~before).any() for before, after in zip(sets, sets[1:]))
+        ever_grew |= any((after & ~before).any() for before, after in pairwise(sets))
         missed.append(1 - sets[-1][np.arange(n), labels[n:]].mean())
     error = np.std(missed) / np.sqrt(len(missed))
     assert not ever_grew

@@ -1,11 +1,13 @@
 """Pictures of architectures: any expression, and a net of such blocks."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Polygon
 from matplotlib.textpath import TextPath
@@ -13,9 +15,9 @@ from matplotlib.transforms import Affine2D, Transform
 
 from jfractal import topology
 from jfractal.errors import InputError
-from jfractal.topology import Expr
+from jfractal.topology import Expr, Unit
 from jfractal.viz.layout import Layout, layout
-from jfractal.viz.style import INK, PALETTE, styled
+from jfractal.viz.style import GREY, INK, PALETTE, styled
 
 __all__ = ["net_structure", "structure"]
 
@@ -32,6 +34,7 @@ NET_SCALE = 0.6
 TEXT_SIZE = 6.5  # in points
 
 PLAIN = "#d9dee4"
+LIGHTEST = 0.15  # strength of a unit of weight 0
 POOL = "#bbbbbb"
 WIRE = "#666666"
 
@@ -41,7 +44,12 @@ _METADATA = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}
 
 @styled
 def structure(
-    block: Expr, path: str | Path | None = None, *, palette: Sequence[str] = PALETTE
+    block: Expr,
+    path: str | Path | None = None,
+    *,
+    rest: Expr | None = None,
+    shades: Mapping[str, float] | None = None,
+    palette: Sequence[str] = PALETTE,
 ) -> Figure:
     """Draws an expression: units as boxes, joins as bars over their inputs, from top to bottom.
 
@@ -51,13 +59,18 @@ def structure(
     Args:
         block: The expression.
         path: Where to write the picture too; the name ends in .svg, .pdf or .png.
+        rest: What is left of `block` when paths are dropped, see `topology.restrict`; the units
+            that are not in it are drawn hollow.
+        shades: A number for each unit by name, at least 0, such as its FLOPs or its share of the
+            activation: the darker a unit the larger its number. Units left out are hollow.
         palette: Colours of the columns, taken in turn.
 
     Returns:
         The figure, as large as its content.
 
     Raises:
-        InputError: If `block` is no expression, or `path` has another suffix.
+        InputError: If `block` is no expression, `shades` names units that it lacks, or `path` has
+            another suffix.
 
     Source: Larsson, Maire & Shakhnarovich, "FractalNet", ICLR 2017, figure 1.
     """
@@ -71,7 +84,13 @@ def structure(
         ((first - 0.5) * lane, (last + 0.5) * lane),
         (-LEAD - header, picture.height * LEVEL + LEAD),
     )
-    pen = _Pen(axes, axes.transData, lane, box_width, palette)
+    pen = _Pen(
+        axes,
+        axes.transData,
+        lane,
+        box_width,
+        _Colouring.make(block, palette, rest=rest, shades=shades),
+    )
     pen.block(picture, LEAD)
     pen.arrow(picture.sink.middle, picture.height, LEAD)
     pen.column_numbers(picture, LEAD)
@@ -118,7 +137,8 @@ def net_structure(
     figure, axes = _sheet((left, right), (top, bottom), scale=NET_SCALE)
     sideways = Affine2D.from_values(0, 1, 1, 0, 0, 0)
     places = [sideways + Affine2D().translate(i * period, 0.0) for i in range(len(widths))]
-    pens = [_Pen(axes, place + axes.transData, lane, BOX_WIDTH, palette) for place in places]
+    colouring = _Colouring.make(block, palette)
+    pens = [_Pen(axes, place + axes.transData, lane, BOX_WIDTH, colouring) for place in places]
     pool = picture.height + POOL_LEAD / LEVEL
     for pen, width in zip(pens, widths):
         pen.block(picture, POOL_LEAD)
@@ -168,6 +188,46 @@ def _save(figure: Figure, path: Path):
 
 
 @dataclass(frozen=True)
+class _Colouring:
+    """Colours of units: by column, hollow if dropped, paler if of less weight."""
+
+    palette: Sequence[str]
+    kept: Set[str]
+    strength: Mapping[str, float]
+
+    @classmethod
+    def make(
+        cls,
+        block: Expr,
+        palette: Sequence[str],
+        *,
+        rest: Expr | None = None,
+        shades: Mapping[str, float] | None = None,
+    ) -> "_Colouring":
+        names = set(topology.units(block))
+        if unknown := set(shades or ()) - names:
+            unknown = ", ".join(sorted(unknown))
+            raise InputError(f"`shades` must name units of `block`, got {unknown}")
+        kept = names if rest is None else set(topology.units(rest))
+        strength = dict.fromkeys(names, 1.0)
+        if shades is not None:
+            top = max([*shades.values(), 0.0]) or 1.0
+            # The lightest shade is still a colour: only what is dropped is hollow.
+            strength = {name: LIGHTEST + (1 - LIGHTEST) * n / top for name, n in shades.items()}
+            kept = kept & set(shades)
+        return cls(palette, kept, strength)
+
+    def of(self, unit: Unit) -> str | tuple[float, ...]:
+        if unit.name not in self.kept:
+            return "none"
+        colour, strength = to_rgb(self.column(unit.column)), self.strength[unit.name]
+        return tuple(1 - strength * (1 - c) for c in colour)
+
+    def column(self, column: int | None) -> str:
+        return PLAIN if column is None else self.palette[(column - 1) % len(self.palette)]
+
+
+@dataclass(frozen=True)
 class _Pen:
     """Draws layouts; `transform` takes inches across and along the flow to the screen."""
 
@@ -175,7 +235,7 @@ class _Pen:
     transform: Transform
     lane: float
     box_width: float
-    palette: Sequence[str]
+    colouring: _Colouring
 
     def block(self, picture: Layout, lead: float):
         source = picture.source
@@ -184,7 +244,7 @@ class _Pen:
         for wire in picture.wires:
             self.line(*wire)
         for unit, x, y in picture.boxes:
-            self.patch(x, x, y, BOX_HEIGHT, self.colour(unit.column), f"unit {unit.name}")
+            self.patch(x, x, y, BOX_HEIGHT, self.colouring.of(unit), f"unit {unit.name}")
         for join, span in picture.bars:
             self.patch(span.left, span.right, span.y, BAR_HEIGHT, INK, f"join {join.how}")
 
@@ -195,10 +255,7 @@ class _Pen:
                 lanes.setdefault(unit.column, x)
         for column, x in lanes.items():
             y = -(lead + HEADER / 2) / LEVEL
-            self.text(x, y, str(column), color=self.colour(column), weight="bold")
-
-    def colour(self, column: int | None) -> str:
-        return PLAIN if column is None else self.palette[(column - 1) % len(self.palette)]
+            self.text(x, y, str(column), color=self.colouring.column(column), weight="bold")
 
     def line(self, *points: tuple[float, float]):
         xs, ys = zip(*((x * self.lane, y * LEVEL) for x, y in points))
@@ -212,13 +269,17 @@ class _Pen:
         head = [(x - 0.03, y - 0.08), (x + 0.03, y - 0.08), (x, y)]
         self.axes.add_patch(Polygon(head, facecolor=WIRE, transform=self.transform))
 
-    def patch(self, left: float, right: float, y: float, height: float, colour: str, label: str):
+    def patch(self, left: float, right: float, y: float, height: float, colour: Any, label: str):
+        is_hollow = colour == "none"
         box = FancyBboxPatch(
             (left * self.lane - self.box_width / 2, y * LEVEL - height / 2),
             (right - left) * self.lane + self.box_width,
             height,
             boxstyle="round,pad=0,rounding_size=0.03",
-            facecolor=colour,
+            facecolor="white" if is_hollow else colour,
+            edgecolor=GREY,
+            linewidth=0.7 if is_hollow else 0.0,
+            linestyle="dotted",
             label=label,
             transform=self.transform,
             zorder=2,

@@ -1,7 +1,18 @@
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from jfractal.topology import Identity, Join, Seq, Unit, fractal, plain, residual, restrict
+from jfractal.topology import (
+    Identity,
+    Join,
+    Seq,
+    Unit,
+    dense,
+    doubly_recursive,
+    fractal,
+    plain,
+    residual,
+    restrict,
+)
 
 EXPRESSIONS = {
     "unit": Unit("u"),
@@ -11,7 +22,10 @@ EXPRESSIONS = {
     **{f"fractal{columns}": fractal(columns) for columns in range(1, 6)},
     "restricted": restrict(fractal(3), alive=[[False, True], [True, True, True]]),
     "tied": Seq((Unit("u"), Unit("u"), Join((Unit("u"), Identity()), "sum"))),
-    "dense": Seq(tuple(Join((Identity(), Unit(f"layer{i}")), "concat") for i in range(3))),
+    "dense": dense(3),
+    "nested": fractal(4, nested=True),
+    "doubly recursive": doubly_recursive(3, tied=True),
+    "convex": fractal(3, how="convex"),
     "inception": Seq(
         (
             Unit("stem"),

@@ -69,6 +69,28 @@ def test_units_have_the_colour_of_their_column_and_its_number_on_top():
     )
 
 
+def test_dropped_units_are_hollow():
+    block = fractal(3)
+    figure = structure(block, rest=topology.restrict(block, column=2))
+    for patch in patches(figure, "unit"):
+        is_kept = patch.get_label().startswith("unit column2")
+        assert same_color(patch.get_facecolor(), PALETTE[1]) == is_kept
+        assert same_color(patch.get_facecolor(), "white") != is_kept
+
+
+def test_shades_follow_the_numbers():
+    block = fractal(3)
+    costs = {"column1_unit1": 0.0, "column3_unit1": 5.0, "column3_unit2": 10.0}
+    figure = structure(block, shades=costs)
+    faces = {patch.get_label()[5:]: patch.get_facecolor() for patch in patches(figure, "unit")}
+    assert same_color(faces["column3_unit2"], PALETTE[2])
+    half, none = (np.array(faces[f"column{c}_unit1"][:3]).mean() for c in (3, 1))
+    assert np.mean(faces["column3_unit2"][:3]) < half < none < 1
+    assert same_color(faces["column2_unit1"], "white")
+    with pytest.raises(InputError, match="`shades` must name units of `block`, got nobody"):
+        structure(block, shades={"nobody": 1.0})
+
+
 def test_palette_is_taken_in_turn():
     figure = structure(fractal(3), palette=("red", "blue"))
     colours = {patch.get_label()[5:12]: patch.get_facecolor() for patch in patches(figure, "unit")}
