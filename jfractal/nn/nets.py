@@ -186,6 +186,28 @@ class BlockNet(nn.Module):
             space = [size // 2 for size in space]
         return 2 * (macs + channels * self.num_classes)
 
+    def num_params(self, shape: Sequence[int]) -> int:
+        """Number of weights; a Gaussian leaf counts as one, tied units count once.
+
+        For a fractal net of C columns of 3×3 convolutions, a block at width m of n input channels
+        holds ``9·(C·n·m + (2^C − 1 − C)·m²)`` in kernels and ``2·(2^C − 1)·m`` in norms.
+
+        Args:
+            shape: As for `num_flops`; of the spatial axes only their number matters.
+        """
+        *space, channels = shape
+        total = 0
+        for whole, width in zip(self.blocks, self.widths):
+            expr = topology.project(whole, channels, width)
+            unit = self.unit(width, parent=None)
+            for node, inputs in dict(topology.unit_channels(expr, channels, width)).items():
+                is_projection = isinstance(node, topology.Projection)
+                total += inputs * width if is_projection else unit.num_params(inputs, len(space))
+            kinds = zip(topology.join_kinds(expr), topology.join_sizes(expr))
+            total += sum(size for how, size in kinds if how == "convex")
+            channels = topology.channels(whole, channels, width)
+        return total + (channels + 1) * self.num_classes
+
 
 class TextNet(nn.Module):
     """A net over sequences of tokens: an embedding, then convolutions along the sequence.

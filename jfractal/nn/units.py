@@ -55,6 +55,12 @@ class Unit(nn.Module):
         """
         raise NotImplementedError
 
+    def num_params(self, channels: int, space: int) -> int:
+        """Kernels, the affine map of the norm, and the bias; arguments as for `macs`."""
+        normalised = channels if self.order == "pre" else self.features
+        affine = 0 if self.norm == "none" else 2 * normalised
+        return self.macs(channels, space) + affine + self.use_bias * self.features
+
     @nn.compact
     def __call__(self, x: Array, *, train: bool, alone: bool) -> Array:
         """Maps "batch *space channels" to "batch *space features"."""

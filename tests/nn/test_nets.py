@@ -91,6 +91,23 @@ def test_the_narrow_nets_of_the_paper(columns, millions, mmacs):
         assert count_params(net) == params
 
 
+COUNTED = [
+    FractalNet(10),
+    FractalNet(10, columns=4, norm="none", widths=(8, 8)),
+    FractalNet(10, columns=2, widths=(8,), unit=partial(ConvUnit, order="pre", kernel_size=5)),
+    DenseNet(10, widths=(4, 8), unit=partial(ConvUnit, order="pre")),
+    ResNet(10, widths=(4, 8), unit=SeparableUnit),
+    block_net(topology.doubly_recursive(3, tied=True, how="concat"), 10, widths=(4, 8)),
+    block_net(topology.fractal(3, how="convex"), 10, widths=(4, 8), norm="layer"),
+    block_net(topology.fractal(3, nested=True, how="max"), 10, widths=(4,), norm="group"),
+]
+
+
+@pytest.mark.parametrize("net", COUNTED)
+def test_parameters_are_those_of_init(net):
+    assert net.num_params(CIFAR) == count_params(net)
+
+
 def test_flops_meet_the_closed_form():
     net, macs, channels = FractalNet(10), 0, 3
     for i, width in enumerate(net.widths):
@@ -475,6 +492,7 @@ def test_any_net_of_any_unit(make, unit, shape):
     }
     kernels = sum(n for path, n in sizes.items() if "kernel" in path)
     one = (1,) * (len(shape) - 1)
+    assert net.num_params(shape) == sum(sizes.values())
     if not one:
         assert net.num_flops(shape) == 2 * kernels
 
