@@ -127,7 +127,8 @@ def depth_section(run: Run, net: Any, scores: Any, *, text: str) -> Section:
     return Section(
         "Depth, alone and within the fractal",
         f"{text}\n\nThe whole fractal net: accuracy {whole['accuracy']:.4f}, "
-        f"NLL {whole['nll']:.4f} nats. Training loss: mean over the last tenth of the logged steps, in nats per image.",
+        f"NLL {whole['nll']:.4f} nats. Training loss: mean over the last tenth of the logged "
+        "steps, in nats per image.",
         Table(
             [
                 "layers",
