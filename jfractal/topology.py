@@ -52,6 +52,7 @@ __all__ = [
     "residual",
     "restrict",
     "unit_channels",
+    "unit_depths",
     "units",
 ]
 
@@ -285,6 +286,18 @@ def depth(expr: Expr) -> int:
 
 def _length(node: Unit) -> int:
     return 0 if isinstance(node, Projection) else 1
+
+
+def unit_depths(expr: Expr) -> dict[str, int]:
+    """How deep each unit stands: units on the longest path from the input up to and with it."""
+    depths: dict[str, int] = {}
+
+    def unit(node: Unit, n: int) -> int:
+        depths[node.name] = max(depths.get(node.name, 0), n + _length(node))
+        return n + _length(node)
+
+    evaluate(expr, 0, unit=unit, join=lambda _, ns: max(ns))
+    return depths
 
 
 def num_paths(expr: Expr) -> int:

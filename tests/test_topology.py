@@ -187,6 +187,16 @@ def test_folds_meet_an_enumeration_of_paths(expr):
 
 
 @steady
+@given(exprs)
+def test_unit_depths_meet_an_enumeration_of_paths(expr):
+    depths = {}
+    for path in enumerate_paths(expr):
+        for position, name in enumerate(path, start=1):
+            depths[name] = max(depths.get(name, 0), position)
+    assert topology.unit_depths(expr) == depths
+
+
+@steady
 @given(exprs, st.permutations([2, 3, 5, 7, 11, 13]))
 def test_linear_units_sum_over_paths(expr, primes):
     weight = dict(zip("abcdef", primes))

@@ -1,0 +1,195 @@
+"""Fractal, residual, dense and plain nets of equal size, trained alike.
+
+Four architectures that differ by the expression of their blocks only: FractalNet (Larsson et al.,
+ICLR 2017), ResNet (He et al., CVPR 2016), DenseNet (Huang et al., CVPR 2017) and a plain net. Equal
+numbers of parameters (widths are scaled until they agree), equal data, steps and optimiser, and no
+drop-path, which only the fractal could use. Reports accuracy, NLL, ECE, training speed, and how
+large the gradient of each unit is, by its depth, before and after training.
+
+    make experiment NAME=architectures
+    make experiment NAME=architectures ARGS="--preset paper"    # 400 epochs; needs a GPU or TPU
+"""
+
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import jfractal as jf
+from experiments import _classification as classification
+from experiments._classification import DataConfig, ModelConfig, Split, TrainConfig
+from experiments.report import Outcome, Section, Table
+from experiments.run import Run
+from jfractal import topology, viz
+
+
+@dataclass(frozen=True)
+class Config(classification.Config):
+    """Settings of `architectures`; the model is that of the fractal net, whose size all have."""
+
+
+LAPTOP = Config(
+    data=DataConfig(num_train=12_000, num_validation=2000),
+    model=ModelConfig(kernel_init="he"),
+    train=TrainConfig(
+        num_epochs=8, batch_size=32, learning_rate=0.02, local_rate=0.0, global_rate=0.0
+    ),
+)
+PRESETS = {
+    "laptop": LAPTOP,
+    "paper": replace(
+        LAPTOP,
+        preset="paper",
+        data=DataConfig(num_validation=5000),
+        model=replace(LAPTOP.model, widths=(64, 128, 256, 512, 512)),
+        train=replace(
+            LAPTOP.train, num_epochs=400, batch_size=100, schedule="halving", weight_decay=1e-4
+        ),
+    ),
+    "quick": replace(
+        LAPTOP,
+        quick=True,
+        data=DataConfig(num_train=250, num_test=100, num_validation=50),
+        model=replace(LAPTOP.model, columns=2, widths=(4, 8), dropout=(0.0, 0.0)),
+        train=replace(LAPTOP.train, num_epochs=2, batch_size=50, log_every=1),
+    ),
+}
+
+
+def run(config: Config, run: Run) -> Outcome:
+    """Trains and tests all four."""
+    source = classification.load(config.data, config.seed)
+    split = Split.of(source, config.data.num_validation, config.seed)
+    shape, labels = split.train[0].shape[1:], split.test[1]
+    scores, before, after = {}, {}, {}
+    nets = architectures(config.model, len(source.class_names), shape)
+    for name, net in nets.items():
+        objective = classification.likelihood_objective(config, net, split)
+        start = net.init(jax.random.key(config.seed), split.standardise(split.train[0][:1]))
+        before[name] = gradient_by_depth(net, start, split)
+        began = perf_counter()
+        state = classification.train(config, run, net, split, objective, name=name)
+        seconds = perf_counter() - began
+        after[name] = gradient_by_depth(net, state.model, split)
+        prediction = classification.test(net, jf.Point(state.model), split)["whole net"]
+        scores[name] = {
+            **classification.scores(prediction, labels),
+            "num_params": net.num_params(shape),
+            "mflops": net.num_flops(shape) / 1e6,
+            "depth": net.depth(),
+            "images_per_second": config.train.num_epochs * len(split.train[0]) / seconds,
+        }
+    return Outcome(
+        {
+            "dataset": source.name,
+            "dataset_requested": source.requested,
+            **classification.flat(scores),
+        },
+        [
+            scores_section(scores, text=source.note),
+            gradients_section(run, before, after),
+            structures_section(run, nets),
+        ],
+    )
+
+
+def architectures(config: ModelConfig, num_classes: int, shape: tuple[int, ...]) -> dict[str, Any]:
+    """The fractal net, and others as deep, scaled to its number of parameters."""
+    options = {"norm": config.norm, "dropout": config.dropout, "kernel_init": config.kernel_init}
+    fractal = classification.fractal_net(config, num_classes)
+    depth = 2 ** (config.columns - 1)
+    makers = {"residual": jf.ResNet, "dense": jf.DenseNet, "plain": jf.PlainNet}
+    others = {
+        name: scaled(
+            lambda widths, make=make: make(num_classes, depth=depth, widths=widths, **options),
+            config.widths,
+            shape,
+            fractal.num_params(shape),
+        )
+        for name, make in makers.items()
+    }
+    return {"fractal": fractal, **others}
+
+
+def scaled(make: Any, widths: tuple[int, ...], shape: tuple[int, ...], num_params: int) -> Any:
+    """The net whose widths are a multiple of `widths`, of about `num_params` parameters."""
+    low, high = 0.05, 8.0
+    for _ in range(40):
+        factor = (low + high) / 2
+        net = make(tuple(max(round(factor * width), 1) for width in widths))
+        low, high = (low, factor) if net.num_params(shape) > num_params else (factor, high)
+    return net
+
+
+def gradient_by_depth(net: Any, variables: Any, split: Split) -> tuple[list[int], list[float]]:
+    """Depth of each unit in the net, and the norm of the gradient of its kernel on one batch."""
+    images, labels = split.standardise(split.train[0][:500]), jnp.asarray(split.train[1][:500])
+    rest = {k: v for k, v in variables.items() if k != "params"}
+
+    @jax.jit
+    def gradient(params):
+        def loss(params):
+            logits, _ = net.apply(
+                {"params": params, **rest}, images, train=True, mutable=["batch_stats"]
+            )
+            log_probs = jax.nn.log_softmax(logits)
+            return -jnp.take_along_axis(log_probs, labels[:, None], axis=1).mean()
+
+        return jax.grad(loss)(params)
+
+    leaves = gradient(variables["params"])
+    points, first = [], 0
+    for i, expr in enumerate(net.blocks, start=1):
+        for name, depth in topology.unit_depths(expr).items():
+            norm = float(jnp.linalg.norm(leaves[f"block{i}"][name]["conv"]["kernel"].ravel()))
+            points.append((first + depth, norm))
+        first += topology.depth(expr)
+    depths = sorted({depth for depth, _ in points})
+    means = [[norm for d, norm in points if d == depth] for depth in depths]
+    return depths, [sum(norms) / len(norms) for norms in means]
+
+
+def scores_section(scores: Any, *, text: str) -> Section:
+    """One row for each architecture."""
+    names = ["depth", "parameters", "MFLOPs per image", "accuracy", "NLL (nats)", "ECE"]
+    keys = ("depth", "num_params", "mflops", "accuracy", "nll", "ece")
+    rows = [
+        [name, *(round(s[key], 4) for key in keys), round(s["images_per_second"])]
+        for name, s in scores.items()
+    ]
+    return Section(
+        "Equal parameters, equal steps",
+        f"{text}\n\nImages per second: of the whole training, with compilation and the validation "
+        "after each epoch.",
+        Table(["net", *names, "training images per second"], rows),
+    )
+
+
+def gradients_section(run: Run, before: Any, after: Any) -> Section:
+    """Gradient norms by depth."""
+    figures = []
+    for when, series in (("before", before), ("after", after)):
+        figure = viz.training_curves(
+            series, xlabel="depth of the unit", ylabel="norm of the gradient (nats)", logy=True
+        )
+        caption = f"Norm of the gradient of the kernels at each depth, {when} training."
+        figures.append((run.figure(f"gradients_{when}", figure), caption))
+    return Section(
+        "Gradients by depth",
+        "Mean over the units that stand at one depth, counted along the longest path from the "
+        "input; cross-entropy of 500 training images.",
+        figures=figures,
+    )
+
+
+def structures_section(run: Run, nets: Any) -> Section:
+    """One block of each."""
+    return Section(
+        "Structure",
+        figures=[
+            (run.figure(f"structure_{name}", viz.structure(net.blocks[0])), f"{name}: one block.")
+            for name, net in nets.items()
+        ],
+    )
