@@ -15,6 +15,7 @@ from experiments.report import Section, Table
 from experiments.run import Options, Run
 from jfractal import metrics, topology, viz
 from jfractal.data import ImageData
+from jfractal.nn import BlockNet
 from jfractal.training import (
     Checkpoints,
     DropPath,
@@ -187,14 +188,14 @@ def preparation(split: Split, config: DataConfig) -> Callable[[jax.Array, Any], 
 # Nets and objectives
 
 
-def fractal_net(config: ModelConfig, num_classes: int) -> nn.Module:
+def fractal_net(config: ModelConfig, num_classes: int) -> BlockNet:
     """The deterministic net."""
     return jf.FractalNet(num_classes, **asdict(config))
 
 
 def bayes_fractal_net(
     config: ModelConfig, posterior: PosteriorConfig, num_classes: int
-) -> nn.Module:
+) -> BlockNet:
     """The same net with a Gaussian for every weight of its convolutions and its dense layer."""
     conv = partial(jf.BayesConv, scale=posterior.scale, estimator=posterior.estimator)
     return jf.FractalNet(num_classes, conv=conv, **asdict(config))

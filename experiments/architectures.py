@@ -115,12 +115,15 @@ def architectures(config: ModelConfig, num_classes: int, shape: tuple[int, ...])
 
 def scaled(make: Any, widths: tuple[int, ...], shape: tuple[int, ...], num_params: int) -> Any:
     """The net whose widths are a multiple of `widths`, of about `num_params` parameters."""
+
+    def net(factor: float) -> Any:
+        return make(tuple(max(round(factor * width), 1) for width in widths))
+
     low, high = 0.05, 8.0
     for _ in range(40):
         factor = (low + high) / 2
-        net = make(tuple(max(round(factor * width), 1) for width in widths))
-        low, high = (low, factor) if net.num_params(shape) > num_params else (factor, high)
-    return net
+        low, high = (low, factor) if net(factor).num_params(shape) > num_params else (factor, high)
+    return net(low)
 
 
 def gradient_by_depth(net: Any, variables: Any, split: Split) -> tuple[list[int], list[float]]:

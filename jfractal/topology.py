@@ -361,21 +361,36 @@ def columns(expr: Expr) -> tuple[int, ...]:
     return tuple(sorted({node.column for node in _applications(expr) if node.column is not None}))
 
 
-def unit_channels(expr: Expr, in_channels: int, out_channels: int) -> list[tuple[Unit, int]]:
+def unit_channels(
+    expr: Expr, in_channels: int, out_channels: int, *, column: int | None = None
+) -> list[tuple[Unit, int]]:
     """Input channels of every application of a unit, where each unit emits `out_channels`.
 
     This is what parameter and FLOP counts need.
+
+    Args:
+        expr: The expression.
+        in_channels: Channels of its input.
+        out_channels: Channels that every unit emits.
+        column: List what runs for this column alone; a ``concat`` keeps the places of the others.
 
     Returns:
         Pairs (unit, input channels) in the order of evaluation, tied units repeated.
     """
     found: list[tuple[Unit, int]] = []
 
-    def unit(node: Unit, channels: int) -> int:
-        found.append((node, channels))
-        return out_channels
+    def unit(node: Unit, value: tuple[int, bool]) -> tuple[int, bool]:
+        channels, is_live = value
+        is_live = is_live and (column is None or node.column in (None, column))
+        if is_live:
+            found.append((node, channels))
+        return out_channels, is_live
 
-    evaluate(expr, in_channels, unit=unit, join=lambda *join: join_channels(*join, out_channels))
+    def join(node: Join, inputs: list[tuple[int, bool]]) -> tuple[int, bool]:
+        channels, live = zip(*inputs)
+        return join_channels(node, channels, out_channels), any(live)
+
+    evaluate(expr, (in_channels, True), unit=unit, join=join)
     return found
 
 
@@ -385,7 +400,7 @@ def channels(expr: Expr, in_channels: int, out_channels: int) -> int:
         expr,
         in_channels,
         unit=lambda *_: out_channels,
-        join=lambda *join: join_channels(*join, out_channels),
+        join=lambda node, inputs: join_channels(node, inputs, out_channels),
     )
 
 

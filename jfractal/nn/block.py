@@ -152,7 +152,9 @@ class Block(nn.Module):
             name = f"join{next(joins)}"
             return self._join(name, node, inputs, drop_path)
 
-        return topology.evaluate(expr, _Map(x, x.shape[-1]), unit=run_unit, join=run_join).x
+        end = topology.evaluate(expr, _Map(x, x.shape[-1]), unit=run_unit, join=run_join).x
+        assert end is not None
+        return end
 
     def _join(self, name: str, node: topology.Join, inputs: list[_Map], drop_path: float) -> _Map:
         """Joins the maps that are not dead; of `concat`, the dead keep their place as zeros."""
@@ -160,17 +162,18 @@ class Block(nn.Module):
         logits = None
         if node.how == "convex":
             logits = self.param(name, nn.initializers.zeros_init(), (len(inputs),))
-        live = [i for i, value in enumerate(inputs) if value.x is not None]
+        live = {i: value.x for i, value in enumerate(inputs) if value.x is not None}
         if not live:
             return _Map(None, channels)
+        maps = list(live.values())
         if node.how == "concat" and len(live) < len(inputs):
-            like = inputs[live[0]].x
-            zeros = [jnp.zeros((*like.shape[:-1], i.channels), like.dtype) for i in inputs]
-            inputs = [i if i.x is not None else _Map(o, i.channels) for i, o in zip(inputs, zeros)]
-            return _Map(join("concat", [i.x for i in inputs]), channels)
-        maps = [inputs[i].x for i in live]
-        alive = self._alive(name, live, len(maps[0]), drop_path)
-        logits = logits if logits is None else logits[jnp.array(live)]
+            *shape, _ = maps[0].shape
+            zeros = [jnp.zeros((*shape, value.channels), maps[0].dtype) for value in inputs]
+            return _Map(
+                join("concat", [live.get(i, zero) for i, zero in enumerate(zeros)]), channels
+            )
+        alive = self._alive(name, list(live), len(maps[0]), drop_path)
+        logits = logits if logits is None else logits[jnp.array(list(live))]
         return _Map(join(node.how, maps, alive, logits), channels)
 
     def _alive(self, name: str, live: list[int], batch: int, rate: float) -> Array | None:

@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any
 
+import jax.numpy as jnp
 from jax import lax
 
 from jfractal import topology
@@ -74,8 +75,9 @@ def _alone(expr: topology.Expr, column: int | None) -> topology.Expr:
 def _fold(unit: Params, moments: dict[str, Array], last: str) -> dict[str, Any]:
     norm = unit["norm"]
     factor = norm["scale"] * lax.rsqrt(moments["var"] + EPSILON)
+    kernel = unit[last]["kernel"]
     layer = {
-        "kernel": unit[last]["kernel"] * factor,
+        "kernel": kernel * jnp.expand_dims(factor, range(kernel.ndim - 1)),
         "bias": norm["bias"] - moments["mean"] * factor,
     }
     return {k: leaf for k, leaf in unit.items() if k != "norm"} | {last: layer}

@@ -4,8 +4,10 @@ Every architecture is a rule and a unit: `FractalNet`, `ResNet`, `DenseNet` and 
 by the expression of their blocks only, and any of them takes any unit.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import accumulate
 from math import prod
 from typing import Any, get_args
 
@@ -162,6 +164,54 @@ class BlockNet(nn.Module):
                 raise InputError(f"`column` must be one of {topology.columns(expr)}, got {column}")
         return columns
 
+    def project(self, channels: int) -> "BlockNet":
+        """The net whose blocks show their projections, which `__call__` puts where they are due.
+
+        Args:
+            channels: Of the input.
+
+        Returns:
+            A net that takes the variables of this one; nets without projections stay as they are.
+        """
+        blocks = zip(self.blocks, self._channels(channels), self.widths)
+        return self.clone(blocks=tuple(topology.project(*block) for block in blocks))
+
+    def _channels(self, channels: int) -> list[int]:
+        """Channels in front of each block and behind the last, for so many of the input."""
+        channels_of = lambda n, block: topology.channels(block[0], n, block[1])
+        return [*accumulate(zip(self.blocks, self.widths), channels_of, initial=channels)]
+
+    def unit_flops(
+        self, shape: Sequence[int], *, column: Columns = None
+    ) -> dict[str, dict[str, int]]:
+        """Floating-point operations of one example's forward pass, by block and unit.
+
+        Two for each multiply-add of the linear layers, summed over all uses of a tied unit.
+
+        Args:
+            shape: (height, width, channels) of one image, or (length, channels), or (features,).
+            column: Count this column alone, as for `__call__`.
+
+        Returns:
+            ``{"block1": {"column1_unit1": ..., ...}, ...}``, of what is run, projections included:
+            the units of ``project(channels)``.
+        """
+        *space, channels = shape
+        blocks = self.project(channels).blocks
+        flops: dict[str, dict[str, int]] = {}
+        for i, (expr, lone, inputs, width) in enumerate(
+            zip(blocks, self.lone_columns(column), self._channels(channels), self.widths), start=1
+        ):
+            unit = self.unit(width, parent=None)
+            counts: Counter[str] = Counter()
+            for node, n in topology.unit_channels(expr, inputs, width, column=lone):
+                is_projection = isinstance(node, topology.Projection)
+                macs = n * width if is_projection else unit.macs(n, len(space))
+                counts[node.name] += 2 * prod(space) * macs
+            flops[f"block{i}"] = dict(counts)
+            space = [size // 2 for size in space]
+        return flops
+
     def num_flops(self, shape: Sequence[int], *, column: Columns = None) -> int:
         """Floating-point operations of one example's forward pass: linear layers and head.
 
@@ -169,22 +219,12 @@ class BlockNet(nn.Module):
         on h×w maps with n input channels, ``2·9·h·w·(C·n·m + (2^C − 1 − C)·m²)``.
 
         Args:
-            shape: (height, width, channels) of one image, or (length, channels), or (features,).
+            shape: As for `unit_flops`.
             column: Count this column alone, as for `__call__`.
         """
-        *space, channels = shape
-        macs = 0
-        for whole, width, lone in zip(self.blocks, self.widths, self.lone_columns(column)):
-            expr = topology.project(whole, channels, width)
-            expr = expr if lone is None else topology.restrict(expr, column=lone)
-            unit = self.unit(width, parent=None)
-            for node, inputs in topology.unit_channels(expr, channels, width):
-                is_projection = isinstance(node, topology.Projection)
-                each = inputs * width if is_projection else unit.macs(inputs, len(space))
-                macs += prod(space) * each
-            channels = topology.channels(whole, channels, width)
-            space = [size // 2 for size in space]
-        return 2 * (macs + channels * self.num_classes)
+        blocks = self.unit_flops(shape, column=column).values()
+        head = 2 * self._channels(shape[-1])[-1] * self.num_classes
+        return sum(sum(units.values()) for units in blocks) + head
 
     def num_params(self, shape: Sequence[int]) -> int:
         """Number of weights; a Gaussian leaf counts as one, tied units count once.
@@ -193,20 +233,19 @@ class BlockNet(nn.Module):
         holds ``9·(C·n·m + (2^C − 1 − C)·m²)`` in kernels and ``2·(2^C − 1)·m`` in norms.
 
         Args:
-            shape: As for `num_flops`; of the spatial axes only their number matters.
+            shape: As for `unit_flops`; of the spatial axes only their number matters.
         """
         *space, channels = shape
-        total = 0
-        for whole, width in zip(self.blocks, self.widths):
-            expr = topology.project(whole, channels, width)
+        *inputs, last = self._channels(channels)
+        total = (last + 1) * self.num_classes
+        for expr, n, width in zip(self.project(channels).blocks, inputs, self.widths):
             unit = self.unit(width, parent=None)
-            for node, inputs in dict(topology.unit_channels(expr, channels, width)).items():
+            for node, n_unit in dict(topology.unit_channels(expr, n, width)).items():
                 is_projection = isinstance(node, topology.Projection)
-                total += inputs * width if is_projection else unit.num_params(inputs, len(space))
+                total += n_unit * width if is_projection else unit.num_params(n_unit, len(space))
             kinds = zip(topology.join_kinds(expr), topology.join_sizes(expr))
             total += sum(size for how, size in kinds if how == "convex")
-            channels = topology.channels(whole, channels, width)
-        return total + (channels + 1) * self.num_classes
+        return total
 
 
 class TextNet(nn.Module):

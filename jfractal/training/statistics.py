@@ -65,10 +65,10 @@ def recalibrate(
         totals = {route: add(total, x, route) for route, total in totals.items()}
     statistics = variables["batch_stats"]
     for total in totals.values():
-        if not total.count > 0:
+        if not total.batches > 0:
             raise InputError("`batches` must hold at least one batch, got none")
         statistics = jax.tree.map(
-            partial(_pooled, total.count), statistics, *total[:2], is_leaf=_is_moments
+            partial(_pooled, total.batches), statistics, *total[:2], is_leaf=_is_moments
         )
     return {**variables, "batch_stats": statistics}
 
@@ -78,14 +78,14 @@ class _Sums(NamedTuple):
 
     first: PyTree
     second: PyTree
-    count: float | Scalar
+    batches: float | Scalar
 
 
 def _is_moments(x: Any) -> bool:
     return isinstance(x, dict) and set(x) == {"mean", "var"}
 
 
-def _pooled(count: Scalar, old: Moments, first: Moments, second: Moments) -> Moments:
+def _pooled(count: float | Scalar, old: Moments, first: Moments, second: Moments) -> Moments:
     if not jnp.any(first["var"] > 0):
         return old
     mean = first["mean"] / count

@@ -74,7 +74,7 @@ def test_none_is_the_identity(x):
     np.testing.assert_array_equal(norm.apply({}, x, train=True, alone=True), x)
 
 
-@pytest.mark.parametrize("name", [name for name in NORMS if name != "batch"])
+@pytest.mark.parametrize("name", [name for name in NORMS if not name.startswith("batch")])
 def test_all_but_batch_norm_see_one_example_at_a_time(x, name):
     norm = get_norm(name)()
     variables = norm.init(jax.random.key(0), x, train=True, alone=False)
@@ -105,7 +105,5 @@ def test_a_constant_zero_map_has_finite_gradients(name):
 
 
 def test_an_unknown_name_is_refused():
-    with pytest.raises(
-        InputError, match=r"`norm` must be one of \('batch', 'frn', 'group', 'none'\), got 'layer'"
-    ):
-        get_norm("layer")
+    with pytest.raises(InputError, match=r"`norm` must be one of \('batch', .*\), got 'instance'"):
+        get_norm("instance")

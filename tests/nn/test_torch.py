@@ -67,7 +67,7 @@ def carry_over(net, params):
             leaf = params
             for key in path:
                 leaf = leaf[key]
-            weight.copy_(torch.from_numpy(np.transpose(leaf, np.argsort(order)).copy()))
+            weight.copy_(torch.tensor(np.asarray(leaf).transpose(np.argsort(order))))
     return by_path
 
 
