@@ -50,9 +50,7 @@ def extract(
         if has_batch_norm:
             for k in topology.units(rest):
                 statistics = variables["batch_stats"][name][k]["norm"]
-                route = "joined" if lone is None else "alone"
-                moments = statistics.get("shared", statistics.get(route))
-                kept[k] = _fold(kept[k], moments, unit.last)
+                kept[k] = _fold(kept[k], statistics[_route(unit.norm, lone)], unit.last)
         params[name] = kept
         blocks.append(rest)
     folded = {"norm": "none", "use_bias": True} if has_batch_norm else {}
@@ -70,6 +68,13 @@ def _alone(expr: topology.Expr, column: int | None) -> topology.Expr:
             "the whole net can be extracted, got a net with such joins"
         )
     return rest
+
+
+def _route(norm: str, lone: int | None) -> str:
+    """Which statistics a batch norm predicts by."""
+    if norm == "batch_shared":
+        return "shared"
+    return "joined" if lone is None else "alone"
 
 
 def _fold(unit: Params, moments: dict[str, Array], last: str) -> dict[str, Any]:

@@ -20,21 +20,23 @@ EPSILON = 1e-5  # added to variances of a batch
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation with one set of statistics for each route, and one affine map for all.
+    """Batch normalisation with statistics for each route, and one affine map for all.
 
     The activations of a column that runs alone are distributed otherwise than within the joined
     net, where a join has averaged its input; statistics shared by both fit neither. A unit of a
     column runs in two ways only, joined with the others or alone, so there are two sets: ``joined``
-    and ``alone``; units that belong to no column share the latter between columns.
+    and ``alone``; units that belong to no column share the latter between columns. A third,
+    ``shared``, averages over all batches whatever their route. Training does not depend on any of
+    them: a trained net can be tested by either kind.
 
     Parameters: ``scale`` and ``bias`` (channels,). Statistics, ``mean`` and ``var`` (channels,) of
-    each of: ``joined`` and ``alone``, or ``shared``.
+    each of: ``joined``, ``alone``, ``shared``.
 
     Attributes:
         momentum: Decay of the running averages.
         epsilon: Added to the variance.
-        is_shared: Whether there is one set of statistics for all routes after all, as in earlier
-            implementations of FractalNet.
+        is_shared: Whether predictions use the shared statistics, as in earlier implementations
+            of FractalNet.
 
     Source: Ioffe & Szegedy, ICML 2015; switchable statistics: Yu et al., "Slimmable neural
     networks", ICLR 2019.
@@ -48,28 +50,30 @@ class BatchNorm(nn.Module):
     def __call__(self, x: Array, *, train: bool, alone: bool) -> Array:
         """Normalises "batch *space channels" by the statistics of the batch or of the route."""
         channels, axes = x.shape[-1:], tuple(range(x.ndim - 1))
+        route = "alone" if alone else "joined"
         statistics = {
-            route: self.variable(
+            name: self.variable(
                 "batch_stats",
-                route,
+                name,
                 lambda: {"mean": jnp.zeros(channels), "var": jnp.ones(channels)},
             )
-            for route in (("shared",) if self.is_shared else ("joined", "alone"))
+            for name in ("joined", "alone", "shared")
         }
-        running = statistics["shared" if self.is_shared else "alone" if alone else "joined"]
         scale, bias = _affine(self, x)
         if not train:
-            mean, var = (running.value[name].reshape(scale.shape) for name in ("mean", "var"))
+            running = statistics["shared" if self.is_shared else route].value
+            mean, var = (running[name].reshape(scale.shape) for name in ("mean", "var"))
             y = (x - mean) * (scale * lax.rsqrt(var + self.epsilon)) + bias
             return y.astype(x.dtype)
         y, mean, var = ops.normalize(x, scale, bias, axes=axes, epsilon=self.epsilon)
         if not self.is_initializing():
             batch = {"mean": mean.reshape(channels), "var": var.reshape(channels)}
-            running.value = jax.tree.map(
-                lambda old, new: self.momentum * old + (1 - self.momentum) * new,
-                running.value,
-                batch,
-            )
+            for name in (route, "shared"):
+                statistics[name].value = jax.tree.map(
+                    lambda old, new: self.momentum * old + (1 - self.momentum) * new,
+                    statistics[name].value,
+                    batch,
+                )
         return y
 
 
@@ -172,8 +176,8 @@ def get_norm(name: str) -> Callable[..., nn.Module]:
     """The class of a normalisation layer.
 
     Args:
-        name: ``batch`` (statistics of the joined net and of lone columns kept apart),
-            ``batch_shared`` (one set for both), ``frn`` (filter response), ``group``, ``layer`` or
+        name: ``batch`` (predicting by statistics of the route: of the joined net, or of the column
+            alone), ``batch_shared`` (by one set for all routes), ``frn`` (filter response), ``group``, ``layer`` or
             ``none``.
 
     Returns:

@@ -1,19 +1,29 @@
 """What a training step minimises, on one batch of images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import optax
 
 from jfractal.errors import InputError
 from jfractal.inference.variational import elbo
 from jfractal.posterior.likelihoods import Categorical
 from jfractal.posterior.priors import Prior
+from jfractal.posterior.routes import Routes
 from jfractal.typing import Array, KeyArray, Params, Scalar, Variables
 
-__all__ = ["Loss", "Objective", "cross_entropy", "every_route", "negative_elbo"]
+__all__ = [
+    "Loss",
+    "Objective",
+    "cross_entropy",
+    "every_route",
+    "learned_routes",
+    "negative_elbo",
+    "partitioned",
+]
 
 
 class Loss(NamedTuple):
@@ -152,5 +162,114 @@ def every_route(objective: Objective, *, columns: int) -> Objective:
             alone = objective(params, variables, batch, jax.random.fold_in(key, column), column)
             value, variables = value + alone.value / columns, alone.variables
         return Loss(value, joined.metrics, variables)
+
+    return loss
+
+
+def partitioned(objective: Objective, *, columns: int) -> Objective:
+    """The objective of the joined net on one half of a batch, and of every column on its share.
+
+    ``L = ½ L_joined(first half) + 1/(2C) Σ_c L_column c(part c)``: global drop-path drawn for the
+    examples rather than for the batch, in fixed shares, so that every route runs densely and every
+    step trains all of them, at the cost of one draw. Train it with a `DropPath` of
+    ``global_rate=0``.
+
+    Args:
+        objective: The loss along one route.
+        columns: Columns C of the net.
+
+    Returns:
+        An `Objective`; its metrics are those of the joined net.
+
+    Raises:
+        InputError: If `columns` is smaller than 1, or a batch cannot be divided into 2·C parts.
+    """
+    if columns < 1:
+        raise InputError(f"`columns` must be at least 1, got {columns}")
+
+    def loss(params, variables, batch, key, route) -> Loss:
+        size = len(batch[1])
+        if size % (2 * columns):
+            raise InputError(f"`batch_size` must be a multiple of {2 * columns}, got {size}")
+        part = size // (2 * columns)
+        first = tuple(x[: size // 2] for x in batch)
+        joined = objective(params, variables, first, key, route)
+        value, variables = joined.value / 2, joined.variables
+        for column in range(1, columns + 1):
+            start = size // 2 + (column - 1) * part
+            share = tuple(x[start : start + part] for x in batch)
+            alone = objective(params, variables, share, jax.random.fold_in(key, column), column)
+            value, variables = value + alone.value / (2 * columns), alone.variables
+        return Loss(value, joined.metrics, variables)
+
+    return loss
+
+
+def learned_routes(
+    objective: Objective,
+    *,
+    routes: Sequence[int | None],
+    num_data: int,
+    prior: Routes | None = None,
+) -> Objective:
+    """The expected objective under a distribution over routes that is trained with the net.
+
+    ``L(w, π) = Σ_r π_r L_r(w) + KL(π ‖ p) / N``, exact, at the cost of every route. For an ELBO,
+    ``−N·L`` is the ELBO of ``q(w) π(r)``. Were the weights fixed, the optimum would be
+    ``π_r ∝ p_r exp(−N L_r)``, with the value ``−log Σ_r p_r exp(−N L_r) / N``.
+
+    The distribution is the entry ``routes`` of the params, a `Routes`: add it before the state is
+    created, ``{**params, "routes": Routes.uniform(3)}``, and train with a `DropPath` of
+    ``global_rate=0``. A route learns in proportion to its probability, so what learns fastest
+    draws the others' share to itself; with N large the prior does not hold it back. Adam, which
+    divides gradients by their size, damps this in units of one column; a smaller learning rate of
+    ``routes`` gives slow columns time.
+
+    Args:
+        objective: The loss L_r along one route, in nats per example.
+        routes: The routes r: columns by number, None for the joined net.
+        num_data: Size N of the training set.
+        prior: The prior p; uniform if left out: over columns, that of global drop-path.
+
+    Returns:
+        An `Objective`. Its metrics are expectations under π, and ``routes_kl``, KL(π ‖ p) in nats;
+        ``probability/c``, that of column c (0 for the joined net).
+
+    Raises:
+        InputError: If there are no routes, the prior is not over them, `num_data` is smaller than
+            1, or the params hold no `Routes` of their number.
+
+    Source: Antorán, Allingham & Hernández-Lobato, "Depth uncertainty in neural networks", NeurIPS
+        2020, eq. 5; here for the columns of a fractal net in place of the layers of a residual one.
+    """
+    if not routes:
+        raise InputError("`routes` must hold at least one route, got none")
+    if num_data < 1:
+        raise InputError(f"`num_data` must be at least 1, got {num_data}")
+    prior = Routes.uniform(len(routes)) if prior is None else prior
+    if prior.logits.shape != (len(routes),):
+        raise InputError(
+            f"`prior` must be over {len(routes)} routes, got {prior.logits.shape[0]} probabilities"
+        )
+
+    def loss(params, variables, batch, key, route) -> Loss:
+        q = params.get("routes")
+        if not isinstance(q, Routes) or q.logits.shape != prior.logits.shape:
+            raise InputError(
+                f'`params` must hold a `Routes` over {len(routes)} routes as "routes", got {q}'
+            )
+        values, metrics = [], []
+        for alone in routes:
+            # One key: the routes see the same images and weights, and differ by their depth alone.
+            part = objective(params, variables, batch, key, alone)
+            values.append(part.value)
+            metrics.append(part.metrics)
+            variables = part.variables
+        expected = lambda *xs: (q.probs * jnp.stack(xs)).sum()
+        kl = q.kl(prior)
+        value = expected(*values) + kl / num_data
+        named = {f"probability/{r or 0}": p for r, p in zip(routes, q.probs)}
+        shown = jax.tree.map(expected, *metrics) | {"loss": value, "routes_kl": kl, **named}
+        return Loss(value, shown, variables)
 
     return loss

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jfractal.errors import InputError
 from jfractal.nn.norms import MOMENTUM
-from jfractal.typing import Array, PyTree, Scalar, Variables
+from jfractal.typing import Array, PyTree, Variables
 
 __all__ = ["recalibrate"]
 
@@ -35,7 +35,7 @@ def recalibrate(
         variables: Its variables, with a collection ``batch_stats``.
         batches: Inputs as the net takes them, in batches of equal size, at least one.
         routes: Which statistics to measure: None for the joined net, columns by number. Those of
-            other routes stay.
+            other routes stay; the shared ones become those of all batches by these routes.
 
     Returns:
         The variables with new ``batch_stats``.
@@ -47,47 +47,57 @@ def recalibrate(
     """
     if not variables.get("batch_stats"):
         raise InputError("`variables` must hold `batch_stats` to recalibrate, got none")
-    # From averages of zero, one step leaves (1 − momentum) times the statistics of the batch; what
-    # stays zero belongs to another route.
+    # From averages of zero, one step leaves (1 − momentum) times the statistics of the batch.
     blank = jax.tree.map(jnp.zeros_like, variables["batch_stats"])
 
     @partial(jax.jit, static_argnames="route")
-    def add(total: _Sums, x: Array, route: int | None) -> _Sums:
+    def add(total: PyTree, x: Array, route: int | None) -> PyTree:
         _, updates = apply(
             {**variables, "batch_stats": blank}, x, train=True, column=route, mutable="batch_stats"
         )
         batch = jax.tree.map(lambda s: s / (1 - MOMENTUM), updates["batch_stats"])
-        squares = jax.tree.map(jnp.square, batch)
-        return _Sums(*jax.tree.map(jnp.add, tuple(total), (batch, squares, 1.0)))
+        return jax.tree.map(_add, total, batch, is_leaf=_is_sums)
 
-    totals = dict.fromkeys(routes, _Sums(blank, blank, 0.0))
+    total, is_empty = jax.tree.map(_zeros, blank, is_leaf=_is_moments), True
     for x in batches:
-        totals = {route: add(total, x, route) for route, total in totals.items()}
-    statistics = variables["batch_stats"]
-    for total in totals.values():
-        if not total.batches > 0:
-            raise InputError("`batches` must hold at least one batch, got none")
-        statistics = jax.tree.map(
-            partial(_pooled, total.batches), statistics, *total[:2], is_leaf=_is_moments
-        )
-    return {**variables, "batch_stats": statistics}
+        is_empty = False
+        for route in routes:
+            total = add(total, x, route)
+    if is_empty:
+        raise InputError("`batches` must hold at least one batch, got none")
+    pooled = jax.tree.map(_pooled, total, variables["batch_stats"], is_leaf=_is_sums)
+    return {**variables, "batch_stats": pooled}
 
 
 class _Sums(NamedTuple):
-    """Over batches: of the statistics, of their squares, and of ones."""
+    """Over the batches that have passed a norm by one route."""
 
-    first: PyTree
-    second: PyTree
-    batches: float | Scalar
+    mean: Array
+    square: Array  # of the means
+    var: Array
+    batches: Array
 
 
 def _is_moments(x: Any) -> bool:
     return isinstance(x, dict) and set(x) == {"mean", "var"}
 
 
-def _pooled(count: float | Scalar, old: Moments, first: Moments, second: Moments) -> Moments:
-    if not jnp.any(first["var"] > 0):
+def _is_sums(x: Any) -> bool:
+    return isinstance(x, _Sums)
+
+
+def _zeros(moments: Moments) -> _Sums:
+    return _Sums(moments["mean"], moments["mean"], moments["mean"], jnp.zeros(()))
+
+
+def _add(total: _Sums, batch: Moments) -> _Sums:
+    # What stays zero belongs to another route.
+    mean, var, has_passed = batch["mean"], batch["var"], jnp.any(batch["var"] > 0)
+    return _Sums(*jax.tree.map(jnp.add, tuple(total), (mean, mean**2, var, 1.0 * has_passed)))
+
+
+def _pooled(total: _Sums, old: Moments) -> Moments:
+    if not total.batches > 0:
         return old
-    mean = first["mean"] / count
-    between = second["mean"] / count - mean**2
-    return {"mean": mean, "var": first["var"] / count + between}
+    mean, square, var = (x / total.batches for x in total[:3])
+    return {"mean": mean, "var": var + square - mean**2}

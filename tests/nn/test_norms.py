@@ -29,7 +29,7 @@ def moments(x, axes):
 def test_batch_norm_keeps_one_set_of_statistics_per_route(x, route, alone):
     norm, other = get_norm("batch")(), {"joined": "alone", "alone": "joined"}[route]
     variables = norm.init(jax.random.key(0), x, train=True, alone=False)
-    assert set(variables["batch_stats"]) == {"joined", "alone"}
+    assert set(variables["batch_stats"]) == {"joined", "alone", "shared"}
     assert set(variables["params"]) == {"scale", "bias"}
     start = variables["batch_stats"]
     mean, variance = moments(x, (0, 1, 2))
@@ -42,11 +42,30 @@ def test_batch_norm_keeps_one_set_of_statistics_per_route(x, route, alone):
     np.testing.assert_allclose(statistics[route]["mean"], 0.1 * mean.ravel(), rtol=1e-4)
     np.testing.assert_allclose(statistics[route]["var"], 0.9 + 0.1 * variance.ravel(), rtol=1e-4)
     jax.tree.map(np.testing.assert_array_equal, statistics[other], start[other])
+    jax.tree.map(np.testing.assert_array_equal, statistics["shared"], statistics[route])
     # At test the running statistics of the route are used, and nothing is updated.
     y = norm.apply({"params": params, **updated}, x, train=False, alone=alone)
     running_mean, running_variance = 0.1 * mean, 0.9 + 0.1 * variance
     _, expected = affine((x - running_mean) / np.sqrt(running_variance + 1e-5))
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_shared_statistics_are_those_of_every_route(x):
+    norm = get_norm("batch_shared")()
+    variables = norm.init(jax.random.key(0), x, train=True, alone=False)
+    running = 0.0
+    for alone, batch in [(False, x), (True, 2 * x + 1), (True, x - 1)]:
+        _, updated = norm.apply(variables, batch, train=True, alone=alone, mutable=["batch_stats"])
+        variables |= updated
+        running = 0.9 * running + 0.1 * moments(batch, (0, 1, 2))[0]
+    shared = variables["batch_stats"]["shared"]
+    np.testing.assert_allclose(shared["mean"], running.ravel(), rtol=1e-4)
+    expected = (x - shared["mean"].reshape(1, 1, 1, -1)) * jax.lax.rsqrt(
+        shared["var"].reshape(1, 1, 1, -1) + 1e-5
+    )
+    for alone in (False, True):
+        y = norm.apply(variables, x, train=False, alone=alone)
+        np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("train", [True, False])

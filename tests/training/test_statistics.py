@@ -43,10 +43,23 @@ def test_only_the_routes_asked_for_change(variables, x):
     changed = {
         (unit, route)
         for unit in old
-        for route in ("joined", "alone")
+        for route in old[unit]["norm"]
         if jnp.any(old[unit]["norm"][route]["var"] != new[unit]["norm"][route]["var"])
     }
-    assert changed == {("column2_unit1", "alone"), ("column2_unit2", "alone")}
+    column = ("column2_unit1", "column2_unit2")
+    assert changed == {(unit, route) for unit in column for route in ("alone", "shared")}
+
+
+def test_shared_statistics_are_of_all_routes_together(variables, x):
+    each = [recalibrate(NET.apply, variables, [x], routes=(r,)) for r in (None, 2)]
+    both = recalibrate(NET.apply, variables, [x], routes=(None, 2))
+    norms = [v["batch_stats"]["block1"]["column2_unit2"]["norm"]["shared"] for v in (*each, both)]
+    joined, alone, pooled = norms
+    between = (joined["mean"] - alone["mean"]) ** 2 / 4
+    mean = (joined["mean"] + alone["mean"]) / 2
+    np.testing.assert_allclose(pooled["mean"], mean, rtol=1e-4, atol=1e-5)
+    expected = (joined["var"] + alone["var"]) / 2 + between
+    np.testing.assert_allclose(pooled["var"], expected, rtol=1e-4)
 
 
 def test_what_is_evaluated_is_what_was_trained(variables, x):
