@@ -1,4 +1,4 @@
-"""What the image experiments share: their settings, their data, training, and what is reported."""
+"""What the classifying experiments share: settings, data, training, and what is reported."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
@@ -27,7 +28,7 @@ from jfractal.training import (
 )
 from jfractal.training.objective import Objective
 
-BATCH = 500  # images in a pass of an evaluation
+BATCH = 500  # examples in a pass of an evaluation
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class ModelConfig:
     """Columns C of every block; the longest path of a block has 2^(C-1) convolutions."""
     widths: tuple[int, ...] = (16, 32, 64, 128, 128)
     """Channels of each block."""
-    norm: Literal["batch", "frn", "group", "none"] = "batch"
+    norm: Literal["batch", "batch_shared", "frn", "group", "layer", "none"] = "batch"
     """Normalisation in the units."""
     dropout: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0)
     """Dropout rate of each block."""
@@ -93,9 +94,9 @@ class TrainConfig:
     optimizer: Literal["sgd", "adam"] = "sgd"
     """sgd: with Nesterov momentum; adam: for weights of very different gradients."""
     num_epochs: int = 8
-    """Passes over the training images."""
+    """Passes over the training examples."""
     batch_size: int = 32
-    """Images in a batch."""
+    """Examples in a batch."""
     learning_rate: float = 0.02
     """Highest learning rate."""
     schedule: Literal["one_cycle", "halving"] = "one_cycle"
@@ -116,28 +117,58 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
-class Config(Options):
-    """Settings that every image experiment has."""
+class NetConfig(Options):
+    """Settings that every experiment with a fractal classifier has."""
 
-    data: DataConfig = field(default_factory=DataConfig)
-    """The images."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """The net."""
     train: TrainConfig = field(default_factory=TrainConfig)
     """The optimisation."""
 
 
+@dataclass(frozen=True)
+class Config(NetConfig):
+    """Settings that every image experiment has."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    """The images."""
+
+
+# The published training of the 20-layer net.
+PAPER_DATA = DataConfig(num_validation=5000)
+PAPER_MODEL = ModelConfig(
+    widths=(64, 128, 256, 512, 512), dropout=(0.0, 0.1, 0.2, 0.3, 0.4), kernel_init="he"
+)
+PAPER_TRAIN = TrainConfig(
+    num_epochs=400, batch_size=100, learning_rate=0.02, schedule="halving", weight_decay=1e-4
+)
+
+# As small as a run can be that still takes every turn.
+QUICK_DATA = DataConfig(num_train=250, num_test=100, num_validation=50)
+QUICK_MODEL = ModelConfig(columns=2, widths=(4,), dropout=(0.0,))
+
+
 # Data
 
 
 @dataclass(frozen=True, eq=False)
-class Split:
-    """Training, validation and test images, raw, and the moments that standardise them."""
+class Examples:
+    """Training, validation and test examples with their labels."""
 
-    source: ImageData
     train: tuple[np.ndarray, np.ndarray]
     validation: tuple[np.ndarray, np.ndarray]
     test: tuple[np.ndarray, np.ndarray]
+
+    def standardise(self, examples: Any) -> jax.Array:
+        """Examples as the net reads them: here as they are."""
+        return jnp.asarray(examples)
+
+
+@dataclass(frozen=True, eq=False)
+class Split(Examples):
+    """Training, validation and test images, raw, and the moments that standardise them."""
+
+    source: ImageData
     mean: np.ndarray
     std: np.ndarray
 
@@ -149,17 +180,17 @@ class Split:
         train, held_out = jf.data.split_validation(labels, num_validation=num_validation, seed=seed)
         mean, std = jf.data.channel_moments(images[train])
         return cls(
-            source,
             (images[train], labels[train]),
             (images[held_out], labels[held_out]),
             (source.test_images, source.test_labels),
+            source,
             mean,
             std,
         )
 
-    def standardise(self, images: Any) -> jax.Array:
+    def standardise(self, examples: Any) -> jax.Array:
         """Float images of mean 0 and standard deviation 1 over the training images."""
-        return jf.data.standardise(images, self.mean, self.std)
+        return jf.data.standardise(examples, self.mean, self.std)
 
 
 def load(config: DataConfig, seed: int) -> ImageData:
@@ -250,10 +281,10 @@ def _kernels(params: Any) -> Any:
 
 
 def train(
-    config: Config,
+    config: NetConfig,
     run: Run,
     net: nn.Module,
-    split: Split,
+    split: Examples,
     objective: Objective,
     *,
     name: str = "net",
@@ -266,8 +297,8 @@ def train(
     settings = config.train
     tx = optimizer(settings, len(split.train[0]))
     checkpoints = Checkpoints(run.checkpoints / name)
-    image = split.standardise(split.train[0][:1])
-    variables = jax.jit(net.init)(jax.random.key(config.seed), image)
+    example = split.standardise(split.train[0][:1])
+    variables = jax.jit(net.init)(jax.random.key(config.seed), example)
     state = TrainState.create(variables, tx)
     if run.resume:
         state = checkpoints.restore(state) or state
@@ -284,13 +315,13 @@ def train(
         num_devices=settings.num_devices,
     )
     routes = routes_of(net)
-    images, labels = split.validation
+    examples, labels = split.validation
 
     def evaluate(state: TrainState) -> dict[str, float]:
         point = jf.Point({**state.model, "params": jf.mean(state.params)})
         row = {}
         for route, apply in routes.items():
-            prediction = classify(apply, point, split, images, num_samples=1)
+            prediction = classify(apply, point, split, examples, num_samples=1)
             row[f"accuracy/{route}"] = float(metrics.accuracy(prediction.probs, labels))
             row[f"nll/{route}"] = float(metrics.nll(prediction.log_probs, labels))
         return row
@@ -307,9 +338,9 @@ def train(
 
 
 def test(
-    net: nn.Module, posterior: Any, split: Split, *, num_samples: int = 1
+    net: nn.Module, posterior: Any, split: Examples, *, num_samples: int = 1
 ) -> dict[str, jf.Prediction]:
-    """Predictions for the test images, of the whole net and of every column alone."""
+    """Predictions for the test examples, of the whole net and of every column alone."""
     return {
         route: classify(apply, posterior, split, split.test[0], num_samples=num_samples)
         for route, apply in routes_of(net).items()
@@ -334,17 +365,17 @@ def routes_of(net: nn.Module) -> dict[str, Callable[..., Any]]:
 def classify(
     apply: Callable[..., Any],
     posterior: Any,
-    split: Split,
-    images: np.ndarray,
+    split: Examples,
+    examples: np.ndarray,
     *,
     num_samples: int,
     seed: int = 0,
 ) -> jf.Prediction:
-    """The posterior predictive for raw images."""
+    """The posterior predictive for raw examples."""
     return jf.predict(
         apply,
         posterior,
-        split.standardise(images),
+        split.standardise(examples),
         jax.random.key(seed),
         num_samples=num_samples,
         batch_size=BATCH,
@@ -363,22 +394,29 @@ def scores(prediction: jf.Prediction, labels: np.ndarray) -> dict[str, float]:
 # Report
 
 
-def cost_of(net: Any, split: Split, route: str) -> tuple[int, float]:
-    """Convolutions on the longest path, and millions of floating-point operations per image."""
+def cost_of(net: Any, split: Examples, route: str) -> tuple[int, float]:
+    """Convolutions on the longest path, and millions of floating-point operations per example."""
     column = int(route.split()[-1]) if route.startswith("column") else None
     flops = net.num_flops(split.train[0].shape[1:], column=column)
     return net.depth(column=column), flops / 1e6
 
 
 def columns_section(
-    net: Any, split: Split, by_route: Mapping[str, Mapping[str, float]], *, text: str = ""
+    net: Any, split: Examples, by_route: Mapping[str, Mapping[str, float]], *, text: str = ""
 ) -> Section:
     """A table of the whole net and every column: depth, cost, accuracy, NLL, ECE."""
     rows = []
     for route, figures in by_route.items():
         depth, mflops = cost_of(net, split, route)
         rows.append([route, depth, round(mflops, 1), *(round(v, 4) for v in figures.values())])
-    names = ["network", "convolutions in line", "MFLOPs per image", "accuracy", "NLL (nats)", "ECE"]
+    names = [
+        "network",
+        "convolutions in line",
+        "MFLOPs per example",
+        "accuracy",
+        "NLL (nats)",
+        "ECE",
+    ]
     return Section("Any depth: the whole net and every column alone", text, Table(names, rows))
 
 
@@ -397,7 +435,7 @@ def curves_section(run: Run, name: str = "net") -> Section:
         for key in epochs[-1]
         if key.startswith("accuracy/")
     }
-    loss = viz.training_curves(losses, xlabel="epoch", ylabel="training loss (nats per image)")
+    loss = viz.training_curves(losses, xlabel="epoch", ylabel="training loss (nats per example)")
     accuracy = viz.training_curves(accuracies, xlabel="epoch", ylabel="validation accuracy")
     return Section(
         "Training" if name == "net" else f"Training, {name.replace('_', ' ')}",
@@ -427,7 +465,7 @@ def reliability_section(
     }
     return Section(
         "Calibration",
-        "A calibrated classifier lies on the diagonal: of the images it is 80 % sure of, it gets "
+        "A calibrated classifier lies on the diagonal: of what it is 80 % sure of, it gets "
         "80 % right.",
         figures=[
             (
@@ -444,7 +482,7 @@ def structure_section(run: Run, net: Any) -> Section:
     return Section(
         "Structure",
         f"{blocks} blocks of this structure, widths {', '.join(map(str, net.widths))}, each "
-        f"followed by a 2×2 max-pool. A block has {len(topology.units(block))} units and "
+        f"followed by a max-pool by 2. A block has {len(topology.units(block))} units and "
         f"{topology.num_paths(block)} paths of {min(topology.path_lengths(block))} to "
         f"{topology.depth(block)} units; the net has {topology.num_paths(block) ** blocks} paths.",
         figures=[(run.figure("structure", viz.structure(block)), "One block.")],

@@ -42,17 +42,15 @@ PRESETS = {
     "paper": replace(
         LAPTOP,
         preset="paper",
-        data=DataConfig(num_validation=5000),
-        model=replace(LAPTOP.model, widths=(64, 128, 256, 512, 512)),
-        train=replace(
-            LAPTOP.train, num_epochs=400, batch_size=100, schedule="halving", weight_decay=1e-4
-        ),
+        data=classification.PAPER_DATA,
+        model=replace(LAPTOP.model, widths=classification.PAPER_MODEL.widths),
+        train=replace(classification.PAPER_TRAIN, local_rate=0.0, global_rate=0.0),
     ),
     "quick": replace(
         LAPTOP,
         quick=True,
-        data=DataConfig(num_train=250, num_test=100, num_validation=50),
-        model=replace(LAPTOP.model, columns=2, widths=(4, 8), dropout=(0.0, 0.0)),
+        data=classification.QUICK_DATA,
+        model=classification.QUICK_MODEL,
         train=replace(LAPTOP.train, num_epochs=2, batch_size=50, log_every=1),
     ),
 }
@@ -67,7 +65,8 @@ def run(config: Config, run: Run) -> Outcome:
     nets = architectures(config.model, len(source.class_names), shape)
     for name, net in nets.items():
         objective = classification.likelihood_objective(config, net, split)
-        start = net.init(jax.random.key(config.seed), split.standardise(split.train[0][:1]))
+        image = split.standardise(split.train[0][:1])
+        start = jax.jit(net.init)(jax.random.key(config.seed), image)
         before[name] = gradient_by_depth(net, start, split)
         began = perf_counter()
         state = classification.train(config, run, net, split, objective, name=name)

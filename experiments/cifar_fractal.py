@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import jfractal as jf
 from experiments import _classification as classification
-from experiments._classification import DataConfig, ModelConfig, Split, TrainConfig
+from experiments._classification import Split, TrainConfig
 from experiments.report import Outcome
 from experiments.run import Run
 
@@ -36,24 +36,14 @@ PRESETS = {
     "laptop": Config(),
     "paper": Config(
         preset="paper",
-        data=DataConfig(num_validation=5000),
-        model=ModelConfig(
-            widths=(64, 128, 256, 512, 512),
-            dropout=(0.0, 0.1, 0.2, 0.3, 0.4),
-            kernel_init="he",
-        ),
-        train=TrainConfig(
-            num_epochs=400,
-            batch_size=100,
-            learning_rate=0.02,
-            schedule="halving",
-            weight_decay=1e-4,
-        ),
+        data=classification.PAPER_DATA,
+        model=classification.PAPER_MODEL,
+        train=classification.PAPER_TRAIN,
     ),
     "quick": Config(
         quick=True,
-        data=DataConfig(num_train=250, num_test=100, num_validation=50),
-        model=ModelConfig(columns=2, widths=(4, 8), dropout=(0.0, 0.0)),
+        data=classification.QUICK_DATA,
+        model=classification.QUICK_MODEL,
         train=TrainConfig(num_epochs=2, batch_size=50, log_every=1),
     ),
 }

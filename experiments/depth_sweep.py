@@ -31,7 +31,7 @@ class Config(classification.Config):
 
 LAPTOP = Config(
     data=DataConfig(num_train=12_000, num_validation=2000),
-    model=ModelConfig(columns=4, kernel_init="he", drop_path_per="batch"),
+    model=ModelConfig(columns=4, kernel_init="he"),
     train=TrainConfig(num_epochs=8, batch_size=32, learning_rate=0.02),
 )
 PRESETS = {
@@ -39,20 +39,14 @@ PRESETS = {
     "paper": replace(
         LAPTOP,
         preset="paper",
-        data=DataConfig(num_validation=5000),
-        train=TrainConfig(
-            num_epochs=400,
-            batch_size=100,
-            learning_rate=0.02,
-            schedule="halving",
-            weight_decay=1e-4,
-        ),
+        data=classification.PAPER_DATA,
+        train=classification.PAPER_TRAIN,
     ),
     "quick": replace(
         LAPTOP,
         quick=True,
-        data=DataConfig(num_train=250, num_test=100, num_validation=50),
-        model=replace(LAPTOP.model, columns=2, widths=(4, 8), dropout=(0.0, 0.0)),
+        data=classification.QUICK_DATA,
+        model=classification.QUICK_MODEL,
         train=replace(LAPTOP.train, num_epochs=2, batch_size=50, log_every=1),
     ),
 }

@@ -1,0 +1,325 @@
+"""One fractal net at every price: columns, a column for each block, and early exit.
+
+A trained fractal net (Larsson, Maire & Shakhnarovich, ICLR 2017) is a family of networks: each
+column alone, the whole, and any mixture that takes one column of some blocks and all of others.
+This finds the mixtures worth their price (block by block, by validation likelihood gained for each
+operation), extracts every network with its batch norm folded in, and sets accuracy and NLL
+against floating-point operations and against latency, measured one image at a time. Early exit
+runs the columns from the shallowest on and lets an image go when one is sure enough. Prediction
+sets of the columns are nested by intersection, so that none grows with depth (the aim of Jazbec et
+al., "Early-exit neural networks with nested prediction sets", UAI 2024).
+
+    make experiment NAME=anytime
+    make experiment NAME=anytime ARGS="--preset paper"    # 400 epochs; needs a GPU or TPU
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import jax
+import numpy as np
+
+import jfractal as jf
+from experiments import _classification as classification
+from experiments._classification import Split, TrainConfig
+from experiments.report import Outcome, Section, Table
+from experiments.run import Run
+from jfractal import anytime, metrics, viz
+from jfractal.nn import BlockNet
+from jfractal.training import recalibrate
+from jfractal.typing import Variables
+
+Choice = tuple[int | None, ...]
+
+THRESHOLDS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+
+
+@dataclass(frozen=True)
+class Config(classification.Config):
+    """Settings of `anytime`."""
+
+    num_calibration: int = 2000
+    """Training images that the batch statistics of a mixture are measured on."""
+    num_timings: int = 100
+    """Passes of one image that a latency is the median of."""
+    alpha: float = 0.1
+    """Share of labels that the prediction sets may miss."""
+
+
+LAPTOP = Config(train=TrainConfig(num_epochs=5))
+PRESETS = {
+    "laptop": LAPTOP,
+    "paper": Config(
+        preset="paper",
+        data=classification.PAPER_DATA,
+        model=classification.PAPER_MODEL,
+        train=classification.PAPER_TRAIN,
+    ),
+    "quick": Config(
+        quick=True,
+        data=classification.QUICK_DATA,
+        model=classification.QUICK_MODEL,
+        train=TrainConfig(num_epochs=1, batch_size=50, log_every=1),
+        num_calibration=100,
+        num_timings=3,
+    ),
+}
+
+
+def run(config: Config, run: Run) -> Outcome:
+    """Trains one net, then asks it at many prices."""
+    source = classification.load(config.data, config.seed)
+    split = Split.of(source, config.data.num_validation, config.seed)
+    net = classification.fractal_net(config.model, len(source.class_names))
+    objective = classification.likelihood_objective(config, net, split)
+    variables = classification.train(config, run, net, split, objective).model
+
+    choices = {
+        "columns": [(c,) * len(net.blocks) for c in net.columns],
+        "whole net": [(None,) * len(net.blocks)],
+        "block by block": list(upgrades(config, net, variables, split)),
+    }
+    networks = {
+        name: [network(config, net, variables, split, choice) for choice in group]
+        for name, group in choices.items()
+    }
+    exits = [early_exit(net, variables, split, threshold) for threshold in THRESHOLDS]
+    sets = prediction_sets(config, net, variables, split)
+    columns = {f"column_{c}": row for c, row in zip(net.columns, networks["columns"], strict=True)}
+    middle = exits[THRESHOLDS.index(0.9)]
+    return Outcome(
+        {
+            "dataset": source.name,
+            "dataset_requested": source.requested,
+            **classification.flat(
+                {
+                    "whole_net": figures_of(networks["whole net"][0]),
+                    **{name: figures_of(row) for name, row in columns.items()},
+                    "early_exit_0.9": figures_of(middle),
+                }
+            ),
+        },
+        [
+            prices_section(run, networks, exits, text=source.note),
+            networks_section(networks),
+            exits_section(net, exits),
+            sets_section(config, sets),
+            classification.curves_section(run),
+        ],
+    )
+
+
+# Networks within the net
+
+
+def upgrades(config: Config, net: BlockNet, variables: Variables, split: Split) -> Iterator[Choice]:
+    """From the shallowest column on, the upgrade of one block that gains most for its price."""
+    ladder = [*net.columns, None]
+    choice: Choice = (ladder[0],) * len(net.blocks)
+    here = validation(config, net, variables, split, choice)
+    while True:
+        candidates = [
+            (*choice[:i], ladder[ladder.index(c) + 1], *choice[i + 1 :])
+            for i, c in enumerate(choice)
+            if c is not None
+        ]
+        if not candidates:
+            return
+        there = [validation(config, net, variables, split, c) for c in candidates]
+        gains = [(here[0] - nll) / (flops - here[1]) for nll, flops in there]
+        best = int(np.argmax(gains))
+        choice, here = candidates[best], there[best]
+        yield choice
+
+
+def validation(
+    config: Config, net: BlockNet, variables: Variables, split: Split, choice: Choice
+) -> tuple[float, int]:
+    """NLL in nats per validation image, and operations per image."""
+    lone, leaves = extracted(config, net, variables, split, choice)
+    prediction = classification.classify(
+        lone.apply, jf.Point(leaves), split, split.validation[0], num_samples=1
+    )
+    nll = float(metrics.nll(prediction.log_probs, split.validation[1]))
+    return nll, lone.num_flops(split.train[0].shape[1:])
+
+
+def extracted(
+    config: Config, net: BlockNet, variables: Variables, split: Split, choice: Choice
+) -> tuple[BlockNet, Variables]:
+    """A network of its own; a mixture with the batch statistics that its blocks have together."""
+    if len(set(choice)) > 1 and "batch_stats" in variables:
+        images = split.standardise(split.train[0][: config.num_calibration])
+        variables = recalibrate(net.apply, variables, [images], routes=(choice,))
+    return jf.extract(net, variables, column=choice)
+
+
+def network(
+    config: Config, net: BlockNet, variables: Variables, split: Split, choice: Choice
+) -> dict[str, Any]:
+    """What a network within the net costs and is worth."""
+    lone, leaves = extracted(config, net, variables, split, choice)
+    prediction = classification.classify(
+        lone.apply, jf.Point(leaves), split, split.test[0], num_samples=1
+    )
+    return {
+        "choice": " ".join("all" if c is None else str(c) for c in choice),
+        "mflops": lone.num_flops(split.train[0].shape[1:]) / 1e6,
+        "latency_ms": latency(config, lone, leaves, split),
+        **classification.scores(prediction, split.test[1]),
+    }
+
+
+def latency(config: Config, net: BlockNet, variables: Variables, split: Split) -> float:
+    """Median milliseconds for one image, from the device and back."""
+    image = split.standardise(split.test[0][:1])
+    forward = jax.jit(net.apply)
+    jax.block_until_ready(forward(variables, image))
+
+    def once() -> float:
+        began = perf_counter()
+        jax.block_until_ready(forward(variables, image))
+        return 1e3 * (perf_counter() - began)
+
+    return median(once() for _ in range(config.num_timings))
+
+
+# Early exit
+
+
+def early_exit(
+    net: BlockNet, variables: Variables, split: Split, threshold: float
+) -> dict[str, Any]:
+    """What the cascade costs and is worth at a threshold."""
+    labels = split.test[1]
+    answer = anytime.early_exit(
+        net,
+        jf.Point(variables),
+        np.asarray(split.standardise(split.test[0])),
+        jax.random.key(0),
+        threshold=threshold,
+        batch_size=classification.BATCH,
+    )
+    share = [float((answer.column == c).mean()) for c in net.columns]
+    return {
+        "threshold": threshold,
+        "mflops": float(answer.flops.mean()) / 1e6,
+        "accuracy": float(metrics.accuracy(answer.probs, labels)),
+        "nll": float(metrics.nll(np.log(np.maximum(answer.probs, 1e-12)), labels)),
+        "ece": float(metrics.ece(answer.probs, labels)),
+        "share": share,
+    }
+
+
+def prediction_sets(
+    config: Config, net: BlockNet, variables: Variables, split: Split
+) -> list[list[Any]]:
+    """Coverage and size of the sets after each column, nested and apart."""
+    point, labels = jf.Point(variables), split.test[1]
+    held_out, probs = (
+        [
+            np.asarray(
+                classification.classify(
+                    net.column(c).apply, point, split, images, num_samples=1
+                ).probs
+            )
+            for c in net.columns
+        ]
+        for images in (split.validation[0], split.test[0])
+    )
+    nested = anytime.nested_sets(probs, held_out, split.validation[1], alpha=config.alpha)
+    rows = []
+    for c, p, h, together in zip(net.columns, probs, held_out, nested, strict=True):
+        threshold = metrics.conformal_threshold(h, split.validation[1], alpha=config.alpha)
+        alone = np.asarray(metrics.prediction_sets(p, threshold))
+        of = [
+            (s[np.arange(len(labels)), labels].mean(), s.sum(1).mean()) for s in (alone, together)
+        ]
+        rows.append([c, *(round(float(v), 3) for pair in of for v in pair)])
+    return rows
+
+
+# Report
+
+
+def figures_of(row: dict[str, Any]) -> dict[str, float]:
+    """The numbers of a row."""
+    return {k: v for k, v in row.items() if isinstance(v, float) and k != "threshold"}
+
+
+def prices_section(run: Run, networks: Any, exits: list[dict[str, Any]], *, text: str) -> Section:
+    """Accuracy and NLL against operations and latency."""
+    pictures = []
+    for metric, label in (("accuracy", "test accuracy"), ("nll", "test NLL (nats per image)")):
+        for price, xlabel in (("mflops", "MFLOPs per image"), ("latency_ms", "latency (ms)")):
+            rows = networks if price == "latency_ms" else {**networks, "early exit": exits}
+            series = {
+                name: tuple(zip(*sorted((r[price], r[metric]) for r in group)))
+                for name, group in rows.items()
+            }
+            figure = viz.training_curves(series, xlabel=xlabel, ylabel=label)
+            caption = f"{label} against {xlabel}."
+            pictures.append((run.figure(f"{metric}_{price}", figure), caption))
+    return Section(
+        "What a price buys",
+        f"{text}\n\nEvery network is extracted with its batch norm folded in. Latency is that of "
+        "one image at a time. Early exit spends what all the columns cost that an image has "
+        "passed.",
+        figures=pictures,
+    )
+
+
+def networks_section(networks: Any) -> Section:
+    """One row for each network."""
+    keys = ("mflops", "latency_ms", "accuracy", "nll", "ece")
+    rows = [
+        [name, row["choice"], *(round(row[key], 4) for key in keys)]
+        for name, group in networks.items()
+        for row in group
+    ]
+    names = ["MFLOPs per image", "latency (ms)", "accuracy", "NLL (nats)", "ECE"]
+    return Section(
+        "Networks within the net",
+        "The column that each block runs alone, or all of them joined.",
+        Table(["found by", "column of each block", *names], rows),
+    )
+
+
+def exits_section(net: BlockNet, exits: list[dict[str, Any]]) -> Section:
+    """One row for each threshold."""
+    keys = ("threshold", "mflops", "accuracy", "nll", "ece")
+    rows = [
+        [*(round(row[key], 4) for key in keys), *(round(s, 3) for s in row["share"])]
+        for row in exits
+    ]
+    names = ["threshold", "MFLOPs per image", "accuracy", "NLL (nats)", "ECE"]
+    shares = [f"leave after column {c}" for c in net.columns]
+    return Section(
+        "Early exit",
+        "An image leaves after the first column whose largest probability is at least the "
+        "threshold.",
+        Table([*names, *shares], rows),
+    )
+
+
+def sets_section(config: Config, rows: list[list[Any]]) -> Section:
+    """Sets of each column by itself, and nested."""
+    return Section(
+        "Prediction sets",
+        f"Sets that should hold the label of {100 * (1 - config.alpha):.0f} % of the images, "
+        "calibrated on the validation images: of each column by itself, and nested, where the "
+        "sets after all columns together keep that promise.",
+        Table(
+            [
+                "up to column",
+                "coverage, by itself",
+                "classes",
+                "coverage, nested",
+                "classes, nested",
+            ],
+            rows,
+        ),
+    )

@@ -1,0 +1,204 @@
+"""How far the deepest column of a fractal net falls behind the whole, and what closes the gap.
+
+FractalNet's deepest column, extracted, is published to be as good as the whole net (Larsson, Maire
+& Shakhnarovich, ICLR 2017, table 1: 4.68 against 4.60 % error); ports lose 0.3 to 12 points. Two
+suspects are crossed here. Batch statistics: one running average for all routes (``shared``), one
+for the joined net and one for columns alone (``switchable``; Yu et al., ICLR 2019), or measured
+after training for each route (``recalibrated``; Yu & Huang, ICCV 2019). Training: half of the
+batches run one random column (``sampled``, the paper's text), every batch runs the joined net and
+all columns (``two_pass``, the authors' code; twice the cost), or half of each batch runs joined and
+the rest is shared out among the columns (``partitioned``). Statistics do not act on training, so
+one training serves all three kinds. Same images, epochs and batches throughout.
+
+    make experiment NAME=column_gap
+    make experiment NAME=column_gap ARGS="--preset paper"    # 3 × 400 epochs; needs a GPU or TPU
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+import jfractal as jf
+from experiments import _classification as classification
+from experiments._classification import DataConfig, Split, TrainConfig
+from experiments.report import Outcome, Section, Table
+from experiments.run import Run
+from jfractal import metrics, viz
+from jfractal.nn import BlockNet
+from jfractal.training import every_route, partitioned, recalibrate
+from jfractal.training.objective import Objective
+from jfractal.typing import Array, Variables
+
+TRAININGS: dict[str, Callable[..., Objective] | None] = {
+    "sampled": None,
+    "two_pass": every_route,
+    "partitioned": partitioned,
+}
+STATISTICS = ("shared", "switchable", "recalibrated")
+CALIBRATION_BATCH = 250
+
+
+@dataclass(frozen=True)
+class Config(classification.Config):
+    """Settings of `column_gap`; the normalisation must be ``batch``."""
+
+    num_calibration: int = 10_000
+    """Training images, at most, that recalibrated statistics are measured on."""
+
+
+LAPTOP = Config(
+    data=DataConfig(num_train=27_500),
+    train=TrainConfig(num_epochs=4, batch_size=48, learning_rate=0.03),
+)
+PRESETS = {
+    "laptop": LAPTOP,
+    "paper": Config(
+        preset="paper",
+        data=classification.PAPER_DATA,
+        model=classification.PAPER_MODEL,
+        train=replace(classification.PAPER_TRAIN, batch_size=96),
+        num_calibration=45_000,
+    ),
+    "quick": replace(
+        LAPTOP,
+        quick=True,
+        data=classification.QUICK_DATA,
+        model=classification.QUICK_MODEL,
+        train=replace(LAPTOP.train, num_epochs=1, batch_size=40, log_every=1),
+    ),
+}
+
+
+def run(config: Config, run: Run) -> Outcome:
+    """Trains the net in each way, and tests it by each kind of statistics."""
+    if config.model.norm != "batch":
+        raise jf.InputError(f"`norm` must be 'batch' here, got {config.model.norm!r}")
+    source = classification.load(config.data, config.seed)
+    split = Split.of(source, config.data.num_validation, config.seed)
+    num_classes = len(source.class_names)
+    net = classification.fractal_net(config.model, num_classes)
+    shared = classification.fractal_net(replace(config.model, norm="batch_shared"), num_classes)
+    by_route, by_shared = classification.routes_of(net), classification.routes_of(shared)
+    validation, test = {}, {}
+    for training, routes in TRAININGS.items():
+        trained = train(config, run, net, split, training, routes)
+        recalibrated = recalibrate(
+            net.apply,
+            trained,
+            batches(split, config.num_calibration),
+            routes=(None, *net.columns),
+        )
+        tested = [(by_shared, trained), (by_route, trained), (by_route, recalibrated)]
+        for statistics, (applies, variables) in zip(STATISTICS, tested, strict=True):
+            cell = f"{training}_{statistics}"
+            validation[cell] = accuracies(applies, variables, split, split.validation)
+            test[cell] = accuracies(applies, variables, split, split.test)
+    best = min(validation, key=lambda cell: gap(validation[cell]))
+    return Outcome(
+        {
+            "dataset": source.name,
+            "dataset_requested": source.requested,
+            "best": best,
+            "best_gap": gap(test[best]),
+            **{f"gap_{cell}": gap(routes) for cell, routes in test.items()},
+            **{
+                f"accuracy_{cell}_{route.replace(' ', '_')}": accuracy
+                for cell, routes in test.items()
+                for route, accuracy in routes.items()
+            },
+        },
+        [
+            gaps_section(test, best, text=source.note),
+            routes_section(run, test),
+            *(classification.curves_section(run, training) for training in TRAININGS),
+        ],
+    )
+
+
+def train(
+    config: Config,
+    run: Run,
+    net: BlockNet,
+    split: Split,
+    training: str,
+    routes: Callable[..., Objective] | None,
+) -> Variables:
+    """The trained variables, with all kinds of running averages."""
+    objective = classification.likelihood_objective(config, net, split)
+    if routes is not None:
+        objective = routes(objective, columns=config.model.columns)
+        config = replace(config, train=replace(config.train, global_rate=0.0))
+    return classification.train(config, run, net, split, objective, name=training).model
+
+
+def batches(split: Split, num_images: int) -> Iterator[Array]:
+    """Full batches of the first training images, standardised."""
+    images = split.train[0][:num_images]
+    size = min(CALIBRATION_BATCH, len(images))
+    for start in range(0, len(images) - size + 1, size):
+        yield split.standardise(images[start : start + size])
+
+
+def accuracies(
+    applies: Mapping[str, Callable[..., Any]],
+    variables: Variables,
+    split: Split,
+    examples: tuple[np.ndarray, np.ndarray],
+) -> dict[str, float]:
+    """Accuracy of the whole net and of every column."""
+    (images, labels), point = examples, jf.Point(variables)
+    predictions = {
+        route: classification.classify(apply, point, split, images, num_samples=1)
+        for route, apply in applies.items()
+    }
+    return {
+        route: float(metrics.accuracy(prediction.probs, labels))
+        for route, prediction in predictions.items()
+    }
+
+
+def gap(routes: dict[str, float]) -> float:
+    """Accuracy of the whole net less that of its deepest column."""
+    whole, *_, deepest = routes.values()
+    return whole - deepest
+
+
+def gaps_section(test: dict[str, dict[str, float]], best: str, *, text: str) -> Section:
+    """One row for each training, the gap by each kind of statistics."""
+    rows = []
+    for training in TRAININGS:
+        cells = [test[f"{training}_{statistics}"] for statistics in STATISTICS]
+        whole, *_, deepest = cells[-1].values()
+        rows.append([training, *(round(100 * gap(c), 2) for c in cells), whole, deepest])
+    return Section(
+        "Whole net less deepest column",
+        f"{text}\n\nIn points of test accuracy. Of the nine, the smallest gap on the validation "
+        f"images is that of {best.replace('_', ' ')}: on the test images it is "
+        f"{100 * gap(test[best]):.2f} points.",
+        Table(
+            [
+                "training",
+                *(f"gap, {statistics} statistics" for statistics in STATISTICS),
+                "accuracy of the whole net, recalibrated",
+                "of the deepest column, recalibrated",
+            ],
+            rows,
+        ),
+    )
+
+
+def routes_section(run: Run, test: dict[str, dict[str, float]]) -> Section:
+    """Accuracy of every column and of the whole net, a picture for each training."""
+    figures = []
+    for training in TRAININGS:
+        series = {}
+        for statistics in STATISTICS:
+            whole, *columns = test[f"{training}_{statistics}"].values()
+            series[statistics] = list(range(1, len(columns) + 2)), [*columns, whole]
+        figure = viz.training_curves(
+            series, xlabel="column alone; last, the whole net", ylabel="test accuracy"
+        )
+        figures.append((run.figure(f"routes_{training}", figure), f"{training}, by statistics."))
+    return Section("Every route", figures=figures)
