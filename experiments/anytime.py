@@ -256,10 +256,10 @@ def prices_section(run: Run, networks: Any, exits: list[dict[str, Any]], *, text
     for metric, label in (("accuracy", "test accuracy"), ("nll", "test NLL (nats per image)")):
         for price, xlabel in (("mflops", "MFLOPs per image"), ("latency_ms", "latency (ms)")):
             rows = networks if price == "latency_ms" else {**networks, "early exit": exits}
-            series = {
-                name: tuple(zip(*sorted((r[price], r[metric]) for r in group)))
-                for name, group in rows.items()
-            }
+            series = {}
+            for name, group in rows.items():
+                ordered = sorted(group, key=lambda row, price=price: row[price])
+                series[name] = [r[price] for r in ordered], [r[metric] for r in ordered]
             figure = viz.training_curves(series, xlabel=xlabel, ylabel=label)
             caption = f"{label} against {xlabel}."
             pictures.append((run.figure(f"{metric}_{price}", figure), caption))

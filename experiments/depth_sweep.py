@@ -1,16 +1,18 @@
-"""Depth: plain nets of 5 to 40 layers, alone and as columns of one fractal net.
+"""Depth: fractal nets of 5 to 40 layers, their deepest columns, and plain nets of equal depth.
 
-FractalNet's central claim: the deepest column of a fractal net, extracted, is about as good as the
-whole net, while a plain net of the same depth, trained alone, is not; being shallow and deep at
-once, the fractal trains what cannot be trained by itself (Larsson, Maire & Shakhnarovich,
-"FractalNet: Ultra-deep neural networks without residuals", ICLR 2017, arXiv:1605.07648, §4.3).
-Every column is extracted as a plain net with its batch norm folded in, and sits in the table beside
-the plain net of its depth. Same widths, data, steps and optimiser throughout.
+FractalNet's central claim: with more columns the whole net goes on improving, and its deepest
+column, extracted as a plain net, is about as good; while a plain net of that depth, trained alone,
+gets worse and at last fails. Being shallow and deep at once, the fractal trains what does not
+train by itself (Larsson, Maire & Shakhnarovich, "FractalNet: Ultra-deep neural networks without
+residuals", ICLR 2017, arXiv:1605.07648, §4.3 and table 4). Narrow nets of 1 to C columns, plain
+nets of their depths, same data, steps and optimiser; deepest columns are extracted with their batch
+norm folded in.
 
-    make experiment NAME=depth_sweep
-    make experiment NAME=depth_sweep ARGS="--preset paper"    # 400 epochs; needs a GPU or TPU
+    make experiment NAME=depth_sweep                          # 1 to 4 columns: 5 to 40 layers
+    make experiment NAME=depth_sweep ARGS="--preset paper"    # to 160 layers; needs a GPU or TPU
 """
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -20,13 +22,13 @@ from experiments._classification import DataConfig, ModelConfig, Split, TrainCon
 from experiments.report import Outcome, Section, Table
 from experiments.run import Run
 from jfractal import viz
-
-FRACTAL = "fractal"
+from jfractal.nn import BlockNet
+from jfractal.typing import Variables
 
 
 @dataclass(frozen=True)
 class Config(classification.Config):
-    """Settings of `depth_sweep`."""
+    """Settings of `depth_sweep`; ``columns`` is the largest number of columns."""
 
 
 LAPTOP = Config(
@@ -40,6 +42,7 @@ PRESETS = {
         LAPTOP,
         preset="paper",
         data=classification.PAPER_DATA,
+        model=replace(LAPTOP.model, columns=6),
         train=classification.PAPER_TRAIN,
     ),
     "quick": replace(
@@ -53,27 +56,18 @@ PRESETS = {
 
 
 def run(config: Config, run: Run) -> Outcome:
-    """Trains the fractal net and the plain ones; tests all of them."""
+    """Trains and tests fractal nets of 1 to C columns, and the plain nets of their depths."""
     source = classification.load(config.data, config.seed)
     split = Split.of(source, config.data.num_validation, config.seed)
-    num_classes, labels = len(source.class_names), split.test[1]
-
-    net = classification.fractal_net(config.model, num_classes)
-    objective = classification.likelihood_objective(config, net, split)
-    state = classification.train(config, run, net, split, objective, name=FRACTAL)
-    scores = {"whole net": test(net, state.model, split, labels)}
-    for column in net.columns:
-        extracted = jf.extract(net, state.model, column=column)
-        scores[f"column {column}"] = test(*extracted, split, labels)
-
-    alone = replace(config, train=replace(config.train, local_rate=0.0, global_rate=0.0))
-    for column in net.columns:
-        plain = plain_net(config.model, column, num_classes)
-        objective = classification.likelihood_objective(alone, plain, split)
-        name = f"plain_{plain.depth()}"
-        state = classification.train(alone, run, plain, split, objective, name=name)
-        scores[name] = test(plain, state.model, split, labels)
-
+    shape = split.train[0].shape[1:]
+    scores = {}
+    for columns in range(1, config.model.columns + 1):
+        for name, net, variables in trained(config, run, split, columns):
+            scores[name] = {
+                "layers": net.depth(),
+                "num_params": net.num_params(shape),
+                **test(net, variables, split),
+            }
     return Outcome(
         {
             "dataset": source.name,
@@ -81,99 +75,116 @@ def run(config: Config, run: Run) -> Outcome:
             **classification.flat(scores),
         },
         [
-            depth_section(run, net, scores, text=source.note),
-            losses_section(run, net),
-            classification.structure_section(run, net),
+            depth_section(run, scores, config.model.columns, text=source.note),
+            losses_section(run, config.model.columns),
+            parameters_section(config.model),
         ],
     )
 
 
-def plain_net(config: ModelConfig, column: int, num_classes: int) -> Any:
-    """The plain net of the depth of a column, with the same units."""
-    options = asdict(config)
+def trained(
+    config: Config, run: Run, split: Split, columns: int
+) -> Iterator[tuple[str, BlockNet, Variables]]:
+    """The fractal net of `columns` columns, each of its columns, and the plain net as deep."""
+    config = replace(config, model=replace(config.model, columns=columns))
+    num_classes = len(split.source.class_names)
+    fractal = classification.fractal_net(config.model, num_classes)
+    variables = train(config, run, split, fractal, f"fractal_{columns}")
+    yield f"fractal_{columns}", fractal, variables
+    for column in fractal.columns:
+        extracted = jf.extract(fractal, variables, column=column)
+        yield f"fractal_{columns}_column_{column}", *extracted
+
+    options = asdict(config.model)
     del options["columns"]
-    return jf.PlainNet(num_classes, depth=2 ** (column - 1), **options)
+    plain = jf.PlainNet(num_classes, depth=2 ** (columns - 1), **options)
+    alone = replace(config, train=replace(config.train, local_rate=0.0, global_rate=0.0))
+    yield f"plain_{columns}", plain, train(alone, run, split, plain, f"plain_{columns}")
 
 
-def test(net: Any, variables: Any, split: Split, labels: Any) -> dict[str, float]:
+def train(config: Config, run: Run, split: Split, net: BlockNet, name: str) -> Variables:
+    """The trained variables of a net."""
+    objective = classification.likelihood_objective(config, net, split)
+    return classification.train(config, run, net, split, objective, name=name).model
+
+
+def test(net: BlockNet, variables: Variables, split: Split) -> dict[str, float]:
     """Scores of one net on the test images."""
     prediction = classification.classify(
         net.apply, jf.Point(variables), split, split.test[0], num_samples=1
     )
-    return classification.scores(prediction, labels)
+    return classification.scores(prediction, split.test[1])
 
 
-def depth_section(run: Run, net: Any, scores: Any, *, text: str) -> Section:
-    """Every depth, alone and extracted from the fractal net."""
-    rows = []
-    for column in net.columns:
-        depth = net.depth(column=column)
-        plain, extracted = scores[f"plain_{depth}"], scores[f"column {column}"]
-        losses = [final_loss(run, *route) for route in ((f"plain_{depth}", 0), (FRACTAL, column))]
-        rows.append(
-            [
-                depth,
-                *(round(v, 4) for v in (losses[0], plain["accuracy"], plain["nll"])),
-                *(round(v, 4) for v in (losses[1], extracted["accuracy"], extracted["nll"])),
-            ]
-        )
-    whole = scores["whole net"]
+# Report
+
+
+def depth_section(run: Run, scores: Any, columns: int, *, text: str) -> Section:
+    """One row for each depth: the fractal net, its deepest column, the plain net."""
+    names = {
+        "whole fractal net": "fractal_{0}",
+        "its deepest column": "fractal_{0}_column_{0}",
+        f"that column of {columns}": f"fractal_{columns}_column_{{0}}",
+        "plain net": "plain_{0}",
+    }
+    depths = range(1, columns + 1)
+    layers = [scores[f"fractal_{c}"]["layers"] for c in depths]
+    of = lambda key, name: [round(scores[names[name].format(c)][key], 4) for c in depths]
+    figure = viz.training_curves(
+        {name: (layers, of("accuracy", name)) for name in names},
+        xlabel="layers",
+        ylabel="test accuracy",
+    )
+    parameters = [scores[f"fractal_{c}"]["num_params"] for c in depths]
+    figures = [of(key, name) for key in ("accuracy", "nll") for name in names]
+    heads = [f"{metric}, {name}" for metric in ("accuracy", "NLL") for name in names]
     return Section(
         "Depth, alone and within the fractal",
-        f"{text}\n\nThe whole fractal net: accuracy {whole['accuracy']:.4f}, "
-        f"NLL {whole['nll']:.4f} nats. Training loss: mean over the last tenth of the logged "
-        "steps, in nats per image.",
+        f"{text}\n\nFractal nets of 1 to {columns} columns and the deepest column of each, "
+        f"extracted; every column of the net of {columns}; plain nets trained alone. NLL in nats.",
         Table(
-            [
-                "layers",
-                "plain: training loss",
-                "plain: accuracy",
-                "plain: NLL (nats)",
-                "column: training loss",
-                "column: accuracy",
-                "column: NLL (nats)",
-            ],
-            rows,
+            ["columns", "layers", "parameters of the fractal net", *heads],
+            list(zip(depths, layers, parameters, *figures)),
         ),
+        figures=[(run.figure("depth", figure), "Test accuracy by number of layers.")],
     )
 
 
-def losses(run: Run, name: str, column: int) -> tuple[list[float], list[float]]:
-    """Epochs and training losses of the steps of one route of one net."""
-    rows = [r for r in run.rows() if r["net"] == name and r.get("column") == column]
-    return [r["epoch"] for r in rows], [r["loss"] for r in rows]
+def losses_section(run: Run, columns: int) -> Section:
+    """Training losses of the plain nets, and of the deepest columns in the batches they draw."""
+    figures = []
+    for kind, caption in (
+        ("plain", "Plain nets, each trained alone."),
+        ("fractal", "The deepest column of each fractal net, in the batches that it runs alone."),
+    ):
+        curves = {}
+        for c in range(1, columns + 1):
+            rows = [row for row in run.rows() if row["net"] == f"{kind}_{c}"]
+            route = c if kind == "fractal" else 0
+            drawn = [row for row in rows if row.get("column") == route]
+            label = "1 column" if c == 1 else f"{c} columns"
+            curves[label] = (
+                [row["epoch"] for row in drawn],
+                classification.smooth([row["loss"] for row in drawn]),
+            )
+        figure = viz.training_curves(
+            curves, xlabel="epoch", ylabel="training loss (nats per image)"
+        )
+        figures.append((run.figure(f"loss_{kind}", figure), caption))
+    return Section("Training", figures=figures)
 
 
-def final_loss(run: Run, name: str, column: int) -> float:
-    """Mean over the last tenth of the logged steps."""
-    values = losses(run, name, column)[1]
-    last = values[-max(len(values) // 10, 1) :]
-    return sum(last) / len(last)
-
-
-def losses_section(run: Run, net: Any) -> Section:
-    """Training curves of plain nets and of the columns of the fractal, one picture each."""
-    plain, columns = {}, {}
-    for column in net.columns:
-        depth = net.depth(column=column)
-        for into, route in ((plain, (f"plain_{depth}", 0)), (columns, (FRACTAL, column))):
-            epochs, values = losses(run, *route)
-            into[f"{depth} layers"] = epochs, classification.smooth(values)
+def parameters_section(config: ModelConfig) -> Section:
+    """Parameters and cost of the fractal nets of up to 6 columns, by the folds alone."""
+    rows = []
+    for columns in range(1, 7):
+        net = classification.fractal_net(replace(config, columns=columns), 100)
+        shape = (32, 32, 3)
+        millions = (net.num_params(shape) / 1e6, net.num_flops(shape) / 2e6)
+        rows.append([columns, net.depth(), *(round(n, 2) for n in millions)])
     return Section(
-        "Training",
-        figures=[
-            (
-                run.figure(
-                    name,
-                    viz.training_curves(
-                        curves, xlabel="epoch", ylabel="training loss (nats per image)"
-                    ),
-                ),
-                caption,
-            )
-            for name, curves, caption in (
-                ("plain", plain, "Plain nets, each trained alone."),
-                ("columns", columns, "The columns of one fractal net, in the batches of each."),
-            )
-        ],
+        "Size",
+        "Counted, not trained: for 32×32×3 images and 100 classes. The paper has 0.26, 0.85, 2.13, "
+        "4.78, 10.18 and 21.10 million parameters for widths 16, 32, 64, 128, 128.",
+        Table(["columns", "layers", "millions of parameters", "million multiply-adds"], rows),
     )

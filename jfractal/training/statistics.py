@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jfractal.errors import InputError
+from jfractal.nn.nets import Columns
 from jfractal.nn.norms import MOMENTUM
 from jfractal.typing import Array, PyTree, Variables
 
@@ -21,7 +22,7 @@ def recalibrate(
     variables: Variables,
     batches: Iterable[Array],
     *,
-    routes: Sequence[int | None] = (None,),
+    routes: Sequence[Columns] = (None,),
 ) -> Variables:
     """Replaces running averages of batch statistics by those of one pass over the data.
 
@@ -34,8 +35,9 @@ def recalibrate(
         apply: ``apply`` of a net that takes ``train``, ``column`` and ``mutable``.
         variables: Its variables, with a collection ``batch_stats``.
         batches: Inputs as the net takes them, in batches of equal size, at least one.
-        routes: Which statistics to measure: None for the joined net, columns by number. Those of
-            other routes stay; the shared ones become those of all batches by these routes.
+        routes: Which statistics to measure: None for the joined net, a column, or one for each
+            block. Those of other routes stay; the shared ones become those of all batches by these
+            routes.
 
     Returns:
         The variables with new ``batch_stats``.
@@ -51,7 +53,7 @@ def recalibrate(
     blank = jax.tree.map(jnp.zeros_like, variables["batch_stats"])
 
     @partial(jax.jit, static_argnames="route")
-    def add(total: PyTree, x: Array, route: int | None) -> PyTree:
+    def add(total: PyTree, x: Array, route: Columns) -> PyTree:
         _, updates = apply(
             {**variables, "batch_stats": blank}, x, train=True, column=route, mutable="batch_stats"
         )

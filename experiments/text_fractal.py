@@ -1,0 +1,258 @@
+"""A fractal net reads film reviews: sentences of Rotten Tomatoes, negative or positive.
+
+The fractal net of images with one axis fewer: an embedding of every word, then blocks of fractal
+convolutions along the sentence, each followed by a max-pool by 2, then the mean over what is left
+of the sentence. Trained from scratch with drop-path, local and global, it predicts at every depth.
+Beside it stands what a deep net has to beat on a data set of this size: logistic regression on a
+bag of words and pairs of words.
+
+    make experiment NAME=text_fractal
+    make experiment NAME=text_fractal ARGS="--data.name docstrings"    # needs no download
+
+TODO figures
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+
+import jfractal as jf
+from experiments import _classification as classification
+from experiments._classification import Examples, ModelConfig, TrainConfig
+from experiments.report import Outcome, Section, Table
+from experiments.run import Run
+from jfractal.data import PADDING, UNKNOWN, TextData, Vocabulary
+from jfractal.training import cross_entropy
+
+STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # C of logistic regression, to choose from
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which texts, how many, and how they become tokens."""
+
+    name: str = "rotten_tomatoes"
+    """Data set: rotten_tomatoes or docstrings."""
+    strict: bool = False
+    """Fail if the data set is not at hand, instead of running on docstrings."""
+    num_train: int | None = None
+    """Training texts to keep; all if None."""
+    num_test: int | None = None
+    """Validation and test texts to keep, of each; all if None."""
+    vocabulary_size: int = 10_000
+    """Tokens: the most frequent words of the training texts, a padding and an unknown one."""
+    length: int = 48
+    """Tokens of a text; longer texts are cut off, shorter ones padded."""
+
+
+@dataclass(frozen=True)
+class EmbeddingConfig:
+    """What stands before the fractal net."""
+
+    features: int = 64
+    """Size of the embedding of a word."""
+    dropout: float = 0.5
+    """Probability of dropping a feature of an embedded word in training."""
+    word_dropout: float = 0.1
+    """Probability of making a word unknown in training."""
+
+
+@dataclass(frozen=True)
+class Config(classification.NetConfig):
+    """Settings of `text_fractal`."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    """The texts."""
+    embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
+    """The embedding."""
+
+
+LAPTOP = Config(
+    model=ModelConfig(
+        columns=2,
+        widths=(64, 64, 64),
+        dropout=(0.0, 0.0, 0.0),
+        drop_path_per="example",
+    ),
+    train=TrainConfig(
+        optimizer="adam",
+        num_epochs=10,
+        batch_size=64,
+        learning_rate=1e-3,
+        weight_decay=0.0,
+        log_every=10,
+    ),
+)
+PRESETS = {
+    "laptop": LAPTOP,
+    "paper": replace(
+        LAPTOP,
+        preset="paper",
+        model=replace(LAPTOP.model, columns=3, widths=(128, 128, 128)),
+        embedding=replace(LAPTOP.embedding, features=128),
+        train=replace(LAPTOP.train, num_epochs=20),
+    ),
+    "quick": replace(
+        LAPTOP,
+        quick=True,
+        data=replace(
+            LAPTOP.data, name="docstrings", num_train=200, num_test=100, vocabulary_size=500
+        ),
+        model=replace(LAPTOP.model, widths=(4, 8), dropout=(0.0, 0.0)),
+        embedding=replace(LAPTOP.embedding, features=8),
+        train=replace(LAPTOP.train, num_epochs=2, batch_size=50, log_every=1),
+    ),
+}
+
+
+def run(config: Config, run: Run) -> Outcome:
+    """Trains the net, then tests it at every depth, beside the bag of words."""
+    source = load(config.data, config.seed)
+    words = Vocabulary.of(source.train_texts, max_size=config.data.vocabulary_size)
+    split = tokens(source, words, config.data.length)
+    labels = split.test[1]
+
+    net = text_net(config, len(words), len(source.class_names))
+    objective = cross_entropy(
+        net, word_dropout(config.embedding.word_dropout), drop_path=config.train.local_rate
+    )
+    state = classification.train(config, run, net, split, objective)
+    predictions = classification.test(net, jf.Point(state.model), split)
+    strength, baseline = bag_of_words(source)
+
+    by_route = {route: classification.scores(p, labels) for route, p in predictions.items()}
+    by_model = {**by_route, "bag of words": classification.scores(baseline, labels)}
+    lead, error = difference(predictions["whole net"], baseline, labels)
+    return Outcome(
+        {
+            "dataset": source.name,
+            "dataset_requested": source.requested,
+            **classification.flat(by_model),
+            "beats_baseline": lead > 0,
+            "lead": lead,
+            "lead_standard_error": error,
+        },
+        [
+            verdict_section(by_model, strength, error, text=source.note),
+            classification.columns_section(net, split, by_route),
+            classification.curves_section(run),
+            classification.reliability_section(
+                run, {**predictions, "bag of words": baseline}, labels
+            ),
+            classification.structure_section(run, net.net),
+        ],
+    )
+
+
+# Data
+
+
+def load(config: DataConfig, seed: int) -> TextData:
+    """The texts that the settings ask for, or what stands in for them."""
+    source = jf.data.load_texts(config.name, strict=config.strict)
+    sizes = {"train": config.num_train, "validation": config.num_test, "test": config.num_test}
+    kept = {}
+    for part, size in sizes.items():
+        texts, labels = getattr(source, f"{part}_texts"), getattr(source, f"{part}_labels")
+        if size is not None and size < len(labels):
+            _, chosen = jf.data.split_validation(labels, num_validation=size, seed=seed)
+            kept[f"{part}_texts"] = tuple(texts[i] for i in chosen)
+            kept[f"{part}_labels"] = labels[chosen]
+    if not kept:
+        return source
+    source = replace(source, **kept)
+    numbers = len(source.train_texts), len(source.test_texts)
+    return replace(source, name="{}, subset of {:,} + {:,} texts".format(source.name, *numbers))
+
+
+def tokens(source: TextData, words: Vocabulary, length: int) -> Examples:
+    """The texts as tokens."""
+    return Examples(
+        (words.encode(source.train_texts, length), source.train_labels),
+        (words.encode(source.validation_texts, length), source.validation_labels),
+        (words.encode(source.test_texts, length), source.test_labels),
+    )
+
+
+# Net and baseline
+
+
+def text_net(config: Config, vocabulary_size: int, num_classes: int) -> jf.TextNet:
+    """The fractal net over an embedding."""
+    net = classification.fractal_net(config.model, num_classes)
+    embedding = config.embedding
+    return jf.TextNet(net, vocabulary_size, embedding.features, embedding.dropout)
+
+
+def word_dropout(rate: float) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """Makes words of a batch unknown at random, on device, so that the net leans on none."""
+    if not 0 <= rate < 1:
+        raise jf.InputError(f"`word_dropout` must be in [0, 1), got {rate}")
+
+    def prepare(key: jax.Array, tokens: jax.Array) -> jax.Array:
+        dropped = jax.random.bernoulli(key, rate, tokens.shape) & (tokens != PADDING)
+        return jnp.where(dropped, UNKNOWN, tokens)
+
+    return prepare
+
+
+def bag_of_words(source: TextData) -> tuple[float, jf.Prediction]:
+    """Logistic regression on TF-IDF of words and pairs of words.
+
+    Returns:
+        The inverse regularisation C that is most accurate on the validation texts, and the
+        predictions for the test texts.
+    """
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    train = vectorizer.fit_transform(source.train_texts)
+    validation = vectorizer.transform(source.validation_texts)
+    models = {
+        strength: LogisticRegression(C=strength, max_iter=1000).fit(train, source.train_labels)
+        for strength in STRENGTHS
+    }
+    best = max(models, key=lambda s: models[s].score(validation, source.validation_labels))
+    log_probs = models[best].predict_log_proba(vectorizer.transform(source.test_texts))
+    return best, jf.Prediction(jnp.asarray(log_probs, jnp.float32)[None])
+
+
+# Report
+
+
+def difference(
+    ours: jf.Prediction, theirs: jf.Prediction, labels: np.ndarray
+) -> tuple[float, float]:
+    """Difference of two accuracies on the same texts, and its standard error."""
+    ours_right, theirs_right = (np.asarray(p.probs).argmax(-1) == labels for p in (ours, theirs))
+    lead = ours_right.astype(float) - theirs_right
+    return float(lead.mean()), float(lead.std() / np.sqrt(len(lead)))
+
+
+def verdict(ours: float, theirs: float, error: float) -> str:
+    """In words, whether the net beats the baseline, and how sure that is."""
+    lead = ours - theirs
+    outcome = "beats" if lead > 0 else "does not beat"
+    sure = "more" if abs(lead) > 2 * error else "no more"
+    return (
+        f"The fractal net {outcome} the bag of words: {ours:.1%} of the test texts right against "
+        f"{theirs:.1%}. The difference of {100 * lead:+.1f} points is {sure} than twice its "
+        f"standard error of {100 * error:.1f}."
+    )
+
+
+def verdict_section(
+    by_model: Mapping[str, Mapping[str, float]], strength: float, error: float, *, text: str
+) -> Section:
+    """Whole net, columns and baseline in one table, and what to make of it."""
+    ours, theirs = (by_model[name]["accuracy"] for name in ("whole net", "bag of words"))
+    rows = [[name, *(round(v, 4) for v in scores.values())] for name, scores in by_model.items()]
+    return Section(
+        "Against the bag of words",
+        f"{verdict(ours, theirs, error)}\n\nThe bag of words is logistic regression on TF-IDF of "
+        f"words and pairs of words, C = {strength:g} chosen on the validation texts.\n\n{text}",
+        Table(["model", "accuracy", "NLL (nats)", "ECE"], rows),
+    )
