@@ -1,7 +1,6 @@
 from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
-from functools import partial
 from itertools import product
 from math import prod
 
@@ -12,23 +11,10 @@ from hypothesis import strategies as st
 from jfractal import topology
 from jfractal.errors import InputError
 from jfractal.topology import Identity, Join, Seq, Unit
+from tests.expressions import any_exprs, exprs
 
 COLUMNS = range(1, 8)
 steady = settings(deadline=None, derandomize=True)
-
-# A name is one layer, so it stands in one column.
-named = {name: Unit(name, column) for name, column in zip("abcdef", [None, None, 1, 1, 2, 2])}
-leaves = st.sampled_from([*named.values()]) | st.just(Identity())
-HOWS = ["mean", "sum", "concat", "max", "convex"]
-
-
-def compounds(hows, parts):
-    some = st.lists(parts, min_size=1, max_size=3).map(tuple)
-    return st.builds(Seq, some) | st.builds(Join, some, st.sampled_from(hows))
-
-
-exprs = st.recursive(leaves, partial(compounds, ["mean", "sum"]), max_leaves=8)
-any_exprs = st.recursive(leaves, partial(compounds, HOWS), max_leaves=8)
 
 
 def enumerate_paths(expr):
@@ -369,6 +355,36 @@ def test_the_folds_read_any_rule():
     rule = ladder(4)
     assert topology.path_lengths(rule) == {1: 1, 2: 1, 3: 1, 4: 1}
     assert topology.join_sizes(rule) == (4,) and topology.depth(rule) == 4
+
+
+def threefold(columns, column=1, name="unit"):
+    """FractalNet's rule with three copies in line."""
+    unit = Unit(name, column)
+    if column == columns:
+        return unit
+    return Join((unit, Seq(tuple(threefold(columns, column + 1, name + i) for i in "abc"))))
+
+
+@pytest.mark.parametrize("c", range(1, 5))
+def test_a_rule_that_names_columns_can_be_cut_to_them(c):
+    rule, paths = threefold(c), 1
+    for _ in range(c - 1):
+        paths = paths**3 + 1
+    assert topology.num_paths(rule) == paths
+    assert topology.depth(rule) == 3 ** (c - 1)
+    assert len(topology.units(rule)) == (3**c - 1) // 2
+    assert topology.columns(rule) == tuple(range(1, c + 1))
+    assert topology.project(rule, 3, 16) == rule
+    for column in range(1, c + 1):
+        lone = topology.restrict(rule, column=column)
+        assert topology.path_lengths(lone) == {3 ** (column - 1): 1}
+    # Without the first column, which ends in the last join only, three smaller ones are left.
+    alive = [[True] * size for size in topology.join_sizes(rule)]
+    if c > 1:
+        alive[-1][0] = False
+        rest = topology.restrict(rule, alive=alive)
+        assert topology.num_paths(rest) == paths - 1
+        assert topology.columns(rest) == tuple(range(2, c + 1))
 
 
 # Errors

@@ -48,9 +48,10 @@ def extract(
         dropped = set(topology.units(expr)) - set(topology.units(rest))
         kept = {k: leaf for k, leaf in variables["params"][name].items() if k not in dropped}
         if has_batch_norm:
-            for k in topology.units(rest):
-                statistics = variables["batch_stats"][name][k]["norm"]
-                kept[k] = _fold(kept[k], statistics[_route(unit.norm, lone)], unit.last)
+            statistics = variables["batch_stats"][name]  # of projections there are none
+            for k in kept.keys() & statistics.keys():
+                moments = statistics[k]["norm"][_route(unit.norm, lone)]
+                kept[k] = _fold(kept[k], moments, unit.last)
         params[name] = kept
         blocks.append(rest)
     folded = {"norm": "none", "use_bias": True} if has_batch_norm else {}

@@ -177,8 +177,8 @@ def get_norm(name: str) -> Callable[..., nn.Module]:
 
     Args:
         name: ``batch`` (predicting by statistics of the route: of the joined net, or of the column
-            alone), ``batch_shared`` (by one set for all routes), ``frn`` (filter response), ``group``, ``layer`` or
-            ``none``.
+            alone), ``batch_shared`` (by one set for all routes), ``frn`` (filter response),
+            ``group``, ``layer`` or ``none``.
 
     Returns:
         A module class; its instances are called as ``norm(x, train=..., alone=...)``.

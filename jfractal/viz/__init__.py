@@ -4,11 +4,10 @@ from jfractal.viz.bands import Band, predictive_bands
 from jfractal.viz.curves import training_curves
 from jfractal.viz.histograms import score_histograms
 from jfractal.viz.reliability import reliability_diagram
-from jfractal.viz.structure import net_structure, structure
+from jfractal.viz.structure import structure
 
 __all__ = [
     "Band",
-    "net_structure",
     "predictive_bands",
     "reliability_diagram",
     "score_histograms",

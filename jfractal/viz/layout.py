@@ -27,6 +27,7 @@ class Box(NamedTuple):
     unit: Unit
     x: float
     y: float
+    is_live: bool
 
 
 class Span(NamedTuple):
@@ -35,6 +36,7 @@ class Span(NamedTuple):
     left: float
     right: float
     y: float
+    is_live: bool = True
 
     @property
     def middle(self) -> float:
@@ -53,12 +55,18 @@ class Bar(NamedTuple):
     span: Span
 
 
-Wire = tuple[tuple[float, float], ...]
+class Wire(NamedTuple):
+    """A polyline."""
+
+    points: tuple[tuple[float, float], ...]
+    is_live: bool
 
 
 @dataclass
 class Layout:
     """A picture in lanes (x) and levels (y, downwards); wires run to and from centres.
+
+    What is not live carries nothing to the output.
 
     Attributes:
         height: Number of levels from the input to the output.
@@ -66,7 +74,7 @@ class Layout:
         sink: The output, at y = `height`.
         boxes: All applications of units.
         bars: All joins, in the order of `topology.join_sizes`.
-        wires: Polylines, each downwards from a box, a bar or the input to a box, a bar or the
+        wires: Each leads downwards from a box, a bar or the input to a box, a bar or the
             output, or to the start of the straight wire that goes on from there.
     """
 
@@ -80,18 +88,40 @@ class Layout:
     @property
     def lanes(self) -> tuple[float, float]:
         """The outermost lanes in use."""
-        xs = [x for wire in self.wires for x, _ in wire]
+        xs = [x for wire in self.wires for x, _ in wire.points]
         return min(xs), max(xs)
 
 
-def layout(expr: Expr) -> Layout:
+def layout(
+    expr: Expr, *, column: int | None = None, alive: Sequence[Sequence[bool]] | None = None
+) -> Layout:
     """Places every unit and every join of an expression.
 
     Each branch of a fork has lanes of its own, so nothing overlaps; the units of a column stand
     in the lane of that column, or further right where that lane is taken. A unit stands in the
     middle of the span that it bridges.
+
+    Args:
+        expr: The expression.
+        column: Which column alone is live, as for `topology.restrict`; all if left out.
+        alive: Which inputs of each join are alive, as for `topology.restrict`.
+
+    Raises:
+        InputError: As `topology.restrict`.
     """
-    trace = topology.evaluate(expr, (), unit=_step, join=_join)
+    topology.restrict(expr, column=column, alive=alive)  # complains if nothing is left
+    masks = iter(alive) if alive is not None else None
+
+    def unit(node: Unit, x: _Trace) -> _Trace:
+        return (*x, _Step(node, column is None or node.column in (None, column)))
+
+    def join(node: Join, inputs: Sequence[_Trace]) -> _Trace:
+        if masks is not None:
+            inputs = [x if flag else (*x, _Cut()) for x, flag in zip(inputs, next(masks))]
+        n = _shared(inputs)
+        return (*inputs[0][:n], _Fork(_branches([x[n:] for x in inputs]), node))
+
+    trace = topology.evaluate(expr, (), unit=unit, join=join)
     height = max(_height(trace), 1.0)
     picture = Layout(height, source=Span(-inf, inf, 0.0), sink=Span(0.0, 0.0, height))
     lanes = {column: lane for lane, column in enumerate(topology.columns(expr))}
@@ -107,6 +137,12 @@ class _Step:
     """One application of a unit; equal only to itself, however often the unit is applied."""
 
     unit: Unit
+    is_live: bool
+
+
+@dataclass(frozen=True, eq=False)
+class _Cut:
+    """Where a path is dropped: nothing to see, but what comes before leads nowhere."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,16 +153,8 @@ class _Fork:
     join: Join | None
 
 
-_Trace = tuple[_Step | _Fork, ...]
-
-
-def _step(node: Unit, x: _Trace) -> _Trace:
-    return (*x, _Step(node))
-
-
-def _join(node: Join, inputs: Sequence[_Trace]) -> _Trace:
-    n = _shared(inputs)
-    return (*inputs[0][:n], _Fork(_branches([x[n:] for x in inputs]), node))
+_Item = _Step | _Cut | _Fork
+_Trace = tuple[_Item, ...]
 
 
 def _branches(ends: Sequence[_Trace]) -> tuple[_Trace, ...]:
@@ -149,12 +177,28 @@ def _height(trace: _Trace) -> float:
     return sum(_item_height(item) for item in trace)
 
 
-def _item_height(item: _Step | _Fork) -> float:
+def _item_height(item: _Item) -> float:
     match item:
         case _Step():
             return 1.0
+        case _Cut():
+            return 0.0
         case _Fork(branches, join):
             return max(map(_height, branches)) + (JOIN_HEIGHT if join else 0.0)
+
+
+def _is_live(trace: _Trace) -> bool:
+    return all(map(_is_item_live, trace))
+
+
+def _is_item_live(item: _Item) -> bool:
+    match item:
+        case _Step(_, is_live):
+            return is_live
+        case _Cut():
+            return False
+        case _Fork(branches):
+            return any(map(_is_live, branches))
 
 
 # From a trace to a picture
@@ -169,19 +213,26 @@ class _Placing:
         picture = self.picture
         # Every lane is below the input at first; how wide it has to be is known afterwards.
         (end,), _ = self.chain(trace, picture.source, left=0.0, top=0.0, bottom=picture.height)
-        if not trace:
-            end = picture.sink._replace(y=0.0)
         picture.sink = end._replace(y=picture.height)
-        picture.wires.append(((end.middle, end.y), (end.middle, picture.height)))
-        starts = [wire[0][0] for wire in picture.wires if wire[0][1] == 0.0]
-        picture.source = Span(min(starts), max(starts), 0.0)
+        self.wire(Span(end.middle, end.middle, end.y), picture.height)
+        starts = {wire.points[0]: wire.is_live for wire in picture.wires if wire.points[0][1] == 0}
+        xs = [x for x, _ in starts]
+        picture.source = Span(min(xs), max(xs), 0.0)
+        middle = (picture.source.middle, 0.0)
+        picture.wires += [Wire((middle, start), live) for start, live in starts.items()]
 
     def chain(
         self, trace: _Trace, source: Span, *, left: float, top: float, bottom: float
     ) -> tuple[list[Span], float]:
-        """Places a trace; returns its ends and the first lane that is free on its right."""
+        """Places a trace; returns its ends and the first lane that is free on its right.
+
+        Whatever is placed on a way from the source is live if the source is.
+        """
+        source = source._replace(is_live=source.is_live and _is_live(trace))
+        if not _height(trace):
+            return [self.tap(source, left, top)], left + 1.0
         ends, right = [source], left + 1.0
-        stretch = (bottom - top) / max(_height(trace), JOIN_HEIGHT)
+        stretch = (bottom - top) / _height(trace)
         for item in trace:
             bottom = top + stretch * _item_height(item)
             match item:
@@ -189,6 +240,8 @@ class _Placing:
                     ends, edge = self.box(unit, ends[0], left, top, bottom)
                 case _Fork():
                     ends, edge = self.fork(item, ends[0], left, top, bottom)
+                case _Cut():
+                    edge = left
             top, right = bottom, max(right, edge)
         return ends, right
 
@@ -198,8 +251,8 @@ class _Placing:
         lane = 0 if unit.column is None else self.lanes[unit.column]
         x, y = max(left, lane), (top + bottom) / 2
         self.wire(self.tap(source, x, top), y)
-        self.picture.boxes.append(Box(unit, x, y))
-        return [Span(x, x, y)], x + 1.0
+        self.picture.boxes.append(Box(unit, x, y, source.is_live))
+        return [Span(x, x, y, source.is_live)], x + 1.0
 
     def fork(
         self, fork: _Fork, source: Span, left: float, top: float, bottom: float
@@ -209,15 +262,15 @@ class _Placing:
         if fork.join:
             floor -= JOIN_HEIGHT * (bottom - top) / _item_height(fork)
         for branch in fork.branches:
-            start = source if branch else self.tap(source, right, top)
-            found, right = self.chain(branch, start, left=right, top=top, bottom=floor)
+            found, right = self.chain(branch, source, left=right, top=top, bottom=floor)
             ends += found
         if fork.join is None:
             return ends, right
         y = (floor + bottom) / 2
         for end in ends:
             self.wire(end, y)
-        span = Span(min(end.left for end in ends), max(end.right for end in ends), y)
+        sides = min(end.left for end in ends), max(end.right for end in ends)
+        span = Span(*sides, y, source.is_live)
         self.picture.bars.append(Bar(fork.join, span))
         return [span], right
 
@@ -225,9 +278,10 @@ class _Placing:
         """A point of lane `x` that is connected to the source, by a bend at `y` if need be."""
         start = source.nearest(x)
         if start == x:
-            return Span(x, x, source.y)
-        self.picture.wires.append(((start, source.y), (start, y), (x, y)))
-        return Span(x, x, y)
+            return source._replace(left=x, right=x)
+        self.picture.wires.append(Wire(((start, source.y), (start, y), (x, y)), source.is_live))
+        return Span(x, x, y, source.is_live)
 
     def wire(self, start: Span, y: float) -> None:
-        self.picture.wires.append(((start.left, start.y), (start.left, y)))
+        points = (start.left, start.y), (start.left, y)
+        self.picture.wires.append(Wire(points, start.is_live))

@@ -1,42 +1,37 @@
-"""Pictures of architectures: any expression, and a net of such blocks."""
+"""Pictures of architectures: any expression, and any net of them."""
 
 import os
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch, Polygon
 from matplotlib.textpath import TextPath
-from matplotlib.transforms import Affine2D, Transform
+from matplotlib.transforms import Affine2D
 
 from jfractal import topology
 from jfractal.errors import InputError
-from jfractal.topology import Expr, Unit
+from jfractal.nn.nets import BlockNet, Columns
+from jfractal.topology import Expr
 from jfractal.viz.layout import Layout, layout
+from jfractal.viz.pen import BAR_HEIGHT, HEADER, LEVEL, TEXT_SIZE, Colouring, Pen
 from jfractal.viz.style import GREY, INK, PALETTE, styled
 
-__all__ = ["net_structure", "structure"]
+__all__ = ["structure"]
 
 # In inches, which are also the data units of the axes.
-LEVEL = 0.34
-BOX_WIDTH, BOX_HEIGHT = 0.42, 0.19
-BAR_HEIGHT = 0.13
+BOX_WIDTH = 0.42
 GAP = 0.14  # between lanes
 LEAD = 0.24  # of the wires into and out of a block
-HEADER = 0.16
 MARGIN = 0.06
 POOL_LEAD = 0.4
-NET_SCALE = 0.6
-TEXT_SIZE = 6.5  # in points
+ROW_LENGTH = 14.0  # of a net, before it is scaled
+NET_SCALE = 0.7
 
-PLAIN = "#d9dee4"
+SMALL_TEXT_SIZE = 5.0  # in points
 LIGHTEST = 0.15  # strength of a unit of weight 0
 POOL = "#bbbbbb"
-WIRE = "#666666"
 
 # No dates: equal pictures are equal files.
 _METADATA = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}
@@ -44,119 +39,172 @@ _METADATA = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}
 
 @styled
 def structure(
-    block: Expr,
+    architecture: Expr | BlockNet,
     path: str | Path | None = None,
     *,
-    rest: Expr | None = None,
-    shades: Mapping[str, float] | None = None,
+    column: Columns = None,
+    alive: Any = None,
+    shades: Mapping[str, Any] | None = None,
     palette: Sequence[str] = PALETTE,
 ) -> Figure:
-    """Draws an expression: units as boxes, joins as bars over their inputs, from top to bottom.
+    """Draws an expression from top to bottom, or a net, block by block, from left to right.
 
-    Units of a column share its colour and stand one below the other, the shallowest column on the
-    left, with its number on top; units without a column carry their name. A bare line is a skip.
+    Units are boxes, joins are bars over their inputs, a bare line is a skip. Units of a column
+    share its colour and stand in one line, the shallowest column first, with its number in front;
+    in an expression, units without a column carry their name. What is dropped is hollow, and so
+    are its lines.
 
     Args:
-        block: The expression.
+        architecture: An expression, or a net; ``net.column(c)`` is drawn as ``column=c``. Its
+            projections are shown by ``net.project(channels)``.
         path: Where to write the picture too; the name ends in .svg, .pdf or .png.
-        rest: What is left of `block` when paths are dropped, see `topology.restrict`; the units
-            that are not in it are drawn hollow.
-        shades: A number for each unit by name, at least 0, such as its FLOPs or its share of the
-            activation: the darker a unit the larger its number. Units left out are hollow.
+        column: The column that runs alone; of a net, also one for each block.
+        alive: Which inputs of each join are alive: of an expression as for `topology.restrict`, of
+            a net the collection ``drop_path`` of its variables, see `inference.sub_networks`.
+        shades: A number for each unit, at least 0, such as its FLOPs or its share of the
+            activation: the darker a unit the larger its number; units left out are hollow. By
+            name, ``{unit: number}``; of a net, ``{"block1": {unit: number}, …}`` as from
+            `BlockNet.unit_flops`.
         palette: Colours of the columns, taken in turn.
 
     Returns:
         The figure, as large as its content.
 
     Raises:
-        InputError: If `block` is no expression, `shades` names units that it lacks, or `path` has
-            another suffix.
+        InputError: If `architecture` is neither, there is no such column, `alive` does not fit the
+            joins, nothing is left, `shades` names units that are not there, or `path` has another
+            suffix.
 
     Source: Larsson, Maire & Shakhnarovich, "FractalNet", ICLR 2017, figure 1.
     """
-    picture = _picture(block)
+    if isinstance(architecture, BlockNet):
+        blocks = {f"block{i}": expr for i, expr in enumerate(architecture.blocks, start=1)}
+        columns = architecture.lone_columns(column)
+        masks = [_masks(alive, name, expr) for name, expr in blocks.items()]
+    elif isinstance(architecture, Expr):
+        lone = cast(int | None, column)  # `layout` refuses a tuple
+        blocks, columns, masks = {"": architecture}, [lone], [alive]
+        shades = None if shades is None else {"": shades}
+    else:
+        raise InputError(
+            "`architecture` must be an expression of jfractal.topology or a BlockNet, got "
+            f"{architecture!r}"
+        )
+    strengths = None if shades is None else _strengths(blocks, shades)
+    drawn = [
+        _Block(
+            layout(expr, column=lone, alive=mask),
+            Colouring(palette, None if strengths is None else strengths.get(name, {})),
+        )
+        for (name, expr), lone, mask in zip(blocks.items(), columns, masks)
+    ]
+    if isinstance(architecture, BlockNet):
+        figure = _net_figure(drawn, architecture.widths)
+    else:
+        figure = _block_figure(*drawn)
+    if path is not None:
+        _save(figure, Path(path))
+    return figure
+
+
+class _Block(NamedTuple):
+    picture: Layout
+    colouring: Colouring
+
+    @property
+    def length(self) -> float:
+        """In a net, from one pool to the next."""
+        return self.picture.height * LEVEL + 2 * POOL_LEAD
+
+
+def _masks(alive: Any, block: str, expr: Expr) -> list[Sequence[bool]] | None:
+    """Which join inputs of a block are alive, by the collection ``drop_path`` of a net."""
+    if not (alive is None or isinstance(alive, Mapping)):
+        raise InputError(f"`alive` of a net must be flags by block and join, got {alive!r}")
+    if alive is None or block not in alive:
+        return None
+    num_joins = len(topology.join_sizes(expr))
+    return [alive[block].get(f"join{j}", ()) for j in range(1, num_joins + 1)]
+
+
+def _strengths(
+    blocks: Mapping[str, Expr], shades: Mapping[str, Mapping[str, float]]
+) -> dict[str, dict[str, float]]:
+    """Numbers as strengths of colour, up to 1 for the largest of all."""
+    known = {(name, unit) for name, expr in blocks.items() for unit in topology.units(expr)}
+    numbers = {(name, unit): n for name, units in shades.items() for unit, n in units.items()}
+    if unknown := numbers.keys() - known:
+        unknown = ", ".join(sorted("/".join(filter(None, names)) for names in unknown))
+        raise InputError(f"`shades` must name units of the architecture, got {unknown}")
+    top = max(numbers.values(), default=0.0) or 1.0
+    # The lightest shade is still a colour: only what is dropped or left out is hollow.
+    return {
+        name: {unit: LIGHTEST + (1 - LIGHTEST) * n / top for unit, n in units.items()}
+        for name, units in shades.items()
+    }
+
+
+def _block_figure(block: _Block) -> Figure:
+    picture = block.picture
     names = [box.unit.name for box in picture.boxes if box.unit.column is None]
     box_width = max([BOX_WIDTH, *(_text_width(name) + 0.1 for name in names)])
     lane = box_width + GAP
     first, last = picture.lanes
-    header = HEADER if topology.columns(block) else 0.0
+    header = HEADER if len(names) < len(picture.boxes) else 0.0
     figure, axes = _sheet(
         ((first - 0.5) * lane, (last + 0.5) * lane),
         (-LEAD - header, picture.height * LEVEL + LEAD),
     )
-    pen = _Pen(
-        axes,
-        axes.transData,
-        lane,
-        box_width,
-        _Colouring.make(block, palette, rest=rest, shades=shades),
-    )
+    pen = Pen(axes, axes.transData, lane, box_width, block.colouring)
     pen.block(picture, LEAD)
     pen.arrow(picture.sink.middle, picture.height, LEAD)
-    pen.column_numbers(picture, LEAD)
-    for box in picture.boxes:
-        if box.unit.column is None:
-            pen.text(box.x, box.y, box.unit.name)
-    for bar in picture.bars:
-        pen.text(bar.span.middle, bar.span.y, bar.join.how, color="white")
-    if path is not None:
-        _save(figure, Path(path))
+    pen.column_numbers([picture], LEAD)
+    for unit, x, y, is_live in picture.boxes:
+        if unit.column is None:
+            pen.text(x, y, unit.name, color=INK if is_live else GREY)
     return figure
 
 
-@styled
-def net_structure(
-    block: Expr,
-    widths: Sequence[int],
-    path: str | Path | None = None,
-    *,
-    palette: Sequence[str] = PALETTE,
-) -> Figure:
-    """Draws a net of equal blocks, a pool after each, from left to right.
-
-    Args:
-        block: The expression of every block.
-        widths: Channels of each block.
-        path: Where to write the picture too; the name ends in .svg, .pdf or .png.
-        palette: Colours of the columns, taken in turn.
-
-    Returns:
-        The figure, as large as its content.
-
-    Raises:
-        InputError: If `block` is no expression, `widths` is empty, or `path` has another suffix.
-    """
-    picture = _picture(block)
-    if not widths:
-        raise InputError("`widths` must hold the channels of at least one block, got none")
+def _net_figure(blocks: Sequence[_Block], widths: Sequence[int]) -> Figure:
     lane = BOX_WIDTH + GAP
-    first, last = picture.lanes
-    period = picture.height * LEVEL + 2 * POOL_LEAD
-    left, right = -POOL_LEAD - HEADER, len(widths) * period
-    top, bottom = (first - 0.5) * lane - HEADER, (last + 0.5) * lane + HEADER
-    figure, axes = _sheet((left, right), (top, bottom), scale=NET_SCALE)
+    first = min(block.picture.lanes[0] for block in blocks)
+    last = max(block.picture.lanes[1] for block in blocks)
+    rows = _rows(blocks)
+    height = (last - first + 1) * lane + 3 * HEADER
+    top = (first - 0.5) * lane - HEADER
+    right = max(sum(block.length for block in row) for row in rows)
+    figure, axes = _sheet(
+        (-POOL_LEAD - HEADER, right), (top, top + len(rows) * height - HEADER), scale=NET_SCALE
+    )
     sideways = Affine2D.from_values(0, 1, 1, 0, 0, 0)
-    places = [sideways + Affine2D().translate(i * period, 0.0) for i in range(len(widths))]
-    colouring = _Colouring.make(block, palette)
-    pens = [_Pen(axes, place + axes.transData, lane, BOX_WIDTH, colouring) for place in places]
-    pool = picture.height + POOL_LEAD / LEVEL
-    for pen, width in zip(pens, widths):
-        pen.block(picture, POOL_LEAD)
-        pen.line((picture.sink.middle, picture.height), (picture.sink.middle, pool))
-        pen.patch(first, last, pool, BAR_HEIGHT, POOL, "pool")
-        pen.text(first - 0.5, picture.height / 2, f"{width} channels", va="bottom")
-        pen.text(last + 0.5, pool, "pool", va="top")
-    pens[0].column_numbers(picture, POOL_LEAD)
-    pens[-1].arrow(picture.source.middle, pool, POOL_LEAD)
-    if path is not None:
-        _save(figure, Path(path))
+    labels = iter(f"{width} channels" for width in widths)
+    for k, row in enumerate(rows):
+        place = sideways + Affine2D().translate(0.0, k * height)
+        for block in row:
+            picture, x = block.picture, block.picture.sink.middle
+            pool = picture.height + POOL_LEAD / LEVEL
+            pen = Pen(axes, place + axes.transData, lane, BOX_WIDTH, block.colouring)
+            pen.block(picture, POOL_LEAD, fontsize=SMALL_TEXT_SIZE, rotation=90, va="center")
+            pen.line((x, picture.height), (x, pool))
+            pen.patch(first, last, pool, BAR_HEIGHT, POOL, "pool")
+            pen.text(first - 0.5, picture.height / 2, next(labels), va="bottom")
+            pen.text(last + 0.5, pool, "pool", va="top")
+            if block is row[0]:
+                pen.column_numbers([block.picture for block in row], POOL_LEAD)
+            if block is row[-1]:
+                pen.arrow(x, pool, POOL_LEAD)
+            place = place + Affine2D().translate(block.length, 0.0)
     return figure
 
 
-def _picture(block: Expr) -> Layout:
-    if not isinstance(block, Expr):
-        raise InputError(f"`block` must be an expression of jfractal.topology, got {block!r}")
-    return layout(block)
+def _rows(blocks: Sequence[_Block]) -> list[list[_Block]]:
+    """The blocks, as many in a row as fit."""
+    rows: list[list[_Block]] = [[]]
+    for block in blocks:
+        if rows[-1] and sum(block.length for block in (*rows[-1], block)) > ROW_LENGTH:
+            rows.append([])
+        rows[-1].append(block)
+    return rows
 
 
 def _text_width(text: str) -> float:
@@ -185,107 +233,3 @@ def _save(figure: Figure, path: Path):
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
-
-
-@dataclass(frozen=True)
-class _Colouring:
-    """Colours of units: by column, hollow if dropped, paler if of less weight."""
-
-    palette: Sequence[str]
-    kept: Set[str]
-    strength: Mapping[str, float]
-
-    @classmethod
-    def make(
-        cls,
-        block: Expr,
-        palette: Sequence[str],
-        *,
-        rest: Expr | None = None,
-        shades: Mapping[str, float] | None = None,
-    ) -> "_Colouring":
-        names = set(topology.units(block))
-        if unknown := set(shades or ()) - names:
-            unknown = ", ".join(sorted(unknown))
-            raise InputError(f"`shades` must name units of `block`, got {unknown}")
-        kept = names if rest is None else set(topology.units(rest))
-        strength = dict.fromkeys(names, 1.0)
-        if shades is not None:
-            top = max([*shades.values(), 0.0]) or 1.0
-            # The lightest shade is still a colour: only what is dropped is hollow.
-            strength = {name: LIGHTEST + (1 - LIGHTEST) * n / top for name, n in shades.items()}
-            kept = kept & set(shades)
-        return cls(palette, kept, strength)
-
-    def of(self, unit: Unit) -> str | tuple[float, ...]:
-        if unit.name not in self.kept:
-            return "none"
-        colour, strength = to_rgb(self.column(unit.column)), self.strength[unit.name]
-        return tuple(1 - strength * (1 - c) for c in colour)
-
-    def column(self, column: int | None) -> str:
-        return PLAIN if column is None else self.palette[(column - 1) % len(self.palette)]
-
-
-@dataclass(frozen=True)
-class _Pen:
-    """Draws layouts; `transform` takes inches across and along the flow to the screen."""
-
-    axes: Axes
-    transform: Transform
-    lane: float
-    box_width: float
-    colouring: _Colouring
-
-    def block(self, picture: Layout, lead: float):
-        source = picture.source
-        self.line((source.middle, -lead / LEVEL), (source.middle, 0.0))
-        self.line((source.left, 0.0), (source.right, 0.0))
-        for wire in picture.wires:
-            self.line(*wire)
-        for unit, x, y in picture.boxes:
-            self.patch(x, x, y, BOX_HEIGHT, self.colouring.of(unit), f"unit {unit.name}")
-        for join, span in picture.bars:
-            self.patch(span.left, span.right, span.y, BAR_HEIGHT, INK, f"join {join.how}")
-
-    def column_numbers(self, picture: Layout, lead: float):
-        lanes: dict[int, float] = {}
-        for unit, x, _ in picture.boxes:
-            if unit.column is not None:
-                lanes.setdefault(unit.column, x)
-        for column, x in lanes.items():
-            y = -(lead + HEADER / 2) / LEVEL
-            self.text(x, y, str(column), color=self.colouring.column(column), weight="bold")
-
-    def line(self, *points: tuple[float, float]):
-        xs, ys = zip(*((x * self.lane, y * LEVEL) for x, y in points))
-        self.axes.plot(xs, ys, color=WIRE, lw=0.9, zorder=1, transform=self.transform)
-
-    def arrow(self, x: float, start: float, length: float):
-        """From `start`, given in levels, on for `length` inches."""
-        end = start + length / LEVEL
-        self.line((x, start), (x, end - 0.1))
-        x, y = x * self.lane, end * LEVEL
-        head = [(x - 0.03, y - 0.08), (x + 0.03, y - 0.08), (x, y)]
-        self.axes.add_patch(Polygon(head, facecolor=WIRE, transform=self.transform))
-
-    def patch(self, left: float, right: float, y: float, height: float, colour: Any, label: str):
-        is_hollow = colour == "none"
-        box = FancyBboxPatch(
-            (left * self.lane - self.box_width / 2, y * LEVEL - height / 2),
-            (right - left) * self.lane + self.box_width,
-            height,
-            boxstyle="round,pad=0,rounding_size=0.03",
-            facecolor="white" if is_hollow else colour,
-            edgecolor=GREY,
-            linewidth=0.7 if is_hollow else 0.0,
-            linestyle="dotted",
-            label=label,
-            transform=self.transform,
-            zorder=2,
-        )
-        self.axes.add_patch(box)
-
-    def text(self, x: float, y: float, text: str, **look):
-        look = {"ha": "center", "va": "center", "fontsize": TEXT_SIZE} | look
-        self.axes.text(x * self.lane, y * LEVEL, text, transform=self.transform, zorder=3, **look)

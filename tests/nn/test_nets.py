@@ -1,3 +1,4 @@
+import math
 from functools import partial
 
 import chex
@@ -6,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jfractal import ops, topology
 from jfractal.errors import InputError
@@ -25,6 +28,7 @@ from jfractal.nn import (
 )
 from jfractal.posterior import MeanField, mean, mean_field
 from jfractal.posterior.gaussian import gaussians
+from tests.expressions import any_exprs
 
 NARROW = (16, 32, 64, 128, 128)
 CIFAR = (32, 32, 3)
@@ -108,6 +112,26 @@ def test_parameters_are_those_of_init(net):
     assert net.num_params(CIFAR) == count_params(net)
 
 
+@settings(deadline=None, derandomize=True, max_examples=25)
+@given(any_exprs, st.sampled_from([3, 4]))
+def test_costs_of_any_expression_are_those_of_its_layers(expr, channels):
+    """Brute force: Flax runs the net, and every layer that runs is counted."""
+    net = block_net(expr, 5, widths=(4, 4), norm="none")
+    shape, macs = (8, 8, channels), []
+
+    def count(layer, args, kwargs, context):
+        y = layer(*args, **kwargs)
+        if context.method_name == "__call__" and isinstance(context.module, nn.Conv | nn.Dense):
+            kernel = context.module.variables["params"]["kernel"]
+            macs.append(kernel.size * math.prod(y.shape[1:-1]))
+        return y
+
+    with nn.intercept_methods(count):
+        params = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, *shape)))["params"]
+    assert net.num_flops(shape) == 2 * sum(macs)
+    assert net.num_params(shape) == sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
 def test_flops_meet_the_closed_form():
     net, macs, channels = FractalNet(10), 0, 3
     for i, width in enumerate(net.widths):
@@ -123,6 +147,38 @@ def test_flops_of_the_columns_add_up_to_those_of_the_net():
         assert flops / 2e6 == pytest.approx(mmacs, abs=0.5)
     assert sum(alone) == net.num_flops(CIFAR) + 2 * (2 * 512 * 10)  # the head is counted thrice
     assert PlainNet(10, depth=4).num_flops(CIFAR) == alone[-1]
+
+
+@pytest.mark.parametrize("net", COUNTED)
+def test_flops_by_unit_are_those_of_the_layers_of_init(net):
+    x = jax.ShapeDtypeStruct((1, *CIFAR), jnp.float32)
+    params = jax.eval_shape(net.init, jax.random.key(0), x)["params"]
+    flops = net.unit_flops(CIFAR)
+    assert list(flops) == [f"block{i}" for i in range(1, len(net.widths) + 1)]
+    for i, (block, units) in enumerate(flops.items()):
+        uses = [node.name for node, _ in topology.unit_channels(net.project(3).blocks[i], 1, 1)]
+        for name, count in units.items():
+            leaves = jax.tree.leaves(params[block][name])
+            kernels = sum(leaf.size for leaf in leaves if leaf.ndim > 1)
+            assert count == 2 * (32 >> i) ** 2 * kernels * uses.count(name)
+        layers = {name for name, leaves in params[block].items() if isinstance(leaves, dict)}
+        assert units.keys() == layers
+
+
+def test_a_lone_column_reads_zeros_in_the_place_of_the_others():
+    net = block_net(topology.fractal(3, how="concat"), 10, widths=(4,))
+    flops = net.unit_flops((8, 8, 3), column=3)["block1"]
+    assert [n / (2 * 64 * 9) for n in flops.values()] == [3 * 4, 4 * 4, 8 * 4, 4 * 4]
+
+
+def test_a_net_with_projections_is_the_same_net():
+    net = ResNet(3, widths=(4, 6))
+    x = images(2, 8, 8, 3)
+    variables, shown = fill(net, x), net.project(3)
+    assert shown != net and shown.project(3) == shown
+    np.testing.assert_array_equal(shown.apply(variables, x), net.apply(variables, x))
+    fractal = FractalNet(3)
+    assert fractal.project(3) == fractal
 
 
 def test_flops_are_about_what_xla_counts():
@@ -417,6 +473,16 @@ def test_an_extracted_net_has_the_same_outputs(column, norm):
         assert all(topology.join_sizes(expr) == () for expr in alone.blocks)
 
 
+def test_projections_are_extracted_as_they_are():
+    net = ResNet(5, depth=2, widths=(4, 6))
+    x = images(2, 8, 8, 3)
+    variables = fill(net, x)
+    expected = net.apply(variables, x)
+    for shown in (net, net.project(3)):
+        alone, leaves = extract(shown, variables)
+        np.testing.assert_allclose(alone.apply(leaves, x), expected, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("unit", [SeparableUnit, partial(ConvUnit, kernel_size=1)])
 def test_any_unit_can_be_folded(unit):
     net = FractalNet(5, columns=2, widths=(4,), unit=unit)
@@ -522,13 +588,75 @@ def test_the_orders_of_a_unit():
     np.testing.assert_allclose(run(pre), conv(nn.relu(x)), rtol=1e-5, atol=1e-5)
 
 
-def test_a_text_net_reads_tokens():
-    net = TextNet(FractalNet(2, columns=2, widths=(4, 6), norm="layer"), vocabulary_size=11)
+@pytest.fixture(scope="module")
+def text_net():
+    net = TextNet(
+        FractalNet(2, columns=2, widths=(4, 6), kernel_init="aligned"),
+        vocabulary_size=11,
+        features=5,
+        dropout=0.5,
+    )
     tokens = jnp.array([[1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 0, 0]])
+    return net, tokens, fill(net, tokens)
+
+
+def test_a_text_net_embeds_and_runs_its_net(text_net):
+    net, tokens, variables = text_net
+    embedded = variables["params"]["embedding"]["embedding"][tokens]
+    inner = {name: collection["net"] for name, collection in variables.items()}
+    for column in (None, (2, 1)):
+        np.testing.assert_allclose(
+            net.apply(variables, tokens, column=column),
+            net.net.apply(inner, embedded, column=column),
+            rtol=1e-5,
+        )
+
+
+def test_columns_of_a_text_net(text_net):
+    net, tokens, variables = text_net
+    assert net.columns == (1, 2)
+    for column in (2, (1, 2)):
+        alone = net.column(column)
+        np.testing.assert_array_equal(
+            alone.apply(variables, tokens), net.apply(variables, tokens, column=column)
+        )
+        assert alone.depth() == net.depth(column=column) == net.net.depth(column=column)
+    with pytest.raises(InputError, match="`column` must be one of"):
+        net.column(3)
+
+
+def test_a_lone_column_of_a_text_net_is_a_convolution_along_the_text():
+    """Against numpy: one block, one unit of kernel size 3, no norm, pool by 2, mean, head."""
+    net = TextNet(FractalNet(3, columns=2, widths=(4,), norm="none"), vocabulary_size=7, features=5)
+    tokens = jnp.array([[1, 2, 3, 4, 5], [6, 5, 4, 0, 0]])
     variables = fill(net, tokens)
-    assert variables["params"]["embedding"]["embedding"].shape == (11, 64)
-    whole, lone = net.apply(variables, tokens), net.apply(variables, tokens, column=1)
-    assert whole.shape == (2, 2) and jnp.any(whole != lone)
+    params = jax.tree.map(np.asarray, variables["params"])
+    embedded = params["embedding"]["embedding"][np.asarray(tokens)]
+    padded = np.pad(embedded, ((0, 0), (1, 1), (0, 0)))
+    kernel = params["net"]["block1"]["column1_unit1"]["conv"]["kernel"]
+    maps = np.maximum(sum(padded[:, i : i + 5] @ kernel[i] for i in range(3)), 0)
+    pooled = np.maximum(maps[:, 0:4:2], maps[:, 1:4:2])
+    head = params["net"]["head"]
+    expected = pooled.mean(axis=1) @ head["kernel"] + head["bias"]
+    np.testing.assert_allclose(net.apply(variables, tokens, column=1), expected, rtol=1e-4)
+
+
+def test_costs_of_a_text_net(text_net):
+    net, tokens, variables = text_net
+    sizes = [leaf.size for leaf in jax.tree.leaves(variables["params"])]
+    assert net.num_params(tokens.shape[1:]) == sum(sizes)
+    # Column 1: 3·6·5·4 and, after the pool, 3·3·4·6 multiply-adds; the head 6·2.
+    assert net.num_flops((6,), column=1) == 2 * (3 * 6 * 5 * 4 + 3 * 3 * 4 * 6 + 6 * 2)
+    assert net.num_flops((6,), column=1) == net.column(1).num_flops((6,))
+
+
+def test_dropout_of_an_embedding_is_of_training_only(text_net, getkey):
+    net, tokens, variables = text_net
+    run = lambda **rngs: net.apply(
+        variables, tokens, train=True, mutable=["batch_stats"], rngs=rngs
+    )[0]
+    assert jnp.any(run(dropout=getkey()) != run(dropout=getkey()))
+    np.testing.assert_array_equal(net.apply(variables, tokens), net.apply(variables, tokens))
 
 
 def test_depth_of_a_residual_net_is_even():

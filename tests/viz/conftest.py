@@ -10,6 +10,7 @@ from jfractal.topology import (
     doubly_recursive,
     fractal,
     plain,
+    project,
     residual,
     restrict,
 )
@@ -24,8 +25,10 @@ EXPRESSIONS = {
     "tied": Seq((Unit("u"), Unit("u"), Join((Unit("u"), Identity()), "sum"))),
     "dense": dense(3),
     "nested": fractal(4, nested=True),
-    "doubly recursive": doubly_recursive(3, tied=True),
-    "convex": fractal(3, how="convex"),
+    "doubly recursive": doubly_recursive(3),
+    "doubly recursive, tied": doubly_recursive(3, tied=True),
+    **{how: fractal(3, how=how) for how in ("sum", "concat", "max", "convex")},
+    "projected": project(residual(2), 3, 16),
     "inception": Seq(
         (
             Unit("stem"),
