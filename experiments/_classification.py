@@ -1,6 +1,6 @@
 """What the classifying experiments share: settings, data, training, and what is reported."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -24,7 +24,9 @@ from jfractal.training import (
     TrainState,
     count_steps,
     cross_entropy,
+    every_route,
     negative_elbo,
+    partitioned,
 )
 from jfractal.training.objective import Objective
 
@@ -108,8 +110,12 @@ class TrainConfig:
     """L2 penalty of the kernels, added to the gradient."""
     local_rate: float = 0.15
     """Drop-path: probability of dropping a join input in a local batch."""
+    routes: Literal["sampled", "two_pass", "partitioned"] = "sampled"
+    """How columns are trained: sampled: some batches run one random column alone (the paper's
+    text); two_pass: every batch runs the joined net and all columns (the authors' code; twice the
+    cost); partitioned: half of each batch runs joined, the rest is shared out among the columns."""
     global_rate: float = 0.5
-    """Drop-path: share of batches that run through one random column alone."""
+    """Drop-path: share of batches that run through one random column alone, if sampled."""
     num_devices: int = 1
     """Devices that share each batch; each normalises by its own part of it."""
     log_every: int = 20
@@ -235,14 +241,14 @@ def bayes_fractal_net(
 def likelihood_objective(config: Config, net: nn.Module, split: Split) -> Objective:
     """Cross-entropy, for the deterministic net."""
     prepare = preparation(split, config.data)
-    return cross_entropy(net, prepare, drop_path=config.train.local_rate)
+    return routed(config, cross_entropy(net, prepare, drop_path=config.train.local_rate))
 
 
 def elbo_objective(
     config: Config, posterior: PosteriorConfig, net: nn.Module, split: Split
 ) -> Objective:
     """The negative evidence lower bound, for the Bayesian net."""
-    return negative_elbo(
+    objective = negative_elbo(
         net,
         preparation(split, config.data),
         drop_path=config.train.local_rate,
@@ -250,6 +256,18 @@ def elbo_objective(
         num_data=len(split.train[0]),
         kl_weight=posterior.kl_weight,
     )
+    return routed(config, objective)
+
+
+def routed(config: Config, objective: Objective) -> Objective:
+    """The objective along the routes that a batch takes."""
+    match config.train.routes:
+        case "sampled":
+            return objective
+        case "two_pass":
+            return every_route(objective, columns=config.model.columns)
+        case "partitioned":
+            return partitioned(objective, columns=config.model.columns)
 
 
 # Training
@@ -274,6 +292,12 @@ def optimizer(config: TrainConfig, num_images: int) -> optax.GradientTransformat
     }
     decay = optax.add_decayed_weights(config.weight_decay, mask=_kernels)
     return optax.chain(decay, descent[config.optimizer])
+
+
+def drop_path(config: Config) -> DropPath:
+    """The draw of a route for each batch; where a batch takes every route, none is drawn."""
+    rate = config.train.global_rate if config.train.routes == "sampled" else 0.0
+    return DropPath(config.model.columns, global_rate=rate)
 
 
 def _kernels(params: Any) -> Any:
@@ -306,7 +330,7 @@ def train(
     trainer = Trainer(
         objective=objective,
         optimizer=tx,
-        drop_path=DropPath(config.model.columns, settings.local_rate, settings.global_rate),
+        drop_path=drop_path(config),
         num_epochs=settings.num_epochs,
         batch_size=settings.batch_size,
         seed=config.seed,
@@ -449,7 +473,7 @@ def curves_section(run: Run, name: str = "net") -> Section:
     )
 
 
-def smooth(values: list[float]) -> list[float]:
+def smooth(values: Sequence[float]) -> list[float]:
     """Running mean over a tenth of the series: single batches are noisy."""
     width = max(len(values) // 10, 1)
     return [float(np.mean(values[max(i - width + 1, 0) : i + 1])) for i in range(len(values))]

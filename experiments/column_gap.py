@@ -26,23 +26,17 @@ from experiments._classification import DataConfig, Split, TrainConfig
 from experiments.report import Outcome, Section, Table
 from experiments.run import Run
 from jfractal import metrics, viz
-from jfractal.nn import BlockNet
-from jfractal.training import every_route, partitioned, recalibrate
-from jfractal.training.objective import Objective
+from jfractal.training import recalibrate
 from jfractal.typing import Array, Variables
 
-TRAININGS: dict[str, Callable[..., Objective] | None] = {
-    "sampled": None,
-    "two_pass": every_route,
-    "partitioned": partitioned,
-}
+TRAININGS = ("sampled", "two_pass", "partitioned")
 STATISTICS = ("shared", "switchable", "recalibrated")
 CALIBRATION_BATCH = 250
 
 
 @dataclass(frozen=True)
 class Config(classification.Config):
-    """Settings of `column_gap`; the normalisation must be ``batch``."""
+    """Settings of `column_gap`; all ``routes`` are trained, and the norm must be ``batch``."""
 
     num_calibration: int = 10_000
     """Training images, at most, that recalibrated statistics are measured on."""
@@ -82,8 +76,10 @@ def run(config: Config, run: Run) -> Outcome:
     shared = classification.fractal_net(replace(config.model, norm="batch_shared"), num_classes)
     by_route, by_shared = classification.routes_of(net), classification.routes_of(shared)
     validation, test = {}, {}
-    for training, routes in TRAININGS.items():
-        trained = train(config, run, net, split, training, routes)
+    for training in TRAININGS:
+        settings = replace(config, train=replace(config.train, routes=training))
+        objective = classification.likelihood_objective(settings, net, split)
+        trained = classification.train(settings, run, net, split, objective, name=training).model
         recalibrated = recalibrate(
             net.apply,
             trained,
@@ -115,22 +111,6 @@ def run(config: Config, run: Run) -> Outcome:
             *(classification.curves_section(run, training) for training in TRAININGS),
         ],
     )
-
-
-def train(
-    config: Config,
-    run: Run,
-    net: BlockNet,
-    split: Split,
-    training: str,
-    routes: Callable[..., Objective] | None,
-) -> Variables:
-    """The trained variables, with all kinds of running averages."""
-    objective = classification.likelihood_objective(config, net, split)
-    if routes is not None:
-        objective = routes(objective, columns=config.model.columns)
-        config = replace(config, train=replace(config.train, global_rate=0.0))
-    return classification.train(config, run, net, split, objective, name=training).model
 
 
 def batches(split: Split, num_images: int) -> Iterator[Array]:

@@ -14,24 +14,20 @@ class DropPath:
     """Draws a route for every mini-batch: the joined net, or one column alone.
 
     With probability `global_rate` the batch runs through one column of all blocks, drawn
-    uniformly ("global"), and nothing else is computed; else through the joined net, in which each
-    join input is dropped with probability `local_rate` ("local").
+    uniformly ("global" drop-path), and nothing else is computed; else through the joined net, in
+    which the objective drops join inputs ("local").
 
     Attributes:
         columns: Columns of the net.
-        local_rate: Probability of dropping a join input in a local batch, in [0, 1).
         global_rate: Share of global batches, in [0, 1].
 
-    Source: Larsson et al., ICLR 2017, §3: rates 0.15 and 1/2, one draw for each mini-batch.
+    Source: Larsson et al., ICLR 2017, §3: rate 1/2, one draw for each mini-batch.
     """
 
     columns: int
-    local_rate: float = 0.15
     global_rate: float = 0.5
 
     def __post_init__(self):
-        if not 0 <= self.local_rate < 1:
-            raise InputError(f"`local_rate` must be in [0, 1), got {self.local_rate}")
         if not 0 <= self.global_rate <= 1:
             raise InputError(f"`global_rate` must be in [0, 1], got {self.global_rate}")
 
@@ -45,8 +41,3 @@ class DropPath:
         if rng.random() >= self.global_rate:
             return None
         return int(rng.integers(1, self.columns + 1))
-
-    @property
-    def routes(self) -> list[int | None]:
-        """Every route there is: the joined net, then the columns."""
-        return [None, *range(1, self.columns + 1)]

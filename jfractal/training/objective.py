@@ -1,18 +1,16 @@
 """What a training step minimises, on one batch of images."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import optax
 
 from jfractal.errors import InputError
 from jfractal.inference.variational import elbo
 from jfractal.posterior.likelihoods import Categorical
 from jfractal.posterior.priors import Prior
-from jfractal.posterior.routes import Routes
 from jfractal.typing import Array, KeyArray, Params, Scalar, Variables
 
 __all__ = [
@@ -20,7 +18,6 @@ __all__ = [
     "Objective",
     "cross_entropy",
     "every_route",
-    "learned_routes",
     "negative_elbo",
     "partitioned",
 ]
@@ -55,6 +52,11 @@ class Objective(Protocol):
         ...
 
 
+def _check_rate(drop_path: float) -> None:
+    if not 0 <= drop_path < 1:
+        raise InputError(f"`drop_path` must be in [0, 1), got {drop_path}")
+
+
 def _route_options(route: int | None, drop_path: float, key: KeyArray) -> dict[str, Any]:
     key_path, key_dropout = jax.random.split(key)
     options = {"column": route} if route is not None else {"drop_path": drop_path}
@@ -70,11 +72,15 @@ def cross_entropy(
     Args:
         net: A net that takes ``train``, ``column`` and ``drop_path``, such as `FractalNet`.
         prepare: ``prepare(key, images)`` augments and standardises a batch, on device.
-        drop_path: Rate of local drop-path.
+        drop_path: Rate of local drop-path, in [0, 1).
 
     Returns:
         An `Objective`.
+
+    Raises:
+        InputError: If `drop_path` is out of range.
     """
+    _check_rate(drop_path)
 
     def loss(params, variables, batch, key, route) -> Loss:
         key_images, key_route = jax.random.split(key)
@@ -109,7 +115,11 @@ def negative_elbo(
 
     Returns:
         An `Objective`.
+
+    Raises:
+        InputError: If `drop_path` is out of range.
     """
+    _check_rate(drop_path)
 
     def loss(params, variables, batch, key, route) -> Loss:
         key_images, key_route, key_elbo = jax.random.split(key, 3)
@@ -201,75 +211,5 @@ def partitioned(objective: Objective, *, columns: int) -> Objective:
             alone = objective(params, variables, share, jax.random.fold_in(key, column), column)
             value, variables = value + alone.value / (2 * columns), alone.variables
         return Loss(value, joined.metrics, variables)
-
-    return loss
-
-
-def learned_routes(
-    objective: Objective,
-    *,
-    routes: Sequence[int | None],
-    num_data: int,
-    prior: Routes | None = None,
-) -> Objective:
-    """The expected objective under a distribution over routes that is trained with the net.
-
-    ``L(w, π) = Σ_r π_r L_r(w) + KL(π ‖ p) / N``, exact, at the cost of every route. For an ELBO,
-    ``−N·L`` is the ELBO of ``q(w) π(r)``. Were the weights fixed, the optimum would be
-    ``π_r ∝ p_r exp(−N L_r)``, with the value ``−log Σ_r p_r exp(−N L_r) / N``.
-
-    The distribution is the entry ``routes`` of the params, a `Routes`: add it before the state is
-    created, ``{**params, "routes": Routes.uniform(3)}``, and train with a `DropPath` of
-    ``global_rate=0``. A route learns in proportion to its probability, so what learns fastest
-    draws the others' share to itself; with N large the prior does not hold it back. Adam, which
-    divides gradients by their size, damps this in units of one column; a smaller learning rate of
-    ``routes`` gives slow columns time.
-
-    Args:
-        objective: The loss L_r along one route, in nats per example.
-        routes: The routes r: columns by number, None for the joined net.
-        num_data: Size N of the training set.
-        prior: The prior p; uniform if left out: over columns, that of global drop-path.
-
-    Returns:
-        An `Objective`. Its metrics are expectations under π, and ``routes_kl``, KL(π ‖ p) in nats;
-        ``probability/c``, that of column c (0 for the joined net).
-
-    Raises:
-        InputError: If there are no routes, the prior is not over them, `num_data` is smaller than
-            1, or the params hold no `Routes` of their number.
-
-    Source: Antorán, Allingham & Hernández-Lobato, "Depth uncertainty in neural networks", NeurIPS
-        2020, eq. 5; here for the columns of a fractal net in place of the layers of a residual one.
-    """
-    if not routes:
-        raise InputError("`routes` must hold at least one route, got none")
-    if num_data < 1:
-        raise InputError(f"`num_data` must be at least 1, got {num_data}")
-    prior = Routes.uniform(len(routes)) if prior is None else prior
-    if prior.logits.shape != (len(routes),):
-        raise InputError(
-            f"`prior` must be over {len(routes)} routes, got {prior.logits.shape[0]} probabilities"
-        )
-
-    def loss(params, variables, batch, key, route) -> Loss:
-        q = params.get("routes")
-        if not isinstance(q, Routes) or q.logits.shape != prior.logits.shape:
-            raise InputError(
-                f'`params` must hold a `Routes` over {len(routes)} routes as "routes", got {q}'
-            )
-        values, metrics = [], []
-        for alone in routes:
-            # One key: the routes see the same images and weights, and differ by their depth alone.
-            part = objective(params, variables, batch, key, alone)
-            values.append(part.value)
-            metrics.append(part.metrics)
-            variables = part.variables
-        expected = lambda *xs: (q.probs * jnp.stack(xs)).sum()
-        kl = q.kl(prior)
-        value = expected(*values) + kl / num_data
-        named = {f"probability/{r or 0}": p for r, p in zip(routes, q.probs)}
-        shown = jax.tree.map(expected, *metrics) | {"loss": value, "routes_kl": kl, **named}
-        return Loss(value, shown, variables)
 
     return loss

@@ -39,7 +39,7 @@ OBJECTIVE = cross_entropy(NET, prepare, drop_path=0.3)
 
 def trainer(checkpoints=None, num_epochs=3, objective=OBJECTIVE, seed=0, **options):
     return Trainer(
-        objective, TX, DropPath(2, 0.3, 0.5), num_epochs, 8, seed, 1, checkpoints, **options
+        objective, TX, DropPath(2, 0.5), num_epochs, 8, seed, 1, checkpoints, **options
     )
 
 
@@ -60,7 +60,7 @@ def test_logs_every_step_and_every_epoch(uninterrupted):
     assert int(state.step) == 6  # 20 images are two full batches of 8
     assert [row["step"] for row in rows if "loss" in row] == [1, 2, 3, 4, 5, 6]
     assert [(row["step"], row["epoch"]) for row in rows if "v" in row] == [(2, 1), (4, 2), (6, 3)]
-    routes = [DropPath(2, 0.3, 0.5).route(0, step) or 0 for step in range(6)]
+    routes = [DropPath(2, 0.5).route(0, step) or 0 for step in range(6)]
     assert [row["column"] for row in rows if "loss" in row] == routes
 
 

@@ -66,6 +66,12 @@ def test_partitions_are_trained_each_by_its_route():
         partitioned(objective, columns=2)(params, variables, (x[:6], labels[:6]), key, None)
 
 
+@pytest.mark.parametrize("rate", [-0.1, 1.0])
+def test_bad_rates_of_drop_path(rate):
+    with pytest.raises(jf.InputError, match=rf"`drop_path` must be in \[0, 1\), got {rate}"):
+        cross_entropy(NET, lambda key, images: images, drop_path=rate)
+
+
 @pytest.mark.parametrize("routes", [every_route, partitioned])
 def test_there_must_be_columns(routes):
     with pytest.raises(jf.InputError, match="`columns` must be at least 1, got 0"):
