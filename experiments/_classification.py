@@ -463,9 +463,9 @@ def curves_section(run: Run, name: str = "net") -> Section:
     accuracy = viz.training_curves(accuracies, xlabel="epoch", ylabel="validation accuracy")
     return Section(
         "Training" if name == "net" else f"Training, {name.replace('_', ' ')}",
-        "Each batch runs through the joined net (local drop-path) or through one column alone "
-        "(global drop-path); the loss is shown for the route that was drawn, smoothed over "
-        "neighbouring rows.",
+        "The loss of a batch is that of the route it took: the joined net (local drop-path) or one "
+        "column alone (global drop-path); of batches that take every route, that of the joined "
+        "net. It is smoothed over neighbouring rows.",
         figures=[
             (run.figure(f"{name}_loss", loss), "Training loss by route."),
             (run.figure(f"{name}_accuracy", accuracy), "Validation accuracy after each epoch."),

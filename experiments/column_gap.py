@@ -166,9 +166,9 @@ def gaps_section(test: dict[str, dict[str, float]], best: str, *, text: str) -> 
         rows.append([training, *gaps, *accuracies])
     return Section(
         "Whole net less deepest column",
-        f"{text}\n\nGaps in points of test accuracy. Of the nine, the deepest column that does best "
-        f"on the validation images is that of {best.replace('_', ' ')}: on the test images it falls "
-        f"{100 * gap(test[best]):.2f} points behind its whole net.",
+        f"{text}\n\nGaps in points of test accuracy. Of the nine, the deepest column that does "
+        f"best on the validation images is that of {best.replace('_', ' ')}: on the test images "
+        f"it falls {100 * gap(test[best]):.2f} points behind its whole net.",
         Table(
             [
                 "training",

@@ -70,6 +70,7 @@ def render(
         undefined=jinja2.StrictUndefined,
     )
     environment.tests["numeric"] = lambda value: isinstance(value, Real)
+    environment.tests["a_version_of"] = is_version
     environment.filters["show"] = show
     environment.filters["png"] = lambda name: _base64(figures / f"{name}.png")
     return environment.get_template("report.html.jinja").render(
@@ -80,6 +81,12 @@ def render(
         sections=outcome.sections,
         settings=flatten_dict(record["config"], sep="."),
     )
+
+
+def is_version(dataset: str, requested: str) -> bool:
+    """Whether a data set is the requested one with departures, ``CIFAR-10 (JPEG copy)``."""
+    letters = lambda name: "".join(filter(str.isalnum, name.lower()))
+    return letters(dataset).startswith(letters(requested))
 
 
 def _base64(path: Path) -> str:

@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from experiments.report import Outcome, Section, Table, render, show
+from experiments.report import Outcome, Section, Table, is_version, render, show
 
 RECORD = {
     "command": "python -m experiments counting",
@@ -115,3 +115,16 @@ def test_show(value, shown):
 def test_outcome_must_say_which_data():
     with pytest.raises(KeyError, match="dataset_requested"):
         Outcome({"dataset": "digits", "accuracy": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("dataset", "requested", "expected"),
+    [
+        ("CIFAR-10 (JPEG copy), subset of 100 + 100 images", "cifar10", True),
+        ("Fashion-MNIST", "fashion_mnist", True),
+        ("digits (enlarged to 32x32x3)", "cifar10", False),
+        ("digits", "uoft-cs/cifar10", False),
+    ],
+)
+def test_a_copy_with_departures_is_still_what_was_requested(dataset, requested, expected):
+    assert is_version(dataset, requested) == expected
