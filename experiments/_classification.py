@@ -17,6 +17,7 @@ from experiments.run import Options, Run
 from jfractal import metrics, topology, viz
 from jfractal.data import ImageData
 from jfractal.nn import BlockNet
+from jfractal.nn.nets import Columns
 from jfractal.training import (
     Checkpoints,
     DropPath,
@@ -27,10 +28,13 @@ from jfractal.training import (
     every_route,
     negative_elbo,
     partitioned,
+    recalibrate,
 )
 from jfractal.training.objective import Objective
+from jfractal.typing import Variables
 
 BATCH = 500  # examples in a pass of an evaluation
+CALIBRATION = (20, 250)  # batches, and images in each, that batch statistics are measured on
 
 
 @dataclass(frozen=True)
@@ -259,7 +263,7 @@ def elbo_objective(
     return routed(config, objective)
 
 
-def routed(config: Config, objective: Objective) -> Objective:
+def routed(config: NetConfig, objective: Objective) -> Objective:
     """The objective along the routes that a batch takes."""
     match config.train.routes:
         case "sampled":
@@ -294,7 +298,7 @@ def optimizer(config: TrainConfig, num_images: int) -> optax.GradientTransformat
     return optax.chain(decay, descent[config.optimizer])
 
 
-def drop_path(config: Config) -> DropPath:
+def drop_path(config: NetConfig) -> DropPath:
     """The draw of a route for each batch; where a batch takes every route, none is drawn."""
     rate = config.train.global_rate if config.train.routes == "sampled" else 0.0
     return DropPath(config.model.columns, global_rate=rate)
@@ -356,6 +360,23 @@ def train(
         log=lambda row: run.log({"net": name, **row}),
         evaluate=evaluate,
     )
+
+
+def recalibrated(
+    net: BlockNet, variables: Variables, split: Split, *, routes: Sequence[Columns]
+) -> Variables:
+    """Batch statistics of these routes measured anew, with nothing dropped; others stay.
+
+    Running averages of the joined net come from batches that had paths dropped, and fit a net
+    without dropping badly unless its columns are much alike.
+    """
+    if "batch_stats" not in variables:
+        return variables
+    images = split.train[0]
+    number, size = CALIBRATION[0], min(CALIBRATION[1], len(images))
+    starts = range(0, len(images) - size + 1, size)[:number]
+    batches = (split.standardise(images[start : start + size]) for start in starts)
+    return recalibrate(net.apply, variables, batches, routes=routes)
 
 
 # Evaluation

@@ -24,12 +24,11 @@ import numpy as np
 
 import jfractal as jf
 from experiments import _classification as classification
-from experiments._classification import Split, TrainConfig
+from experiments._classification import DataConfig, Split, TrainConfig
 from experiments.report import Outcome, Section, Table
 from experiments.run import Run
 from jfractal import anytime, metrics, viz
 from jfractal.nn import BlockNet
-from jfractal.training import recalibrate
 from jfractal.typing import Variables
 
 Choice = tuple[int | None, ...]
@@ -41,15 +40,16 @@ THRESHOLDS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 class Config(classification.Config):
     """Settings of `anytime`."""
 
-    num_calibration: int = 2000
-    """Training images that the batch statistics of a mixture are measured on."""
     num_timings: int = 100
     """Passes of one image that a latency is the median of."""
     alpha: float = 0.1
     """Share of labels that the prediction sets may miss."""
 
 
-LAPTOP = Config(train=TrainConfig(num_epochs=5))
+LAPTOP = Config(
+    data=DataConfig(num_train=27_500),
+    train=TrainConfig(num_epochs=4, batch_size=48, learning_rate=0.03, routes="two_pass"),
+)
 PRESETS = {
     "laptop": LAPTOP,
     "paper": Config(
@@ -63,7 +63,6 @@ PRESETS = {
         data=classification.QUICK_DATA,
         model=classification.QUICK_MODEL,
         train=TrainConfig(num_epochs=1, batch_size=50, log_every=1),
-        num_calibration=100,
         num_timings=3,
     ),
 }
@@ -80,12 +79,13 @@ def run(config: Config, run: Run) -> Outcome:
     choices = {
         "columns": [(c,) * len(net.blocks) for c in net.columns],
         "whole net": [(None,) * len(net.blocks)],
-        "block by block": list(upgrades(config, net, variables, split)),
+        "block by block": list(upgrades(net, variables, split)),
     }
     networks = {
         name: [network(config, net, variables, split, choice) for choice in group]
         for name, group in choices.items()
     }
+    variables = classification.recalibrated(net, variables, split, routes=net.columns)
     exits = [early_exit(net, variables, split, threshold) for threshold in THRESHOLDS]
     sets = prediction_sets(config, net, variables, split)
     columns = {f"column_{c}": row for c, row in zip(net.columns, networks["columns"], strict=True)}
@@ -115,11 +115,11 @@ def run(config: Config, run: Run) -> Outcome:
 # Networks within the net
 
 
-def upgrades(config: Config, net: BlockNet, variables: Variables, split: Split) -> Iterator[Choice]:
+def upgrades(net: BlockNet, variables: Variables, split: Split) -> Iterator[Choice]:
     """From the shallowest column on, the upgrade of one block that gains most for its price."""
     ladder = [*net.columns, None]
     choice: Choice = (ladder[0],) * len(net.blocks)
-    here = validation(config, net, variables, split, choice)
+    here = validation(net, variables, split, choice)
     while True:
         candidates = [
             (*choice[:i], ladder[ladder.index(c) + 1], *choice[i + 1 :])
@@ -128,7 +128,7 @@ def upgrades(config: Config, net: BlockNet, variables: Variables, split: Split) 
         ]
         if not candidates:
             return
-        there = [validation(config, net, variables, split, c) for c in candidates]
+        there = [validation(net, variables, split, c) for c in candidates]
         gains = [(here[0] - nll) / (flops - here[1]) for nll, flops in there]
         best = int(np.argmax(gains))
         choice, here = candidates[best], there[best]
@@ -136,10 +136,10 @@ def upgrades(config: Config, net: BlockNet, variables: Variables, split: Split) 
 
 
 def validation(
-    config: Config, net: BlockNet, variables: Variables, split: Split, choice: Choice
+    net: BlockNet, variables: Variables, split: Split, choice: Choice
 ) -> tuple[float, int]:
     """NLL in nats per validation image, and operations per image."""
-    lone, leaves = extracted(config, net, variables, split, choice)
+    lone, leaves = extracted(net, variables, split, choice)
     prediction = classification.classify(
         lone.apply, jf.Point(leaves), split, split.validation[0], num_samples=1
     )
@@ -148,20 +148,18 @@ def validation(
 
 
 def extracted(
-    config: Config, net: BlockNet, variables: Variables, split: Split, choice: Choice
+    net: BlockNet, variables: Variables, split: Split, choice: Choice
 ) -> tuple[BlockNet, Variables]:
-    """A network of its own; a mixture with the batch statistics that its blocks have together."""
-    if len(set(choice)) > 1 and "batch_stats" in variables:
-        images = split.standardise(split.train[0][: config.num_calibration])
-        variables = recalibrate(net.apply, variables, [images], routes=(choice,))
-    return jf.extract(net, variables, column=choice)
+    """A network of its own, with the batch statistics that its blocks have together."""
+    measured = classification.recalibrated(net, variables, split, routes=(choice,))
+    return jf.extract(net, measured, column=choice)
 
 
 def network(
     config: Config, net: BlockNet, variables: Variables, split: Split, choice: Choice
 ) -> dict[str, Any]:
     """What a network within the net costs and is worth."""
-    lone, leaves = extracted(config, net, variables, split, choice)
+    lone, leaves = extracted(net, variables, split, choice)
     prediction = classification.classify(
         lone.apply, jf.Point(leaves), split, split.test[0], num_samples=1
     )

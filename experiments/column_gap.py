@@ -14,7 +14,7 @@ one training serves all three kinds. Same images, epochs and batches throughout.
     make experiment NAME=column_gap ARGS="--preset paper"    # 3 × 400 epochs; needs a GPU or TPU
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,20 +26,15 @@ from experiments._classification import DataConfig, Split, TrainConfig
 from experiments.report import Outcome, Section, Table
 from experiments.run import Run
 from jfractal import metrics, viz
-from jfractal.training import recalibrate
-from jfractal.typing import Array, Variables
+from jfractal.typing import Variables
 
 TRAININGS = ("sampled", "two_pass", "partitioned")
 STATISTICS = ("shared", "switchable", "recalibrated")
-CALIBRATION_BATCH = 250
 
 
 @dataclass(frozen=True)
 class Config(classification.Config):
     """Settings of `column_gap`; all ``routes`` are trained, and the norm must be ``batch``."""
-
-    num_calibration: int = 10_000
-    """Training images, at most, that recalibrated statistics are measured on."""
 
 
 LAPTOP = Config(
@@ -53,7 +48,6 @@ PRESETS = {
         data=classification.PAPER_DATA,
         model=classification.PAPER_MODEL,
         train=replace(classification.PAPER_TRAIN, batch_size=96),
-        num_calibration=45_000,
     ),
     "quick": replace(
         LAPTOP,
@@ -80,12 +74,7 @@ def run(config: Config, run: Run) -> Outcome:
         settings = replace(config, train=replace(config.train, routes=training))
         objective = classification.likelihood_objective(settings, net, split)
         trained = classification.train(settings, run, net, split, objective, name=training).model
-        recalibrated = recalibrate(
-            net.apply,
-            trained,
-            batches(split, config.num_calibration),
-            routes=(None, *net.columns),
-        )
+        recalibrated = classification.recalibrated(net, trained, split, routes=(None, *net.columns))
         tested = [(by_shared, trained), (by_route, trained), (by_route, recalibrated)]
         for statistics, (applies, variables) in zip(STATISTICS, tested, strict=True):
             cell = f"{training}_{statistics}"
@@ -112,14 +101,6 @@ def run(config: Config, run: Run) -> Outcome:
             *(classification.curves_section(run, training) for training in TRAININGS),
         ],
     )
-
-
-def batches(split: Split, num_images: int) -> Iterator[Array]:
-    """Full batches of the first training images, standardised."""
-    images = split.train[0][:num_images]
-    size = min(CALIBRATION_BATCH, len(images))
-    for start in range(0, len(images) - size + 1, size):
-        yield split.standardise(images[start : start + size])
 
 
 def accuracies(

@@ -6,7 +6,8 @@ gets worse and at last fails. Being shallow and deep at once, the fractal trains
 train by itself (Larsson, Maire & Shakhnarovich, "FractalNet: Ultra-deep neural networks without
 residuals", ICLR 2017, arXiv:1605.07648, §4.3 and table 4). Narrow nets of 1 to C columns, plain
 nets of their depths, same data, steps and optimiser. Fractal nets train by two passes, the joined
-net and all columns, as in the authors' code; columns are extracted with their batch norm folded in.
+net and all columns, as in the authors' code; batch statistics are measured anew afterwards, with
+nothing dropped; columns are extracted with their batch norm folded in.
 
     make experiment NAME=depth_sweep                          # 1 to 4 columns: 5 to 40 layers
     make experiment NAME=depth_sweep ARGS="--preset paper"    # to 160 layers; needs a GPU or TPU
@@ -90,6 +91,8 @@ def trained(
     num_classes = len(split.source.class_names)
     fractal = classification.fractal_net(config.model, num_classes)
     variables = train(config, run, split, fractal, f"fractal_{columns}")
+    routes = (None, *fractal.columns)
+    variables = classification.recalibrated(fractal, variables, split, routes=routes)
     yield f"fractal_{columns}", fractal, variables
     for column in fractal.columns:
         extracted = jf.extract(fractal, variables, column=column)
