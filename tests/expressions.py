@@ -1,6 +1,7 @@
-"""Random expressions, for property tests."""
+"""Random expressions, for property tests, and what they mean by definition."""
 
 from functools import partial
+from itertools import product
 
 from hypothesis import strategies as st
 
@@ -19,3 +20,16 @@ def compounds(hows, parts):
 
 exprs = st.recursive(leaves, partial(compounds, ["mean", "sum"]), max_leaves=8)
 any_exprs = st.recursive(leaves, partial(compounds, HOWS), max_leaves=8)
+
+
+def enumerate_paths(expr):
+    """All paths by the names on them: the definition, with no regard to how ends merge."""
+    match expr:
+        case Unit(name):
+            return [(name,)]
+        case Identity():
+            return [()]
+        case Seq(parts):
+            return [sum(path, ()) for path in product(*map(enumerate_paths, parts))]
+        case Join(parts):
+            return [path for part in parts for path in enumerate_paths(part)]

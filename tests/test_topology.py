@@ -1,7 +1,6 @@
 from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
-from itertools import product
 from math import prod
 
 import pytest
@@ -11,23 +10,10 @@ from hypothesis import strategies as st
 from jfractal import topology
 from jfractal.errors import InputError
 from jfractal.topology import Identity, Join, Seq, Unit
-from tests.expressions import any_exprs, exprs
+from tests.expressions import any_exprs, enumerate_paths, exprs
 
 COLUMNS = range(1, 8)
 steady = settings(deadline=None, derandomize=True)
-
-
-def enumerate_paths(expr):
-    """All paths by the names on them: the definition, with no regard to how ends merge."""
-    match expr:
-        case Unit(name):
-            return [(name,)]
-        case Identity():
-            return [()]
-        case Seq(parts):
-            return [sum(path, ()) for path in product(*map(enumerate_paths, parts))]
-        case Join(parts):
-            return [path for part in parts for path in enumerate_paths(part)]
 
 
 def mean_of(values):

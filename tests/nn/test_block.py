@@ -13,7 +13,8 @@ import pytest
 from jfractal import topology
 from jfractal.nn import Block
 from jfractal.nn.block import draw_alive, join
-from jfractal.topology import Identity, Join, Seq, Unit
+from jfractal.topology import Join, Seq, Unit
+from tests.expressions import enumerate_paths
 
 PRIMES = [2, 3, 5, 7, 11, 13, 17]
 
@@ -37,18 +38,6 @@ def linear_block(expr):
 def run(block, variables, **options):
     """The factor by which a block of linear units multiplies its input."""
     return block.apply(variables, jnp.ones((1, 1)), train=False, **options)[0, 0]
-
-
-def enumerate_paths(expr):
-    match expr:
-        case Unit(name):
-            return [(name,)]
-        case Identity():
-            return [()]
-        case Seq(parts):
-            return [sum(path, ()) for path in product(*map(enumerate_paths, parts))]
-        case Join(parts):
-            return [path for part in parts for path in enumerate_paths(part)]
 
 
 def masks(num_inputs):
