@@ -34,7 +34,7 @@ from jfractal.training.objective import Objective
 from jfractal.typing import Variables
 
 BATCH = 500  # examples in a pass of an evaluation
-CALIBRATION = (20, 250)  # batches, and images in each, that batch statistics are measured on
+CALIBRATION = (40, 250)  # batches, and examples in each, that batch statistics are measured on
 
 
 @dataclass(frozen=True)
@@ -363,7 +363,7 @@ def train(
 
 
 def recalibrated(
-    net: BlockNet, variables: Variables, split: Split, *, routes: Sequence[Columns]
+    net: nn.Module, variables: Variables, split: Examples, *, routes: Sequence[Columns]
 ) -> Variables:
     """Batch statistics of these routes measured anew, with nothing dropped; others stay.
 
@@ -372,10 +372,10 @@ def recalibrated(
     """
     if "batch_stats" not in variables:
         return variables
-    images = split.train[0]
-    number, size = CALIBRATION[0], min(CALIBRATION[1], len(images))
-    starts = range(0, len(images) - size + 1, size)[:number]
-    batches = (split.standardise(images[start : start + size]) for start in starts)
+    examples = split.train[0]
+    number, size = CALIBRATION[0], min(CALIBRATION[1], len(examples))
+    starts = range(0, len(examples) - size + 1, size)[:number]
+    batches = (split.standardise(examples[start : start + size]) for start in starts)
     return recalibrate(net.apply, variables, batches, routes=routes)
 
 

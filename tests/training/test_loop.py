@@ -38,9 +38,7 @@ OBJECTIVE = cross_entropy(NET, prepare, drop_path=0.3)
 
 
 def trainer(checkpoints=None, num_epochs=3, objective=OBJECTIVE, seed=0, **options):
-    return Trainer(
-        objective, TX, DropPath(2, 0.5), num_epochs, 8, seed, 1, checkpoints, **options
-    )
+    return Trainer(objective, TX, DropPath(2, 0.5), num_epochs, 8, seed, 1, checkpoints, **options)
 
 
 def assert_equal(a, b):
