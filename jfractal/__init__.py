@@ -30,6 +30,7 @@ from jfractal.posterior import Gaussian as Gaussian
 from jfractal.posterior import MeanField as MeanField
 from jfractal.posterior import Point as Point
 from jfractal.posterior import Posterior as Posterior
+from jfractal.posterior import Routes as Routes
 from jfractal.posterior import Samples as Samples
 from jfractal.posterior import kl as kl
 from jfractal.posterior import likelihoods as likelihoods
@@ -38,6 +39,7 @@ from jfractal.posterior import mean_field as mean_field
 from jfractal.posterior import priors as priors
 from jfractal.posterior import sample as sample
 from jfractal.predict import Prediction as Prediction
+from jfractal.predict import mixture as mixture
 from jfractal.predict import predict as predict
 from jfractal.predict import sample_outputs as sample_outputs
 

@@ -1,6 +1,6 @@
 """Monte Carlo prediction: from a posterior over weights to a distribution over outputs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ from jfractal.metrics import uncertainty
 from jfractal.posterior.samples import Posterior
 from jfractal.typing import Apply, Array, Float, KeyArray
 
-__all__ = ["Prediction", "predict", "sample_outputs"]
+__all__ = ["Prediction", "mixture", "predict", "sample_outputs"]
 
 
 @jax.tree_util.register_dataclass
@@ -25,14 +25,16 @@ class Prediction:
 
     Attributes:
         samples: Log probabilities under each draw of the weights, "samples batch classes".
+        log_weights: Log of each draw's share of the mixture, "samples"; equal if None.
     """
 
     samples: Float[Array, "samples batch classes"]
+    log_weights: Float[Array, " samples"] | None = None
 
     @property
     def log_probs(self) -> Float[Array, "batch classes"]:
-        """Log of the predictive distribution: log-mean-exp over draws, in nats."""
-        return uncertainty.mean_log_probs(self.samples)
+        """Log of the predictive distribution, the mixture of the draws, in nats."""
+        return uncertainty.mean_log_probs(self.samples, self.log_weights)
 
     @property
     def probs(self) -> Float[Array, "batch classes"]:
@@ -42,17 +44,17 @@ class Prediction:
     @property
     def entropy(self) -> Float[Array, " batch"]:
         """Total uncertainty: entropy of the predictive distribution, in nats per example."""
-        return uncertainty.total_entropy(self.samples)
+        return uncertainty.total_entropy(self.samples, self.log_weights)
 
     @property
     def aleatoric(self) -> Float[Array, " batch"]:
         """Expected entropy over draws, in nats per example: what more data would not remove."""
-        return uncertainty.aleatoric_entropy(self.samples)
+        return uncertainty.aleatoric_entropy(self.samples, self.log_weights)
 
     @property
     def epistemic(self) -> Float[Array, " batch"]:
         """Mutual information of label and weights, in nats per example: entropy − aleatoric."""
-        return uncertainty.epistemic_entropy(self.samples)
+        return uncertainty.epistemic_entropy(self.samples, self.log_weights)
 
 
 def predict(
@@ -82,6 +84,41 @@ def predict(
         samples_per_pass=samples_per_pass,
     )
     return Prediction(jax.nn.log_softmax(logits))
+
+
+def mixture(
+    predictions: Sequence[Prediction], log_weights: Float[Array, " predictions"]
+) -> Prediction:
+    """One prediction out of several, ``p(y | x) = Σ_r π_r p_r(y | x)``, exactly.
+
+    Over the routes of a net, each with S draws of the weights, its ``epistemic`` is the mutual
+    information of the label with weights and route: columns that disagree count.
+
+    Args:
+        predictions: For the same examples.
+        log_weights: Their log probabilities ``log π_r``, e.g. `Routes.log_probs`.
+
+    Returns:
+        A `Prediction` of all their draws.
+
+    Raises:
+        InputError: If there are no predictions, or not one weight for each.
+    """
+    if not predictions or jnp.shape(log_weights) != (len(predictions),):
+        raise InputError(
+            "`log_weights` must hold one number for each of one or more `predictions`, got shape "
+            f"{jnp.shape(log_weights)} for {len(predictions)}"
+        )
+    within = [
+        jnp.full(len(p.samples), -jnp.log(len(p.samples)))
+        if p.log_weights is None
+        else p.log_weights
+        for p in predictions
+    ]
+    return Prediction(
+        jnp.concatenate([p.samples for p in predictions]),
+        jnp.concatenate([w + log_w for w, log_w in zip(within, log_weights)]),
+    )
 
 
 def sample_outputs(

@@ -68,6 +68,37 @@ def test_a_point_knows_no_epistemic_uncertainty(problem):
     np.testing.assert_allclose(prediction.epistemic, 0, atol=1e-6)
 
 
+def test_mixture_of_two_routes_worked_by_hand():
+    sure = jf.Prediction(jnp.log(jnp.array([[[1.0, 0.0]]])))
+    torn = jf.Prediction(jnp.log(jnp.array([[[0.5, 0.5]], [[0.0, 1.0]]])))  # two draws
+    both = jf.mixture([sure, torn], jnp.log(jnp.array([0.75, 0.25])))
+    # 3/4 · (1, 0) + 1/8 · (1/2, 1/2) + 1/8 · (0, 1)
+    np.testing.assert_allclose(both.probs, [[0.8125, 0.1875]], rtol=1e-6)
+    entropy = -(0.8125 * np.log(0.8125) + 0.1875 * np.log(0.1875))
+    np.testing.assert_allclose(both.entropy, [entropy], rtol=1e-5)
+    np.testing.assert_allclose(both.aleatoric, [np.log(2) / 8], rtol=1e-5)
+    np.testing.assert_allclose(both.epistemic, [entropy - np.log(2) / 8], rtol=1e-5)
+    of_mixtures = jf.mixture([both, sure], jnp.log(jnp.array([0.2, 0.8])))
+    np.testing.assert_allclose(of_mixtures.probs, [[0.9625, 0.0375]], rtol=1e-5)
+
+
+def test_one_route_of_probability_1_is_that_route(problem):
+    net, posterior, x = problem
+    one, other = (
+        jf.predict(net.apply, posterior, x, jax.random.key(i), num_samples=3) for i in range(2)
+    )
+    both = jf.mixture([one, other], jf.Routes(jnp.array([0.0, -500.0])).log_probs)
+    np.testing.assert_allclose(both.log_probs, one.log_probs, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(both.epistemic, one.epistemic, atol=1e-6)
+
+
+def test_a_mixture_needs_a_weight_for_each():
+    sure = jf.Prediction(jnp.zeros((1, 1, 1)))
+    for predictions, weights in (([], jnp.zeros(0)), ([sure], jnp.zeros(2))):
+        with pytest.raises(jf.InputError, match="`log_weights` must hold one number for each"):
+            jf.mixture(predictions, weights)
+
+
 def test_samples_are_drawn_uniformly():
     posterior = jf.Samples({"w": jnp.arange(4.0)})
     draws = jf.sample_outputs(

@@ -1,7 +1,7 @@
 """How unsure is a Monte Carlo prediction, and why: noise in the data or doubt about the weights.
 
 Everything here reads one prediction per draw of the weights, with the draws on the leading axis
-``samples``, and treats the prediction as their equal mixture.
+``samples``, and treats the prediction as their mixture: an equal one unless their shares are given.
 """
 
 from typing import NamedTuple
@@ -27,76 +27,85 @@ __all__ = [
 
 def mean_log_probs(
     log_probs: Float[ArrayLike, "samples *batch classes"],
+    log_weights: Float[ArrayLike, " samples"] | None = None,
 ) -> Float[Array, "*batch classes"]:
-    """Log of the mean probability, ``log (1/S) Σ_s p_s``, without leaving log space.
+    """Log of the mean probability, ``log Σ_s w_s p_s``, without leaving log space.
 
     Args:
         log_probs: normalised log-probabilities of each draw, ``samples *batch classes``.
+        log_weights: log of each draw's share of the mixture, ``samples``; equal if left out.
 
     Returns:
         Normalised log-probabilities of the mixture, ``*batch classes``.
 
     Raises:
-        InputError: there are fewer than two axes, or one is empty.
+        InputError: there are fewer than two axes, one is empty, or the shares do not match.
     """
-    log_probs = _checked(log_probs)
-    return _log_mean_exp(log_probs)
+    return _log_sum_exp(*_checked(log_probs, log_weights))
 
 
 def total_entropy(
     log_probs: Float[ArrayLike, "samples *batch classes"],
+    log_weights: Float[ArrayLike, " samples"] | None = None,
 ) -> Float[Array, "*batch"]:
     """Entropy of the mixture, ``H[E_s p_s]``: all of the uncertainty.
 
     Args:
         log_probs: normalised log-probabilities of each draw, ``samples *batch classes``.
+        log_weights: log of each draw's share of the mixture, ``samples``; equal if left out.
 
     Returns:
         Nats per example in [0, log classes], ``*batch``.
 
     Raises:
-        InputError: there are fewer than two axes, or one is empty.
+        InputError: there are fewer than two axes, one is empty, or the shares do not match.
     """
-    return _entropy(mean_log_probs(log_probs))
+    return _entropy(mean_log_probs(log_probs, log_weights))
 
 
 def aleatoric_entropy(
     log_probs: Float[ArrayLike, "samples *batch classes"],
+    log_weights: Float[ArrayLike, " samples"] | None = None,
 ) -> Float[Array, "*batch"]:
     """Expected entropy, ``E_s H[p_s]``: what is left if the weights were known.
 
     Args:
         log_probs: normalised log-probabilities of each draw, ``samples *batch classes``.
+        log_weights: log of each draw's share of the mixture, ``samples``; equal if left out.
 
     Returns:
         Nats per example in [0, log classes], ``*batch``.
 
     Raises:
-        InputError: there are fewer than two axes, or one is empty.
+        InputError: there are fewer than two axes, one is empty, or the shares do not match.
     """
-    return jnp.mean(_entropy(_checked(log_probs)), axis=0)
+    log_probs, log_weights = _checked(log_probs, log_weights)
+    return jnp.average(_entropy(log_probs), axis=0, weights=jnp.exp(log_weights))
 
 
 def epistemic_entropy(
     log_probs: Float[ArrayLike, "samples *batch classes"],
+    log_weights: Float[ArrayLike, " samples"] | None = None,
 ) -> Float[Array, "*batch"]:
     """Mutual information of label and weights, ``H[E_s p_s] - E_s H[p_s]``.
 
     Args:
         log_probs: normalised log-probabilities of each draw, ``samples *batch classes``.
+        log_weights: log of each draw's share of the mixture, ``samples``; equal if left out.
 
     Returns:
         Nats per example, ``*batch``; rounding never makes it negative.
 
     Raises:
-        InputError: there are fewer than two axes, or one is empty.
+        InputError: there are fewer than two axes, one is empty, or the shares do not match.
 
     References:
         Houlsby et al., *Bayesian active learning for classification and preference learning*,
         2011, eq. 2. Depeweg et al., *Decomposition of uncertainty in Bayesian deep learning*,
         ICML 2018.
     """
-    return jnp.maximum(total_entropy(log_probs) - aleatoric_entropy(log_probs), 0.0)
+    total = total_entropy(log_probs, log_weights)
+    return jnp.maximum(total - aleatoric_entropy(log_probs, log_weights), 0.0)
 
 
 class MixtureMoments(NamedTuple):
@@ -165,11 +174,15 @@ def gaussian_mixture_log_prob(
     y = jnp.asarray(y)
     if y.shape != means.shape[1:]:
         raise InputError(f"`y` must have shape {means.shape[1:]}, got {y.shape}")
-    return _log_mean_exp(norm.logpdf(y[None], means, scales))
+    return _log_sum_exp(norm.logpdf(y[None], means, scales), _equal(len(means)))
 
 
-def _log_mean_exp(x: Array) -> Array:
-    return jax.nn.logsumexp(x, axis=0) - jnp.log(x.shape[0])
+def _equal(num_samples: int) -> Array:
+    return jnp.full(num_samples, -jnp.log(num_samples))
+
+
+def _log_sum_exp(x: Array, log_weights: Array) -> Array:
+    return jax.nn.logsumexp(x + jnp.expand_dims(log_weights, range(1, x.ndim)), axis=0)
 
 
 def _entropy(log_probs: Array) -> Array:
@@ -178,14 +191,19 @@ def _entropy(log_probs: Array) -> Array:
     return -jnp.sum(jnp.exp(log_probs) * finite, axis=-1)
 
 
-def _checked(log_probs: ArrayLike) -> Array:
+def _checked(log_probs: ArrayLike, log_weights: ArrayLike | None) -> tuple[Array, Array]:
     log_probs = jnp.asarray(log_probs)
     if log_probs.ndim < 2 or log_probs.size == 0:
         raise InputError(
             "`log_probs` must have the axes `samples *batch classes`, none of them empty, "
             f"got shape {log_probs.shape}"
         )
-    return log_probs
+    log_weights = _equal(len(log_probs)) if log_weights is None else jnp.asarray(log_weights)
+    if log_weights.shape != log_probs.shape[:1]:
+        raise InputError(
+            f"`log_weights` must have shape {log_probs.shape[:1]}, got {log_weights.shape}"
+        )
+    return log_probs, log_weights
 
 
 def _checked_mixture(means: ArrayLike, scales: ArrayLike) -> tuple[Array, Array]:

@@ -7,6 +7,7 @@ from jfractal.posterior.gaussian import kl as kl
 from jfractal.posterior.gaussian import mean as mean
 from jfractal.posterior.gaussian import mean_field as mean_field
 from jfractal.posterior.gaussian import sample as sample
+from jfractal.posterior.routes import Routes as Routes
 from jfractal.posterior.samples import MeanField as MeanField
 from jfractal.posterior.samples import Point as Point
 from jfractal.posterior.samples import Posterior as Posterior

@@ -35,6 +35,23 @@ def test_entropies_meet_scipy(run, probs):
     )
 
 
+def test_shares_of_the_mixture_meet_scipy(run, probs):
+    shares = np.random.default_rng(1).dirichlet(np.ones(5))
+    log_probs, log_weights = jnp.log(probs), jnp.log(shares)
+    mixture = np.tensordot(shares, probs, 1)
+    total = stats.entropy(mixture, axis=-1)
+    aleatoric = shares @ stats.entropy(probs, axis=-1)
+    for function, expected in (
+        (mean_log_probs, np.log(mixture)),
+        (total_entropy, total),
+        (aleatoric_entropy, aleatoric),
+        (epistemic_entropy, total - aleatoric),
+    ):
+        np.testing.assert_allclose(
+            run(function)(log_probs, log_weights), expected, rtol=1e-4, atol=1e-6
+        )
+
+
 def test_two_draws_that_are_sure_of_different_classes_leave_one_bit(run):
     log_probs = jnp.log(jnp.array([[[1.0, 0.0]], [[0.0, 1.0]]]))
     assert run(total_entropy)(log_probs) == pytest.approx(np.log(2))
@@ -100,6 +117,11 @@ def test_a_far_target_has_a_finite_log_density_and_gradient():
 def test_log_probs_without_their_axes_are_refused(refused, function, shape):
     with refused("log_probs"):
         function(jnp.zeros(shape))
+
+
+def test_shares_that_do_not_match_are_refused(refused):
+    with refused("log_weights"):
+        total_entropy(jnp.zeros((3, 2, 2)), jnp.zeros(2))
 
 
 def test_mixtures_that_do_not_match_are_refused(refused):

@@ -1,0 +1,71 @@
+"""The path leaf: which route through a net, as a distribution, in the same tree as the weights."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from jfractal.errors import InputError
+from jfractal.typing import Array, Float, Scalar
+
+__all__ = ["Routes"]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Routes:
+    """A categorical distribution over the routes of a net, ``π = softmax(logits)``.
+
+    It lies beside the weights, ``{**params, "routes": Routes.of(...)}``, and is trained with them,
+    see `jfractal.training.learned_routes`. Nets, `sample`, `mean` and `kl` pass it by; `mean_field`
+    would lift its logits like any array, so it is added after lifting.
+
+    Attributes:
+        logits: Log probabilities but for a constant, "routes".
+    """
+
+    # `Any`, for JAX rebuilds trees with shapes and other stand-ins where arrays were.
+    logits: Any
+
+    @classmethod
+    def of(cls, probs: Sequence[float] | Float[ArrayLike, " routes"]) -> "Routes":
+        """The distribution with these probabilities.
+
+        Raises:
+            InputError: If there are none, one is not above 0, or they do not sum to 1.
+        """
+        p = np.asarray(probs, np.float64)
+        if p.ndim != 1 or not p.size or not (p > 0).all() or abs(p.sum() - 1) > 1e-5:
+            raise InputError(
+                f"`probs` must be one or more numbers above 0 that sum to 1, got {probs}"
+            )
+        return cls(jnp.asarray(np.log(p), jnp.result_type(float)))
+
+    @classmethod
+    def uniform(cls, num_routes: int) -> "Routes":
+        """Equal probabilities: over columns, the prior of global drop-path.
+
+        Raises:
+            InputError: If `num_routes` is smaller than 1.
+        """
+        if num_routes < 1:
+            raise InputError(f"`num_routes` must be at least 1, got {num_routes}")
+        return cls.of([1 / num_routes] * num_routes)
+
+    @property
+    def log_probs(self) -> Float[Array, " routes"]:
+        """Log probabilities, in nats."""
+        return jax.nn.log_softmax(self.logits)
+
+    @property
+    def probs(self) -> Float[Array, " routes"]:
+        """The probabilities π."""
+        return jax.nn.softmax(self.logits)
+
+    def kl(self, prior: "Routes") -> Scalar:
+        """``KL(π ‖ p) = Σ_r π_r log(π_r / p_r)``, in nats."""
+        return (self.probs * (self.log_probs - prior.log_probs)).sum()
