@@ -10,7 +10,7 @@ net with π fixed at its prior (drop-path in expectation), and the best of its c
     make experiment NAME=learned_depth ARGS="--warm-up 0"        # π learns from the first step on
     make experiment NAME=learned_depth ARGS="--preset paper"     # CIFAR-10; needs a GPU or TPU
 
-Some 200 s of CPU time, two to three minutes on 2 cores. Digits, columns of 3, 6 and 12
+Some 200 s of CPU time. Digits, columns of 3, 6 and 12
 convolutions, 360 test images; seeds 0, 1, 2:
 
     training images                                      100               300              1287
