@@ -16,21 +16,37 @@ from jfractal.data.images import (
 )
 from jfractal.data.sources import DataUnavailable, load_table
 from jfractal.data.splits import hold_out_classes, split_validation, subset
+from jfractal.data.texts import (
+    PADDING,
+    UNKNOWN,
+    TextData,
+    Vocabulary,
+    docstrings,
+    load_texts,
+    rotten_tomatoes,
+)
 
 __all__ = [
+    "PADDING",
+    "UNKNOWN",
     "DataUnavailable",
     "ImageData",
+    "TextData",
+    "Vocabulary",
     "blundell_curve",
     "channel_moments",
     "cifar10",
     "digits",
+    "docstrings",
     "fashion_mnist",
     "hold_out_classes",
     "load_images",
     "load_table",
+    "load_texts",
     "mnist",
     "random_flip",
     "random_shift",
+    "rotten_tomatoes",
     "split_validation",
     "standardise",
     "subset",
