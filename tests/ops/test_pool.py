@@ -35,5 +35,8 @@ def test_the_gradient_is_split_among_equals():
 
 @pytest.mark.parametrize("size", [(1, 4), (4, 1), (1, 1)])
 def test_too_small_a_map_is_refused(size):
-    with pytest.raises(InputError, match=rf"`x` must be at least 2×2 .*, got {size[0]}×{size[1]}"):
+    with pytest.raises(
+        InputError,
+        match=rf"`x` must be at least 2 pixels along each axis .*, got {size[0]}×{size[1]}",
+    ):
         ops.max_pool(jnp.zeros((2, *size, 3)))
