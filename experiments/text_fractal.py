@@ -9,7 +9,18 @@ bag of words and pairs of words.
     make experiment NAME=text_fractal
     make experiment NAME=text_fractal ARGS="--data.name docstrings"    # needs no download
 
-TODO figures
+Laptop: three minutes on 2 CPU cores shared with other work. The whole net gets 79.1 % of the 1,066
+test texts right, column 1 alone 78.0 % and column 2 alone 78.9 %. It does not beat the bag of
+words, which gets exactly as many, 79.1 %, and is better calibrated: NLL 0.44 nats against 0.49, ECE
+0.03 against 0.07. The standard error of the difference in accuracy is 1.1 points.
+
+The settings were chosen on the validation texts, in some thirty short runs; most came to between 75
+and 77 % (standard error 1.3 points; bag of words 75.8 %), so the choice is within the noise. Runs
+all but equal to this one came to 77.2 and 76.4 % with two seeds. Dropout within the blocks, in
+front of batch norm, is left out: with one seed, running averages then fitted so badly that the
+whole net got 69 %, and 76 % with statistics measured anew. So they are measured anew, without
+dropout, before the test; the curves of validation accuracy are those of running averages. Paper: a
+wider and deeper net, with no published result behind it; it has not been run yet.
 """
 
 from collections.abc import Callable, Mapping
