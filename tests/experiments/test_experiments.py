@@ -49,6 +49,7 @@ def test_keeps_the_contract(name):
     assert list(undocumented(experiment.Config)) == []
 
 
+@pytest.mark.filterwarnings("ignore:.* is not available, this is:UserWarning")
 @pytest.mark.parametrize("name", NAMES)
 def test_quick_run_leaves_what_every_run_leaves(name, tmp_path):
     assert main([name, "--quick", "--out", str(tmp_path / "run")]) == 0
