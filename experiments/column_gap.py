@@ -26,8 +26,10 @@ So statistics of its own bring the deepest column of the paper's training from 1
 1, and two passes bring it within 0.7 of a much better net, at twice the cost an epoch; two epochs
 of them were ahead of four of the others on validation images (.672 against .635 and .639). Where
 the whole net gains by recalibration (.645 from .634), the gap is the larger: the running averages
-of the joined net come from batches that had paths dropped. The standard error of one accuracy is
-0.5 points. All columns start aligned (--model.kernel-init), which the paper does not do.
+of the joined net come from batches that had paths dropped. The loss of two passes is a sum of two,
+so at one learning rate its steps are about twice as long; how much of its lead is due to that was
+not measured. The standard error of one accuracy is 0.5 points. All columns start aligned
+(--model.kernel-init), which the paper does not do.
 """
 
 from collections.abc import Callable, Mapping
