@@ -1,6 +1,7 @@
 """What a training step minimises, on one batch of images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
 import flax.linen as nn
@@ -162,16 +163,11 @@ def every_route(objective: Objective, *, columns: int) -> Objective:
 
     Source: Larsson et al., ICLR 2017, §3, and the authors' code.
     """
-    if columns < 1:
-        raise InputError(f"`columns` must be at least 1, got {columns}")
+    _check_columns(columns)
 
     def loss(params, variables, batch, key, route) -> Loss:
-        joined = objective(params, variables, batch, key, route)
-        value, variables = joined.value, joined.variables
-        for column in range(1, columns + 1):
-            alone = objective(params, variables, batch, jax.random.fold_in(key, column), column)
-            value, variables = value + alone.value / columns, alone.variables
-        return Loss(value, joined.metrics, variables)
+        parts = [(1.0, batch), *[(1 / columns, batch)] * columns]
+        return _over_routes(objective, parts, params, variables, key)
 
     return loss
 
@@ -194,22 +190,38 @@ def partitioned(objective: Objective, *, columns: int) -> Objective:
     Raises:
         InputError: If `columns` is smaller than 1, or a batch cannot be divided into 2·C parts.
     """
-    if columns < 1:
-        raise InputError(f"`columns` must be at least 1, got {columns}")
+    _check_columns(columns)
 
     def loss(params, variables, batch, key, route) -> Loss:
         size = len(batch[1])
         if size % (2 * columns):
             raise InputError(f"`batch_size` must be a multiple of {2 * columns}, got {size}")
-        part = size // (2 * columns)
-        first = tuple(x[: size // 2] for x in batch)
-        joined = objective(params, variables, first, key, route)
-        value, variables = joined.value / 2, joined.variables
-        for column in range(1, columns + 1):
-            start = size // 2 + (column - 1) * part
-            share = tuple(x[start : start + part] for x in batch)
-            alone = objective(params, variables, share, jax.random.fold_in(key, column), column)
-            value, variables = value + alone.value / (2 * columns), alone.variables
-        return Loss(value, joined.metrics, variables)
+        ends = range(size // 2, size + 1, size // (2 * columns))
+        bounds = pairwise((0, *ends))
+        shares = [tuple(x[start:end] for x in batch) for start, end in bounds]
+        parts = [(len(share[1]) / size, share) for share in shares]
+        return _over_routes(objective, parts, params, variables, key)
 
     return loss
+
+
+def _check_columns(columns: int) -> None:
+    if columns < 1:
+        raise InputError(f"`columns` must be at least 1, got {columns}")
+
+
+def _over_routes(
+    objective: Objective,
+    parts: Sequence[tuple[float, tuple[Array, Array]]],
+    params: Params,
+    variables: Variables,
+    key: KeyArray,
+) -> Loss:
+    """The weighted sum of the losses of the joined net and the columns, each on its examples."""
+    (weight, batch), *columns = parts
+    joined = objective(params, variables, batch, key, None)
+    value, variables = weight * joined.value, joined.variables
+    for column, (weight, batch) in enumerate(columns, start=1):
+        alone = objective(params, variables, batch, jax.random.fold_in(key, column), column)
+        value, variables = value + weight * alone.value, alone.variables
+    return Loss(value, joined.metrics, variables)
