@@ -177,11 +177,11 @@ def fit_posteriors(
 
     fit, chains = config.fit, config.chains
     map_point = jf.maximum_a_posteriori(
-        log_joint, init(key_init), optimizer=adam(fit, fit.map_steps), num_steps=fit.map_steps
+        log_joint, init, key_init, optimizer=adam(fit, fit.map_steps), num_steps=fit.map_steps
     )
     vi = jf.variational(
         log_joint,
-        jf.mean_field(map_point.variables["params"], scale=fit.scale),
+        lambda _: jf.mean_field(map_point.variables["params"], scale=fit.scale),
         key_vi,
         optimizer=adam(fit, fit.vi_steps),
         num_steps=fit.vi_steps,

@@ -1,5 +1,7 @@
 """From a model and data to a posterior: one file a method, all ending in ``sample(key)``."""
 
+from jfractal.inference.elbo import Elbo as Elbo
+from jfractal.inference.elbo import elbo as elbo
 from jfractal.inference.hmc import Chains as Chains
 from jfractal.inference.hmc import hmc as hmc
 from jfractal.inference.hmc import nuts as nuts
@@ -8,6 +10,4 @@ from jfractal.inference.maximum_a_posteriori import maximum_a_posteriori as maxi
 from jfractal.inference.sub_networks import SubNetworks as SubNetworks
 from jfractal.inference.sub_networks import all_sub_networks as all_sub_networks
 from jfractal.inference.sub_networks import sub_networks as sub_networks
-from jfractal.inference.variational import Elbo as Elbo
-from jfractal.inference.variational import elbo as elbo
 from jfractal.inference.variational import variational as variational

@@ -5,7 +5,7 @@ from typing import Any
 
 from jfractal.posterior.likelihoods import Likelihood
 from jfractal.posterior.priors import Prior
-from jfractal.typing import Apply, Params, Scalar
+from jfractal.typing import Apply, Array, Float, Params, Scalar
 
 __all__ = ["LogJoint"]
 
@@ -29,9 +29,21 @@ class LogJoint:
     prior: Prior
     likelihood: Likelihood
 
+    @property
+    def num_data(self) -> int:
+        """Number of examples N."""
+        return self.data[1].shape[0]
+
     def __call__(self, params: Params) -> Scalar:
         """The log joint at `params`, a tree of arrays."""
-        x, y = self.data
-        outputs = self.apply({"params": params}, x)
-        log_likelihood = self.likelihood.log_likelihood(outputs, y).sum()
-        return log_likelihood + self.prior.tree_log_prob(params)
+        return self.log_likelihood(params, self.data).sum() + self.prior.tree_log_prob(params)
+
+    def estimate(self, params: Params, batch: tuple[Any, Any]) -> Scalar:
+        """The log joint, estimated on a batch: ``N mean_batch log p(y | x, w) + log p(w)``."""
+        log_likelihood = self.log_likelihood(params, batch).mean()
+        return self.num_data * log_likelihood + self.prior.tree_log_prob(params)
+
+    def log_likelihood(self, params: Params, batch: tuple[Any, Any]) -> Float[Array, " batch"]:
+        """Of each example of a batch, in nats."""
+        x, y = batch
+        return self.likelihood.log_likelihood(self.apply({"params": params}, x), y)

@@ -4,62 +4,45 @@ from collections.abc import Callable
 
 import jax
 import optax
-from jax import lax
 
-from jfractal.errors import InputError
+from jfractal.inference.descent import descend
+from jfractal.inference.log_joint import LogJoint
 from jfractal.posterior.samples import Point
-from jfractal.typing import Array, Float, Params, Scalar
+from jfractal.typing import KeyArray, Params
 
-__all__ = ["ascend", "maximum_a_posteriori"]
+__all__ = ["maximum_a_posteriori"]
 
 
 def maximum_a_posteriori(
-    log_joint: Callable[[Params], Scalar],
-    params: Params,
+    log_joint: LogJoint,
+    init: Callable[[KeyArray], Params],
+    key: KeyArray,
     *,
     optimizer: optax.GradientTransformation,
     num_steps: int,
+    batch_size: int | None = None,
 ) -> Point:
-    """``argmax_w log p(D, w)`` by gradient ascent on the full data, as one compiled program.
+    """``argmax_w log p(D, w)`` by stochastic gradient ascent, as one compiled program.
 
     Args:
-        log_joint: Function of a tree of weights, in nats, see `LogJoint`.
-        params: Where to start.
-        optimizer: From optax. It sees the log joint as it is: summed, not averaged.
+        log_joint: Data, model, prior and likelihood.
+        init: Draws the start, e.g. ``lambda key: net.init(key, x)["params"]``.
+        key: Random key.
+        optimizer: From optax; it sees the log joint in nats per example, ``log p(D, w) / N``.
         num_steps: Number of steps, at least 1.
+        batch_size: Examples in a step; all of them if left out.
 
     Returns:
         A `Point` posterior.
     """
-    params, _ = ascend(lambda w, _: log_joint(w), params, jax.random.key(0), optimizer, num_steps)
+    key_init, key_run = jax.random.split(key)
+    params, _ = descend(
+        lambda params, batch, _: -log_joint.estimate(params, batch) / log_joint.num_data,
+        init(key_init),
+        key_run,
+        log_joint.data,
+        optimizer=optimizer,
+        num_steps=num_steps,
+        batch_size=batch_size,
+    )
     return Point({"params": params})
-
-
-def ascend(
-    objective: Callable[[Params, Array], Scalar],
-    params: Params,
-    key: Array,
-    optimizer: optax.GradientTransformation,
-    num_steps: int,
-) -> tuple[Params, Float[Array, " steps"]]:
-    """Maximises ``objective(params, key)`` by `num_steps` of `optimizer`, each with its own key.
-
-    Returns:
-        The parameters after the last step, and the objective before each.
-    """
-    if num_steps < 1:
-        raise InputError(f"`num_steps` must be at least 1, got {num_steps}")
-
-    def step(carry, key):
-        params, state = carry
-        loss, gradient = jax.value_and_grad(lambda w: -objective(w, key))(params)
-        updates, state = optimizer.update(gradient, state, params)
-        return (optax.apply_updates(params, updates), state), -loss
-
-    @jax.jit
-    def run(params):
-        keys = jax.random.split(key, num_steps)
-        (params, _), values = lax.scan(step, (params, optimizer.init(params)), keys)
-        return params, values
-
-    return run(params)

@@ -2,8 +2,8 @@
 
 from jfractal.posterior import likelihoods as likelihoods
 from jfractal.posterior import priors as priors
+from jfractal.posterior.divergence import kl as kl
 from jfractal.posterior.gaussian import Gaussian as Gaussian
-from jfractal.posterior.gaussian import kl as kl
 from jfractal.posterior.gaussian import mean as mean
 from jfractal.posterior.gaussian import mean_field as mean_field
 from jfractal.posterior.gaussian import sample as sample

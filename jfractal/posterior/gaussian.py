@@ -14,14 +14,13 @@ import jax
 import jax.numpy as jnp
 
 from jfractal.errors import InputError
-from jfractal.typing import Array, Float, KeyArray, Params, Scalar
+from jfractal.typing import Array, Float, KeyArray, Params
 
 __all__ = [
     "Estimator",
     "Gaussian",
     "gaussians",
     "inverse_softplus",
-    "kl",
     "map_gaussians",
     "mean",
     "mean_field",
@@ -168,25 +167,3 @@ def _normals(key: KeyArray, like: Sequence[Array]) -> list[Array]:
 def mean(params: Params) -> Params:
     """The tree of means: the network at the centre of the posterior."""
     return map_gaussians(lambda leaf: leaf.mean, params)
-
-
-def kl(params: Params, prior: Any, key: KeyArray | None = None) -> Scalar:
-    """Kullback-Leibler divergence KL(q ‖ p) of a tree, in nats, summed over all weights.
-
-    Leaves that are arrays are point estimates and contribute nothing.
-
-    Args:
-        params: A tree with Gaussian leaves.
-        prior: See `jfractal.priors`; closed form where the prior has one, else one Monte Carlo
-            draw for each weight.
-        key: Random key; needed by priors without a closed form only.
-
-    Returns:
-        A scalar.
-
-    Raises:
-        InputError: If the prior needs a key and none is given.
-    """
-    leaves = gaussians(params)
-    keys = [None] * len(leaves) if key is None else jax.random.split(key, max(len(leaves), 1))
-    return sum((prior.kl(leaf, k) for leaf, k in zip(leaves, keys)), start=jnp.zeros(()))

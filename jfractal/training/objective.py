@@ -9,7 +9,7 @@ import jax
 import optax
 
 from jfractal.errors import InputError
-from jfractal.inference.variational import elbo
+from jfractal.inference.elbo import elbo
 from jfractal.posterior.likelihoods import Categorical
 from jfractal.posterior.priors import Prior
 from jfractal.typing import Array, KeyArray, Params, Scalar, Variables

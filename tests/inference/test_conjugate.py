@@ -57,7 +57,8 @@ def test_map_is_the_posterior_mean(problem):
     net, x, log_joint, mean, *_ = problem
     point = jf.maximum_a_posteriori(
         log_joint,
-        start(net, x)(jax.random.key(0)),
+        start(net, x),
+        jax.random.key(0),
         optimizer=optax.adam(optax.cosine_decay_schedule(0.05, 2000)),
         num_steps=2000,
     )
@@ -67,10 +68,9 @@ def test_map_is_the_posterior_mean(problem):
 def test_variational_meets_the_mean_field_optimum(problem):
     """min KL(q ‖ p) over diagonal Gaussians: the mean is exact, the variance 1 / precision_ii."""
     net, x, log_joint, mean, covariance, precision = problem
-    q = jf.mean_field(start(net, x)(jax.random.key(0)), scale=0.5)
     fit = jf.variational(
         log_joint,
-        q,
+        lambda key: jf.mean_field(start(net, x)(key), scale=0.5),
         jax.random.key(2),
         optimizer=optax.adam(optax.cosine_decay_schedule(0.02, 6000)),
         num_steps=6000,

@@ -1,0 +1,99 @@
+"""Stochastic gradient descent on data that lies on the device, as one compiled program.
+
+For models that `jfractal.training` is too much for: no augmentation, no batch statistics, no
+checkpoints. Everything here can be vmapped, e.g. over members of an ensemble or over data splits.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from jfractal.errors import InputError
+from jfractal.typing import Array, Float, Int, KeyArray, Params, PyTree, Scalar
+
+__all__ = ["batch_indices", "descend"]
+
+
+def descend(
+    loss: Callable[[Params, Any, KeyArray], Scalar],
+    params: Params,
+    key: KeyArray,
+    data: PyTree,
+    *,
+    optimizer: optax.GradientTransformation,
+    num_steps: int,
+    batch_size: int | None = None,
+) -> tuple[Params, Float[Array, " steps"]]:
+    """Minimises ``E_batch[loss(params, batch, key)]`` by `num_steps` of `optimizer`.
+
+    Args:
+        loss: Of the parameters, on a batch, with a random key of its own at each step.
+        params: Where to start.
+        key: Random key.
+        data: Tree of arrays with a common leading axis, e.g. ``(x, y)``.
+        optimizer: From optax.
+        num_steps: Number of steps, at least 1.
+        batch_size: Examples in a step; all of them, in their order, if left out.
+
+    Returns:
+        The parameters after the last step, and the loss before each.
+
+    Raises:
+        InputError: If `num_steps` or `batch_size` is out of range.
+    """
+    key_batches, key_steps = jax.random.split(key)
+    batches = batch_indices(key_batches, data, num_steps=num_steps, batch_size=batch_size)
+
+    def step(carry, turn):
+        params, state = carry
+        key, index = turn
+        batch = data if index is None else jax.tree.map(lambda x: x[index], data)
+        value, gradient = jax.value_and_grad(loss)(params, batch, key)
+        updates, state = optimizer.update(gradient, state, params)
+        return (optax.apply_updates(params, updates), state), value
+
+    @jax.jit
+    def run(params):
+        turns = jax.random.split(key_steps, num_steps), batches
+        (params, _), values = lax.scan(step, (params, optimizer.init(params)), turns)
+        return params, values
+
+    return run(params)
+
+
+def batch_indices(
+    key: KeyArray, data: PyTree, *, num_steps: int, batch_size: int | None
+) -> Int[Array, "steps batch"] | None:
+    """Which examples are in the batch of each step: epoch by epoch, each in an order of its own.
+
+    Args:
+        key: Random key.
+        data: Tree of arrays with a common leading axis.
+        num_steps: Number of steps, at least 1.
+        batch_size: Examples in a batch; what does not fill one is left out of its epoch.
+
+    Returns:
+        Indices, or None if `batch_size` is: every batch is all of the data, and none is copied.
+
+    Raises:
+        InputError: If `num_steps` or `batch_size` is out of range.
+    """
+    num_data = jax.tree.leaves(data)[0].shape[0]
+    if num_steps < 1:
+        raise InputError(f"`num_steps` must be at least 1, got {num_steps}")
+    if batch_size is None:
+        return None
+    if not 1 <= batch_size <= num_data:
+        raise InputError(
+            f"`batch_size` must be between 1 and the number of examples, {num_data}, "
+            f"got {batch_size}"
+        )
+    per_epoch = num_data // batch_size
+    keys = jax.random.split(key, -(-num_steps // per_epoch))
+    orders = jax.vmap(lambda key: jax.random.permutation(key, num_data))(keys)
+    batches = orders[:, : per_epoch * batch_size].reshape(-1, batch_size)
+    return jnp.asarray(batches[:num_steps])

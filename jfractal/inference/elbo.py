@@ -1,0 +1,99 @@
+"""The evidence lower bound: what variational inference maximises."""
+
+from typing import Any, NamedTuple
+
+import jax
+
+from jfractal.errors import InputError
+from jfractal.posterior.divergence import kl
+from jfractal.posterior.gaussian import gaussians, sample
+from jfractal.posterior.likelihoods import Likelihood
+from jfractal.posterior.priors import Prior
+from jfractal.typing import Apply, Array, KeyArray, Params, Scalar, Variables
+
+__all__ = ["Elbo", "elbo"]
+
+
+class Elbo(NamedTuple):
+    """An estimate of the evidence lower bound and its two parts.
+
+    Attributes:
+        value: The bound, in nats per example of the data set: ``−nll − kl_weight · kl / num_data``.
+        nll: Negative log likelihood under draws of the weights, in nats per example.
+        kl: KL(q ‖ prior) in nats, summed over all weights and not weighted.
+        outputs: Of the model under each draw of the weights, "samples batch *event".
+        updates: What `apply` returned beside the outputs, if it was given ``mutable``; else None.
+    """
+
+    value: Scalar
+    nll: Scalar
+    kl: Scalar
+    outputs: Array
+    updates: Any = None
+
+
+def elbo(
+    apply: Apply,
+    params: Params,
+    batch: tuple[Any, Any],
+    key: KeyArray,
+    *,
+    prior: Prior,
+    likelihood: Likelihood,
+    num_data: int,
+    num_samples: int = 1,
+    kl_weight: float | Scalar = 1.0,
+    variables: Variables | None = None,
+    **apply_options: Any,
+) -> Elbo:
+    """Estimates the evidence lower bound on a batch, per example of the data set.
+
+    ``ELBO / N = mean_batch E_q[log p(y | x, w)] − KL(q ‖ p) / N``. Scaled so, it does not depend on
+    the size of the batch, and each of M batches carries 1/M of the KL.
+
+    Leaves of estimator ``reparam`` are drawn here, once for the batch, whatever the model; the
+    others are left for `BayesDense` and `BayesConv` to draw.
+
+    Args:
+        apply: ``apply(variables, x, **apply_options) -> outputs``, of any Flax model.
+        params: Weights with Gaussian leaves, see `mean_field`.
+        batch: Inputs and targets, ``(x, y)``.
+        key: Random key.
+        prior: Prior over the Gaussian leaves.
+        likelihood: Likelihood of the targets given the outputs.
+        num_data: Size N of the data set (not of the batch).
+        num_samples: Draws of the weights to average over.
+        kl_weight: Factor of the KL: a temperature, or a warm-up schedule's value.
+        variables: Other collections that `apply` needs, e.g. ``{"batch_stats": ...}``.
+        **apply_options: Passed on to `apply`. With ``mutable``, the updated collections of the
+            last draw are returned as `Elbo.updates`.
+
+    Returns:
+        An `Elbo`.
+
+    Raises:
+        InputError: If `num_data` or `num_samples` is smaller than 1.
+
+    Source: Blundell et al., ICML 2015, eq. 2 and §3.4 (with weights 1/M).
+    """
+    if num_data < 1 or num_samples < 1:
+        raise InputError(
+            f"`num_data` and `num_samples` must be at least 1, got {num_data} and {num_samples}"
+        )
+    x, y = batch
+    key_kl, key_draw = jax.random.split(key)
+
+    def log_likelihood(key: KeyArray):
+        key_outside, key_inside = jax.random.split(key)
+        weights = sample(params, key_outside, where=lambda leaf: leaf.estimator == "reparam")
+        options = dict(apply_options)
+        if gaussians(weights):
+            options["rngs"] = {"posterior": key_inside, **options.get("rngs", {})}
+        outputs = apply({"params": weights, **(variables or {})}, x, **options)
+        outputs, updates = outputs if "mutable" in options else (outputs, None)
+        return likelihood.log_likelihood(outputs, y).mean(), outputs, updates
+
+    values, outputs, updates = jax.vmap(log_likelihood)(jax.random.split(key_draw, num_samples))
+    nll, divergence = -values.mean(), kl(params, prior, key_kl)
+    value = -nll - kl_weight * divergence / num_data
+    return Elbo(value, nll, divergence, outputs, jax.tree.map(lambda u: u[-1], updates))
