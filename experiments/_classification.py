@@ -480,8 +480,8 @@ def curves_section(run: Run, name: str = "net") -> Section:
         for key in epochs[-1]
         if key.startswith("accuracy/")
     }
-    loss = viz.training_curves(losses, xlabel="epoch", ylabel="training loss (nats per example)")
-    accuracy = viz.training_curves(accuracies, xlabel="epoch", ylabel="validation accuracy")
+    loss = viz.curves(losses, xlabel="epoch", ylabel="training loss (nats per example)")
+    accuracy = viz.curves(accuracies, xlabel="epoch", ylabel="validation accuracy")
     return Section(
         "Training" if name == "net" else f"Training, {name.replace('_', ' ')}",
         "The loss of a batch is that of the route it took: the joined net (local drop-path) or one "

@@ -41,7 +41,7 @@ class Config(classification.Config):
     """Settings of `anytime`."""
 
     num_timings: int = 100
-    """Passes of one image that a latency is the median of."""
+    """Passes of one image through each network that its latency is the median of."""
     alpha: float = 0.1
     """Share of labels that the prediction sets may miss."""
 
@@ -81,8 +81,14 @@ def run(config: Config, run: Run) -> Outcome:
         "whole net": [(None,) * len(net.blocks)],
         "block by block": list(upgrades(net, variables, split)),
     }
+    lone = {
+        choice: extracted(net, variables, split, choice)
+        for group in choices.values()
+        for choice in group
+    }
+    milliseconds = dict(zip(lone, latencies(config, list(lone.values()), split)))
     networks = {
-        name: [network(config, net, variables, split, choice) for choice in group]
+        name: [network(*lone[choice], choice, milliseconds[choice], split) for choice in group]
         for name, group in choices.items()
     }
     variables = classification.recalibrated(net, variables, split, routes=net.columns)
@@ -156,33 +162,40 @@ def extracted(
 
 
 def network(
-    config: Config, net: BlockNet, variables: Variables, split: Split, choice: Choice
+    net: BlockNet, variables: Variables, choice: Choice, milliseconds: float, split: Split
 ) -> dict[str, Any]:
     """What a network within the net costs and is worth."""
-    lone, leaves = extracted(net, variables, split, choice)
     prediction = classification.classify(
-        lone.apply, jf.Point(leaves), split, split.test[0], num_samples=1
+        net.apply, jf.Point(variables), split, split.test[0], num_samples=1
     )
     return {
         "choice": " ".join("all" if c is None else str(c) for c in choice),
-        "mflops": lone.num_flops(split.train[0].shape[1:]) / 1e6,
-        "latency_ms": latency(config, lone, leaves, split),
+        "mflops": net.num_flops(split.train[0].shape[1:]) / 1e6,
+        "latency_ms": milliseconds,
         **classification.scores(prediction, split.test[1]),
     }
 
 
-def latency(config: Config, net: BlockNet, variables: Variables, split: Split) -> float:
-    """Median milliseconds for one image, from the device and back."""
-    image = split.standardise(split.test[0][:1])
-    forward = jax.jit(net.apply)
-    jax.block_until_ready(forward(variables, image))
+def latencies(
+    config: Config, networks: list[tuple[BlockNet, Variables]], split: Split
+) -> list[float]:
+    """Median milliseconds of each network for one image, from the device and back.
 
-    def once() -> float:
+    In rounds, each network once, so that what else the machine does slows all of them alike.
+    """
+    image = split.standardise(split.test[0][:1])
+    forwards = [jax.jit(net.apply).lower(variables, image).compile() for net, variables in networks]
+
+    def once(forward: Any, variables: Variables) -> float:
         began = perf_counter()
         jax.block_until_ready(forward(variables, image))
         return 1e3 * (perf_counter() - began)
 
-    return median(once() for _ in range(config.num_timings))
+    rounds = [
+        [once(forward, variables) for forward, (_, variables) in zip(forwards, networks)]
+        for _ in range(config.num_timings)
+    ]
+    return [median(times) for times in zip(*rounds)]
 
 
 # Early exit
@@ -258,7 +271,7 @@ def prices_section(run: Run, networks: Any, exits: list[dict[str, Any]], *, text
             for name, group in rows.items():
                 ordered = sorted(group, key=lambda row, price=price: row[price])
                 series[name] = [r[price] for r in ordered], [r[metric] for r in ordered]
-            figure = viz.training_curves(series, xlabel=xlabel, ylabel=label)
+            figure = viz.curves(series, xlabel=xlabel, ylabel=label)
             caption = f"{label} against {xlabel}."
             pictures.append((run.figure(f"{metric}_{price}", figure), caption))
     return Section(

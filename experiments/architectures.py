@@ -173,7 +173,7 @@ def gradients_section(run: Run, before: Any, after: Any) -> Section:
     """Gradient norms by depth."""
     figures = []
     for when, series in (("before", before), ("after", after)):
-        figure = viz.training_curves(
+        figure = viz.curves(
             series, xlabel="depth of the unit", ylabel="norm of the gradient (nats)", logy=True
         )
         caption = f"Norm of the gradient of the kernels at each depth, {when} training."

@@ -191,7 +191,7 @@ def routes_section(run: Run, test: dict[str, dict[str, float]]) -> Section:
         for statistics in STATISTICS:
             joined, *columns = test[f"{training}_{statistics}"].values()
             series[statistics] = list(range(1, len(columns) + 2)), [*columns, joined]
-        figure = viz.training_curves(
+        figure = viz.curves(
             series, xlabel="column alone; last, the whole net", ylabel="test accuracy"
         )
         figures.append((run.figure(f"routes_{training}", figure), f"{training}, by statistics."))

@@ -152,7 +152,7 @@ def depth_section(run: Run, scores: Any, columns: int, *, text: str) -> Section:
     depths = range(1, columns + 1)
     layers = [scores[f"fractal_{c}"]["layers"] for c in depths]
     of = lambda key, name: [round(scores[names[name].format(c)][key], 4) for c in depths]
-    figure = viz.training_curves(
+    figure = viz.curves(
         {name: (layers, of("accuracy", name)) for name in names},
         xlabel="layers",
         ylabel="test accuracy",
@@ -190,7 +190,7 @@ def training_section(run: Run, columns: int) -> Section:
             epochs, values = zip(*of)
             curves[f"C = {c}"] = epochs, classification.smooth(values)
         name = f"{kind}_{ylabel.split()[1]}"
-        figure = viz.training_curves(curves, xlabel="epoch", ylabel=ylabel)
+        figure = viz.curves(curves, xlabel="epoch", ylabel=ylabel)
         figures.append((run.figure(name, figure), caption))
     return Section("Training", figures=figures)
 

@@ -314,6 +314,6 @@ def paths_section(run: Run, sizes: Sequence[int], columns: Sequence[int]) -> Sec
         series = {
             f"column {c}": (epochs, [row[f"probability/{c}"] for row in rows]) for c in columns
         }
-        figure = viz.training_curves(series, xlabel="epoch", ylabel="probability")
+        figure = viz.curves(series, xlabel="epoch", ylabel="probability")
         pictures.append((run.figure(f"path_{size}", figure), f"{size} training images."))
     return Section("The distribution in the course of training", figures=pictures)

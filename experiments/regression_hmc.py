@@ -302,10 +302,10 @@ def convergence_section(
 ) -> Section:
     """May the reference be trusted?"""
     x = np.asarray(grid[:, 0]).tolist()
-    curves = viz.training_curves(
+    curves = viz.curves(
         {"split R-hat": (x, rhat.tolist())}, xlabel="x", ylabel="R-hat of the prediction at x"
     )
-    means = viz.training_curves(
+    means = viz.curves(
         {f"chain {i}": (x, mean.tolist()) for i, mean in enumerate(outputs.mean(1), start=1)},
         xlabel="x",
         ylabel="posterior mean of the function",

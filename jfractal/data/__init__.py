@@ -16,6 +16,7 @@ from jfractal.data.images import (
 )
 from jfractal.data.sources import DataUnavailable, load_table
 from jfractal.data.splits import hold_out_classes, split_validation, subset
+from jfractal.data.tables import TableData, load_mushrooms, load_regression, standard_splits
 from jfractal.data.texts import (
     PADDING,
     UNKNOWN,
@@ -31,6 +32,7 @@ __all__ = [
     "UNKNOWN",
     "DataUnavailable",
     "ImageData",
+    "TableData",
     "TextData",
     "Vocabulary",
     "blundell_curve",
@@ -41,6 +43,8 @@ __all__ = [
     "fashion_mnist",
     "hold_out_classes",
     "load_images",
+    "load_mushrooms",
+    "load_regression",
     "load_table",
     "load_texts",
     "mnist",
@@ -48,6 +52,7 @@ __all__ = [
     "random_shift",
     "rotten_tomatoes",
     "split_validation",
+    "standard_splits",
     "standardise",
     "subset",
 ]

@@ -10,8 +10,8 @@ from jfractal.nn.nets import DenseNet as DenseNet
 from jfractal.nn.nets import FractalNet as FractalNet
 from jfractal.nn.nets import PlainNet as PlainNet
 from jfractal.nn.nets import ResNet as ResNet
-from jfractal.nn.nets import TextNet as TextNet
 from jfractal.nn.nets import block_net as block_net
+from jfractal.nn.text_net import TextNet as TextNet
 from jfractal.nn.units import ConvUnit as ConvUnit
 from jfractal.nn.units import DenseUnit as DenseUnit
 from jfractal.nn.units import SeparableUnit as SeparableUnit

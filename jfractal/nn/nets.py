@@ -20,7 +20,7 @@ from jfractal.nn.block import Block, DropPathPer
 from jfractal.nn.initializers import KernelInit, aligned, he
 from jfractal.nn.norms import get_norm
 from jfractal.nn.units import ConvUnit, Unit
-from jfractal.typing import Array, Int, Logits
+from jfractal.typing import Array, Logits
 
 __all__ = [
     "BlockNet",
@@ -29,7 +29,6 @@ __all__ = [
     "FractalNet",
     "PlainNet",
     "ResNet",
-    "TextNet",
     "block_net",
 ]
 
@@ -246,64 +245,6 @@ class BlockNet(nn.Module):
             kinds = zip(topology.join_kinds(expr), topology.join_sizes(expr))
             total += sum(size for how, size in kinds if how == "convex")
         return total
-
-
-class TextNet(nn.Module):
-    """A net over sequences of tokens: an embedding, then convolutions along the sequence.
-
-    Parameters: ``embedding`` and those of `net`, under ``net``. Rng streams: those of `net`.
-
-    Attributes:
-        net: The net of the embedded sequence, e.g. ``FractalNet(2, widths=(64, 64, 64))``.
-        vocabulary_size: Number of tokens.
-        features: Size of an embedding.
-        dropout: Probability of dropping a feature of an embedded token in training.
-    """
-
-    net: BlockNet
-    vocabulary_size: int
-    features: int = 64
-    dropout: float = 0.0
-
-    @nn.compact
-    def __call__(
-        self, tokens: Int[Array, "batch length"], *, train: bool = False, **options: Any
-    ) -> Logits:
-        """Maps tokens to logits; takes the options of `BlockNet.__call__`."""
-        x = nn.Embed(self.vocabulary_size, self.features, name="embedding")(tokens)
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return self.net(x, train=train, **options)
-
-    def column(self, column: Columns) -> "TextNet":
-        """The net that runs one column, or one of each block, as `BlockNet.column`."""
-        return self.clone(net=self.net.column(column))
-
-    @property
-    def columns(self) -> tuple[int, ...]:
-        """The columns that every block has."""
-        return self.net.columns
-
-    def depth(self, *, column: Columns = None) -> int:
-        """Units on the longest path of the net, or of one column of it."""
-        return self.net.depth(column=column)
-
-    def num_flops(self, shape: Sequence[int], *, column: Columns = None) -> int:
-        """Floating-point operations of one text's forward pass; looking up is free.
-
-        Args:
-            shape: (length,) of the text.
-            column: Count this column alone, as for `__call__`.
-        """
-        return self.net.num_flops((*shape, self.features), column=column)
-
-    def num_params(self, shape: Sequence[int]) -> int:
-        """Number of weights, as `BlockNet.num_params`, and of features of all tokens.
-
-        Args:
-            shape: As for `num_flops`.
-        """
-        embedding = self.vocabulary_size * self.features
-        return embedding + self.net.num_params((*shape, self.features))
 
 
 def block_net(

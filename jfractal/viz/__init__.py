@@ -1,16 +1,16 @@
 """Pictures: every function returns a `matplotlib.figure.Figure` and needs no display."""
 
 from jfractal.viz.bands import Band, predictive_bands
-from jfractal.viz.curves import training_curves
+from jfractal.viz.curves import curves
 from jfractal.viz.histograms import score_histograms
 from jfractal.viz.reliability import reliability_diagram
 from jfractal.viz.structure import structure
 
 __all__ = [
     "Band",
+    "curves",
     "predictive_bands",
     "reliability_diagram",
     "score_histograms",
     "structure",
-    "training_curves",
 ]

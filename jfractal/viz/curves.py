@@ -1,4 +1,4 @@
-"""Curves along a training run: loss, accuracy, any row of figures that is logged by step."""
+"""Curves: one quantity against another, a line for each series."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,13 +9,13 @@ from matplotlib.figure import Figure
 from jfractal.errors import InputError
 from jfractal.viz.style import colours, styled
 
-__all__ = ["training_curves"]
+__all__ = ["curves"]
 
 LABEL_HEIGHT = 0.07  # of the height of the axes, from one label to the next
 
 
 @styled
-def training_curves(
+def curves(
     series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     *,
     xlabel: str,

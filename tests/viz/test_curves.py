@@ -3,14 +3,14 @@ import pytest
 from matplotlib.colors import same_color
 
 from jfractal.errors import InputError
-from jfractal.viz import training_curves
+from jfractal.viz import curves
 from jfractal.viz.style import INK, PALETTE
 
 STEPS = np.arange(1, 11)
 
 
 def draw(series, **look):
-    return training_curves(series, xlabel="epoch", ylabel="loss", **look)
+    return curves(series, xlabel="epoch", ylabel="loss", **look)
 
 
 def test_one_line_for_each_series_in_the_colour_of_its_column():

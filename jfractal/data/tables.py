@@ -1,0 +1,189 @@
+"""Sets of labelled rows, in memory: regression and mushrooms."""
+
+import os
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from jfractal.data.sources import DataUnavailable, data_extra
+from jfractal.errors import InputError
+from jfractal.typing import Float, Int
+
+__all__ = ["TableData", "load_mushrooms", "load_regression", "standard_splits"]
+
+
+@dataclass(frozen=True, eq=False)
+class TableData:
+    """Rows of features with a target each, and the truth about where they come from.
+
+    Attributes:
+        name: What the rows really are; put it beside every figure made from them.
+        requested: The name that was asked for.
+        features: As published, or one-hot where they are categories.
+        targets: In the units of the publisher; for mushrooms 1 is edible and 0 poisonous.
+        note: What a reader should know about the data, in a sentence; empty if nothing.
+    """
+
+    name: str
+    requested: str
+    features: Float[np.ndarray, "rows features"]
+    targets: Float[np.ndarray, " rows"]
+    note: str = ""
+
+
+_FOLDERS = {
+    "boston": "bostonHousing",
+    "concrete": "concrete",
+    "energy": "energy",
+    "kin8nm": "kin8nm",
+    "naval": "naval-propulsion-plant",
+    "power": "power-plant",
+    "protein": "protein-tertiary-structure",
+    "wine": "wine-quality-red",
+    "yacht": "yacht",
+}
+
+
+def load_regression(name: str, *, strict: bool = False) -> TableData:
+    """The UCI regression set with this name or, where it is not at hand, scikit-learn's diabetes.
+
+    ``$JFRACTAL_DATA/uci/<folder>/data.txt`` and the ``index_features.txt`` and
+    ``index_target.txt`` beside it, which say what its columns are: as published with the standard
+    splits, see `standard_splits`.
+
+    Args:
+        name: "boston", "concrete", "energy", "kin8nm", "naval", "power", "protein", "wine",
+            "yacht" or "diabetes".
+        strict: Whether to fail, instead of warning and loading diabetes, where the set is not at
+            hand.
+
+    Returns:
+        The rows in their published order.
+
+    Raises:
+        InputError: The name is unknown, or a file is broken, or the set cannot be had and
+            `strict`.
+    """
+    if name == "diabetes":
+        return _diabetes()
+    if name not in _FOLDERS:
+        raise InputError(
+            f"`name` must be one of {', '.join([*_FOLDERS, 'diabetes'])}, got {name!r}"
+        )
+    try:
+        folder = _uci(_FOLDERS[name], "data.txt")
+    except DataUnavailable as error:
+        return _stand_in(name, _diabetes(), error, strict)
+    rows, inputs, target = (
+        _numbers(folder / file) for file in ("data.txt", "index_features.txt", "index_target.txt")
+    )
+    features = rows[:, inputs.ravel().astype(int)]
+    return TableData(f"UCI {name}", name, features, rows[:, int(target.item())])
+
+
+def load_mushrooms(*, strict: bool = False) -> TableData:
+    """UCI's mushrooms, one-hot, edible or not; where not at hand, tumours, benign or not.
+
+    ``$JFRACTAL_DATA/uci/mushroom/agaricus-lepiota.data``: 8,124 rows of 22 categories, a missing
+    one being a category of its own, 117 features. The stand-in is scikit-learn's breast cancer
+    set, standardised.
+
+    Args:
+        strict: Whether to fail, instead of warning and loading the stand-in.
+
+    Returns:
+        The rows in their published order; target 1 is edible (benign).
+
+    Raises:
+        InputError: The file is broken, or it is not at hand and `strict`.
+    """
+    file = "agaricus-lepiota.data"
+    try:
+        folder = _uci("mushroom", file)
+    except DataUnavailable as error:
+        return _stand_in("mushroom", _tumours(), error, strict)
+    lines = (folder / file).read_text(encoding="utf-8").split()
+    table = np.array([line.split(",") for line in lines])
+    if table.ndim != 2 or table.shape[1] != 23:
+        raise InputError(f"{folder / file}: every line must have 23 entries")
+    one_hot = [(column[:, None] == np.unique(column)) for column in table[:, 1:].T]
+    features = np.concatenate(one_hot, axis=1).astype(np.float64)
+    edible = (table[:, 0] == "e").astype(np.float64)
+    return TableData("UCI mushroom", "mushroom", features, edible)
+
+
+def standard_splits(
+    num_rows: int, num_splits: int = 20
+) -> tuple[Int[np.ndarray, "splits train"], Int[np.ndarray, "splits test"]]:
+    """The train and test rows that published figures on UCI regression sets are means over.
+
+    One `RandomState(1)` for a set; for each split a permutation, of which the first 90 % train.
+
+    Args:
+        num_rows: Rows of the set, at least 2.
+        num_splits: Number of splits; published figures have 20, of protein 5.
+
+    Returns:
+        Row numbers for training and for testing, a split on each line.
+
+    Raises:
+        InputError: If a number is too small.
+
+    Source: Hernández-Lobato & Adams, ICML 2015; Gal & Ghahramani, ICML 2016 (their code).
+    """
+    if num_rows < 2 or num_splits < 1:
+        raise InputError(
+            "`num_rows` must be at least 2 and `num_splits` at least 1, "
+            f"got {num_rows} and {num_splits}"
+        )
+    random = np.random.RandomState(1)
+    orders = np.stack([random.choice(num_rows, num_rows, replace=False) for _ in range(num_splits)])
+    num_train = round(0.9 * num_rows)
+    return orders[:, :num_train], orders[:, num_train:]
+
+
+def _uci(folder: str, file: str) -> Path:
+    directory = os.environ.get("JFRACTAL_DATA")
+    if directory and not Path(directory).is_dir():
+        raise InputError(f"JFRACTAL_DATA must name a directory, but {directory!r} is none")
+    path = Path(directory or ".") / "uci" / folder
+    if not directory or not (path / file).is_file():
+        raise DataUnavailable(f"set JFRACTAL_DATA to a directory that holds uci/{folder}/{file}")
+    return path
+
+
+def _numbers(file: Path) -> Float[np.ndarray, "rows columns"]:
+    try:
+        return np.loadtxt(file, ndmin=2)
+    except (OSError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{file} cannot be read as a table of numbers: {reason}") from error
+
+
+def _stand_in(requested: str, data: TableData, error: DataUnavailable, strict: bool) -> TableData:
+    if strict:
+        raise InputError(f"UCI {requested} is not available: {error}") from error
+    note = f"UCI {requested} is not available, this is {data.name}; to get it, {error}."
+    warnings.warn(note, UserWarning, stacklevel=3)
+    return replace(data, requested=requested, note=note)
+
+
+def _diabetes() -> TableData:
+    with data_extra():
+        from sklearn.datasets import load_diabetes
+
+    features, targets = load_diabetes(return_X_y=True, scaled=False)
+    rows = np.asarray(features), np.asarray(targets)
+    return TableData("diabetes (scikit-learn)", "diabetes", *rows)
+
+
+def _tumours() -> TableData:
+    with data_extra():
+        from sklearn.datasets import load_breast_cancer
+
+    features, benign = load_breast_cancer(return_X_y=True)
+    features = (features - features.mean(0)) / features.std(0)
+    name = "breast cancer (scikit-learn)"
+    return TableData(name, name, features, benign.astype(np.float64))
