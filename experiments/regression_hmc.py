@@ -23,6 +23,7 @@ import numpy as np
 import optax
 
 import jfractal as jf
+from experiments._perceptron import Perceptron
 from experiments.report import Outcome, Section, Table
 from experiments.run import Options, Run
 from jfractal import metrics, viz
@@ -106,25 +107,12 @@ PRESETS = {
 }
 
 
-class Mlp(nn.Module):
-    """A multi-layer perceptron from a line to a line, tanh between."""
-
-    hidden: tuple[int, ...]
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps "batch 1" to "batch 1"."""
-        for i, units in enumerate(self.hidden, start=1):
-            x = nn.tanh(nn.Dense(units, name=f"hidden{i}")(x))
-        return nn.Dense(1, name="output")(x)
-
-
 def run(config: Config, run: Run) -> Outcome:
     """Fits the three posteriors and compares their predictions."""
     key_data, *keys_fit, key_predict = jax.random.split(jax.random.key(config.seed), 5)
     x, y = jf.data.blundell_curve(key_data, config.num_data)
     x_test, y_test = jf.data.blundell_curve(jax.random.fold_in(key_data, 1), 1000)
-    net = Mlp(config.model.hidden)
+    net = Perceptron(config.model.hidden, 1, nn.tanh)
     posteriors = fit_posteriors(config, net, x, y, keys_fit)
 
     grid = jnp.linspace(-0.2, 0.8, 101)[:, None]
@@ -164,7 +152,7 @@ def run(config: Config, run: Run) -> Outcome:
 
 
 def fit_posteriors(
-    config: Config, net: Mlp, x: jax.Array, y: jax.Array, keys: Sequence[jax.Array]
+    config: Config, net: Perceptron, x: jax.Array, y: jax.Array, keys: Sequence[jax.Array]
 ) -> dict[str, Any]:
     """The three posteriors by name: MAP, mean-field VI started from it, NUTS."""
     key_init, key_vi, key_nuts = keys
@@ -173,7 +161,7 @@ def fit_posteriors(
     log_joint = jf.LogJoint(net.apply, (x, y), prior, likelihood)
 
     def init(key: jax.Array) -> Params:
-        return net.init(key, x)["params"]
+        return jf.mean(net.init(key, x)["params"])
 
     fit, chains = config.fit, config.chains
     map_point = jf.maximum_a_posteriori(
@@ -206,7 +194,7 @@ def adam(config: FitConfig, num_steps: int) -> optax.GradientTransformation:
 
 
 def predictive_draws(
-    config: Config, net: Mlp, posterior: jf.Posterior, x: jax.Array, key: jax.Array
+    config: Config, net: Perceptron, posterior: jf.Posterior, x: jax.Array, key: jax.Array
 ) -> np.ndarray:
     """Draws of y at each x, noise included: "draws points"."""
     key_weights, key_noise = jax.random.split(key)
@@ -224,7 +212,7 @@ def band(draws: np.ndarray) -> viz.Band:
 
 def test(
     config: Config,
-    net: Mlp,
+    net: Perceptron,
     posterior: jf.Posterior,
     x: jax.Array,
     y: jax.Array,
@@ -252,7 +240,7 @@ def distances(draws: np.ndarray, reference: np.ndarray, grid: jax.Array) -> dict
 
 def comparison_section(
     run: Run,
-    net: Mlp,
+    net: Perceptron,
     x: jax.Array,
     y: jax.Array,
     grid: jax.Array,
@@ -260,7 +248,7 @@ def comparison_section(
     figures: Mapping[str, Mapping[str, float]],
 ) -> Section:
     """The three predictive bands, and what they score."""
-    weights = jax.tree.leaves(jax.eval_shape(net.init, jax.random.key(0), x))
+    weights = jax.tree.leaves(jax.eval_shape(lambda: jf.mean(net.init(jax.random.key(0), x))))
     names = [
         "method",
         "test NLL (nats)",

@@ -1,5 +1,6 @@
 """Scores of predictions: arrays in, arrays out, without state."""
 
+from jfractal.metrics.acquisition import batch_bald
 from jfractal.metrics.agreement import agreement, total_variation, wasserstein
 from jfractal.metrics.calibration import Reliability, accuracy, brier, ece, nll, reliability
 from jfractal.metrics.conformal import conformal_threshold, prediction_sets
@@ -22,6 +23,7 @@ __all__ = [
     "agreement",
     "aleatoric_entropy",
     "auroc",
+    "batch_bald",
     "brier",
     "conformal_threshold",
     "ece",

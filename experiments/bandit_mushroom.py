@@ -1,0 +1,299 @@
+"""Eat the mushroom or pass it by: Thompson sampling from a Bayesian net against greedy agents.
+
+Blundell's contextual bandit (Blundell et al., "Weight uncertainty in neural networks", ICML 2015,
+§5.3 and figure 6). An agent sees a mushroom and eats it or not: an edible one is worth 5, a
+poisonous one 5 or −35 with equal chances, passing by 0. It learns the reward of (mushroom, action)
+with a network of two layers of 100 units, from a buffer of the last 4,096 turns. One agent holds a
+mean-field posterior, draws networks and does what they think best on average (Thompson sampling
+with two draws, as in the paper); the others hold one network and explore by chance, in 0, 1 or 5 %
+of the turns. Regret is the expected reward lost against an oracle that eats exactly the edible
+ones: 5 for passing an edible one by, 15 for eating a poisonous one. All turns of all seeds of an
+agent are one compiled program.
+
+    make experiment NAME=bandit_mushroom
+    make experiment NAME=bandit_mushroom ARGS="--preset paper"    # 50,000 turns; best on a GPU
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from tqdm.auto import tqdm
+
+import jfractal as jf
+from experiments._perceptron import Perceptron
+from experiments._seeds import standard_error
+from experiments.report import Outcome, Section, Table
+from experiments.run import Options, Run
+from jfractal import viz
+from jfractal.data import TableData
+from jfractal.typing import Array, KeyArray, Params
+
+NUM_ACTIONS = 2  # pass by, eat
+CAPACITY = 4096  # turns that the buffer holds
+EPSILONS = (0.0, 0.01, 0.05)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network that predicts a reward, and the posterior of its weights."""
+
+    hidden: tuple[int, ...] = (100, 100)
+    """Units of each hidden layer (ReLU)."""
+    noise_scale: float = 5.0
+    """Standard deviation of the Gaussian likelihood of a reward."""
+    scale: float = 0.02
+    """Initial standard deviation of every weight of the Bayesian net."""
+    prior_scale: float = 0.3
+    """Standard deviation of the Gaussian prior."""
+    num_samples: int = 2
+    """Networks that the Bayesian agent draws for a turn and averages."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How an agent learns from its buffer."""
+
+    updates: int = 16
+    """Gradient steps after each turn (the paper: 64)."""
+    batch_size: int = 64
+    """Turns in a step."""
+    learning_rate: float = 1e-3
+    """Of Adam."""
+
+
+@dataclass(frozen=True)
+class Config(Options):
+    """Settings of `bandit_mushroom`."""
+
+    num_turns: int = 4000
+    """Mushrooms that an agent meets."""
+    num_seeds: int = 5
+    """Runs of each agent, side by side."""
+    turns_per_row: int = 100
+    """Turns between two rows of metrics."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The network."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+    """The optimisation."""
+
+    def __post_init__(self):
+        if self.num_seeds < 1 or self.num_turns < 1 or self.num_turns % self.turns_per_row:
+            raise jf.InputError(
+                "`num_seeds` must be at least 1 and `num_turns` a multiple of `turns_per_row`, "
+                f"got {self.num_seeds}, {self.num_turns} and {self.turns_per_row}"
+            )
+
+
+PRESETS = {
+    "laptop": Config(),
+    "paper": Config(preset="paper", num_turns=50_000, train=TrainConfig(updates=64)),
+    "quick": Config(
+        quick=True,
+        num_turns=20,
+        num_seeds=2,
+        turns_per_row=10,
+        model=ModelConfig(hidden=(8,)),
+        train=TrainConfig(updates=2, batch_size=8),
+    ),
+}
+
+
+class Buffer(NamedTuple):
+    """The last turns: which mushroom, what was done, what it was worth."""
+
+    mushroom: Array
+    action: Array
+    reward: Array
+
+
+class Agent(NamedTuple):
+    """What an agent carries from turn to turn."""
+
+    params: Params
+    opt_state: Any
+    buffer: Buffer
+
+
+def run(config: Config, run: Run) -> Outcome:
+    """Lets every agent meet the same kinds of mushrooms."""
+    data = jf.data.load_mushrooms()
+    net = Perceptron(config.model.hidden, 1)
+    bandit = Bandit(config, net, jnp.asarray(data.features, jnp.float32), jnp.asarray(data.targets))
+    agents = {"Thompson sampling": None, **{f"{eps:.0%} greedy": eps for eps in EPSILONS}}
+    regrets = {name: live(config, run, bandit, name, eps) for name, eps in agents.items()}
+    last = {name: regret[:, -1] for name, regret in regrets.items()}
+    return Outcome(
+        {
+            "dataset": data.name,
+            "dataset_requested": data.requested,
+            "num_turns": config.num_turns,
+            **{f"regret_{key(name)}": float(r.mean()) for name, r in last.items()},
+            **{f"regret_se_{key(name)}": standard_error(r) for name, r in last.items()},
+        },
+        [regret_section(config, run, data, regrets)],
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Bandit:
+    """The mushrooms, and the rules by which agents act and learn."""
+
+    config: Config
+    net: Perceptron
+    features: Array
+    edible: Array
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        """One for all agents."""
+        return optax.adam(self.config.train.learning_rate)
+
+    def agent(self, epsilon: float | None, key: KeyArray) -> Agent:
+        """An agent that has seen nothing; a Bayesian one without `epsilon`."""
+        params = self.net.init(key, self.inputs(jnp.zeros(1, int), jnp.zeros(1, int)))["params"]
+        params = jf.mean(params)
+        if epsilon is None:
+            params = jf.mean_field(params, scale=self.config.model.scale)
+        empty = jnp.zeros(CAPACITY, jnp.int32)
+        buffer = Buffer(empty, empty, jnp.zeros(CAPACITY))
+        return Agent(params, self.optimizer.init(params), buffer)
+
+    def inputs(self, mushroom: Array, action: Array) -> Array:
+        """What the network reads: the mushroom and the action, one-hot."""
+        return jnp.concatenate(
+            [self.features[mushroom], jax.nn.one_hot(action, NUM_ACTIONS)], axis=-1
+        )
+
+    def turn(
+        self, epsilon: float | None, agent: Agent, time: Array, key: KeyArray
+    ) -> tuple[Agent, Array]:
+        """Meets one mushroom, acts, learns; returns the regret of the action."""
+        key_mushroom, key_act, key_reward, key_learn = jax.random.split(key, 4)
+        mushroom = jax.random.randint(key_mushroom, (), 0, len(self.edible))
+        action = self.act(epsilon, agent.params, mushroom, key_act)
+        edible = self.edible[mushroom] > 0
+        harmed = ~edible & jax.random.bernoulli(key_reward)
+        reward = jnp.where(action == 1, jnp.where(harmed, -35.0, 5.0), 0.0)
+        regret = jnp.where(edible, 5.0 * (action == 0), 15.0 * (action == 1))
+        place = time % CAPACITY
+        written = Buffer(mushroom, action, reward)
+        buffer = jax.tree.map(lambda all, one: all.at[place].set(one), agent.buffer, written)
+        known = jnp.minimum(time + 1, CAPACITY)
+        return self.learn(agent._replace(buffer=buffer), known, key_learn), regret
+
+    def act(self, epsilon: float | None, params: Params, mushroom: Array, key: KeyArray) -> Array:
+        """The action of the highest reward, predicted by drawn networks or by the one there is."""
+        actions = jnp.arange(NUM_ACTIONS)
+        x = self.inputs(jnp.full(NUM_ACTIONS, mushroom), actions)
+        key_explore, key_action, *keys = jax.random.split(key, 2 + self.config.model.num_samples)
+        if epsilon is None:
+            rewards = [self.rewards(jf.sample(params, k), x) for k in keys]
+            return jnp.argmax(jnp.mean(jnp.stack(rewards), axis=0))
+        greedy = jnp.argmax(self.rewards(params, x))
+        explore = jax.random.bernoulli(key_explore, epsilon)
+        return jnp.where(explore, jax.random.choice(key_action, actions), greedy)
+
+    def rewards(self, params: Params, x: Array) -> Array:
+        """What one network expects."""
+        outputs: Any = self.net.apply({"params": params}, x)
+        return outputs[:, 0]
+
+    def learn(self, agent: Agent, known: Array, key: KeyArray) -> Agent:
+        """Gradient steps on batches out of the buffer."""
+        likelihood = jf.likelihoods.Gaussian(self.config.model.noise_scale)
+        prior = jf.priors.Gaussian(self.config.model.prior_scale)
+
+        def loss(params, batch, key):
+            # Without Gaussian leaves the KL is 0, and this is the mean squared error of a net.
+            bound = jf.elbo(
+                self.net.apply,
+                params,
+                batch,
+                key,
+                prior=prior,
+                likelihood=likelihood,
+                num_data=CAPACITY,
+            )
+            return -bound.value
+
+        def step(carry, key):
+            params, state = carry
+            key_batch, key_loss = jax.random.split(key)
+            size = (self.config.train.batch_size,)
+            rows = jax.random.randint(key_batch, size, 0, known)
+            mushroom, action, reward = jax.tree.map(lambda x: x[rows], agent.buffer)
+            batch = self.inputs(mushroom, action), reward[:, None]
+            gradient = jax.grad(loss)(params, batch, key_loss)
+            updates, state = self.optimizer.update(gradient, state, params)
+            return (optax.apply_updates(params, updates), state), None
+
+        keys = jax.random.split(key, self.config.train.updates)
+        (params, state), _ = jax.lax.scan(step, (agent.params, agent.opt_state), keys)
+        return agent._replace(params=params, opt_state=state)
+
+
+def live(config: Config, run: Run, bandit: Bandit, name: str, epsilon: float | None) -> np.ndarray:
+    """Cumulative regret of one agent, "seeds turns"."""
+    seeds = jax.random.split(jax.random.key(config.seed), config.num_seeds)
+
+    @jax.jit
+    @partial(jax.vmap, in_axes=(0, None, 0))
+    def turns(agent: Agent, first: Array, key: KeyArray) -> tuple[Agent, Array]:
+        def turn(agent, time):
+            return bandit.turn(epsilon, agent, time, jax.random.fold_in(key, time))
+
+        return jax.lax.scan(turn, agent, first + jnp.arange(config.turns_per_row))
+
+    agents = jax.jit(jax.vmap(partial(bandit.agent, epsilon)))(seeds)
+    regrets, total = [], np.zeros(config.num_seeds)
+    starts = range(0, config.num_turns, config.turns_per_row)
+    with tqdm(starts, desc=name, unit_scale=config.turns_per_row, unit=" turns") as bar:
+        for first in bar:
+            agents, regret = turns(agents, first, seeds)
+            regrets.append(np.asarray(regret))
+            total = total + regrets[-1].sum(1)
+            row = {"agent": name, "step": first + config.turns_per_row}
+            run.log({**row, "regret": float(total.mean())})
+            bar.set_postfix({"regret": f"{total.mean():.0f}"}, refresh=False)
+    return np.cumsum(np.concatenate(regrets, axis=1), axis=1)
+
+
+def key(name: str) -> str:
+    """An agent's name in result.json."""
+    return name.lower().replace("%", "_percent").replace(" ", "_")
+
+
+def regret_section(
+    config: Config, run: Run, data: TableData, regrets: Mapping[str, np.ndarray]
+) -> Section:
+    """Regret along the turns, and at their end."""
+    times = np.unique(np.geomspace(10, config.num_turns, 200).astype(int))
+    curve = lambda r: (times.tolist(), np.maximum(r.mean(0)[times - 1], 1).tolist())
+    figure = viz.curves(
+        {name: curve(r) for name, r in regrets.items()},
+        xlabel="turn",
+        ylabel="cumulative regret",
+        logy=True,
+    )
+    late = config.num_turns // 2
+    rows = [
+        [
+            name,
+            round(float(r[:, -1].mean()), 1),
+            round(standard_error(r[:, -1]), 1),
+            round(float((r[:, -1] - r[:, late - 1]).mean() / (config.num_turns - late)), 3),
+        ]
+        for name, r in regrets.items()
+    ]
+    return Section(
+        "Regret",
+        f"{data.note}\n\n{config.num_turns:,} turns, means over {config.num_seeds} seeds.",
+        Table(["agent", "cumulative regret", "standard error", "regret a turn, second half"], rows),
+        figures=[(run.figure("regret", figure), "Cumulative regret, mean over seeds.")],
+    )

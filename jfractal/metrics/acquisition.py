@@ -1,0 +1,98 @@
+"""Which examples to have labelled next: what their labels would tell about the weights."""
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import logsumexp
+from jax.typing import ArrayLike
+
+from jfractal.errors import InputError
+from jfractal.typing import Array, Float, Int, KeyArray
+
+__all__ = ["batch_bald"]
+
+
+def batch_bald(
+    log_probs: Float[ArrayLike, "samples batch classes"],
+    key: KeyArray,
+    *,
+    num_chosen: int,
+    num_configurations: int = 1000,
+) -> tuple[Int[Array, " chosen"], Float[Array, " chosen"]]:
+    """Chooses examples whose labels together tell most about the weights, greedily.
+
+    ``I[y_1 … y_k; w] = H[y_1 … y_k] − Σ_i E_w H[y_i | w]``, one example at a time, each the best
+    beside those already chosen. The first is that of the largest `epistemic_entropy` (BALD), which
+    by itself would choose near-copies. The joint entropy is exact while the labels of the chosen
+    have no more than `num_configurations` combinations, and estimated on as many draws beyond.
+
+    Args:
+        log_probs: Log probabilities under each draw of the weights, in nats.
+        key: Random key.
+        num_chosen: Examples to choose, from 1 to the size of the batch.
+        num_configurations: Combinations of labels that the joint entropy is summed over.
+
+    Returns:
+        Indices of the chosen in their order, and the information of all chosen so far, in nats.
+
+    Raises:
+        InputError: If an argument is out of range.
+
+    Source: Kirsch, van Amersfoort & Gal, "BatchBALD", NeurIPS 2019, §3.
+    """
+    given = jnp.asarray(log_probs)
+    if given.ndim != 3 or not 1 <= num_chosen <= given.shape[1] or num_configurations < 1:
+        raise InputError(
+            "`log_probs` must be samples × batch × classes, `num_chosen` from 1 to the size of the "
+            "batch and `num_configurations` at least 1, "
+            f"got {given.shape}, {num_chosen} and {num_configurations}"
+        )
+    num_classes = given.shape[-1]
+    conditional = -(jnp.exp(given) * given).sum(-1).mean(0)
+    # Log probability of each combination of the chosen's labels under each draw of the weights,
+    # and, where combinations are drawn, log of how often each is among them.
+    joint: Array = jnp.zeros((1, given.shape[0]))
+    drawn = False
+    spent = jnp.zeros(())
+    chosen: list[Array] = []
+    information: list[Array] = []
+    for step in range(num_chosen):
+        gain = _joint_entropy(joint, given, drawn) - conditional - spent
+        gain = gain.at[jnp.array(chosen, int)].set(-jnp.inf)
+        best = jnp.argmax(gain)
+        chosen.append(best)
+        information.append(gain[best])
+        spent = spent + conditional[best]
+        if not drawn and joint.shape[0] * num_classes <= num_configurations:
+            joint = (joint[:, None] + given[:, best].T[None]).reshape(-1, given.shape[0])
+        else:
+            drawn = True
+            joint = _draw(
+                given[:, jnp.stack(chosen)], jax.random.fold_in(key, step), num_configurations
+            )
+    return jnp.stack(chosen), jnp.stack(information)
+
+
+def _joint_entropy(joint: Array, log_probs: Array, drawn: bool) -> Float[Array, " batch"]:
+    """Entropy of the labels of the chosen and of one more example, for each that it could be."""
+    log_samples = jnp.log(joint.shape[1])
+
+    def one(log_probs: Float[Array, "samples classes"]) -> Array:
+        together = logsumexp(joint[:, :, None] + log_probs[None], axis=1) - log_samples
+        if not drawn:
+            return -(jnp.exp(together) * together).sum()
+        # Combinations come from their own distribution, so each stands for an equal share of it.
+        alone = logsumexp(joint, axis=1) - log_samples
+        return -(jnp.exp(together - alone[:, None]) * together).sum(1).mean()
+
+    return jax.lax.map(one, jnp.swapaxes(log_probs, 0, 1), batch_size=64)
+
+
+def _draw(
+    log_probs: Float[Array, "samples chosen classes"], key: KeyArray, number: int
+) -> Float[Array, "configurations samples"]:
+    """Log probabilities, under each draw of the weights, of labels drawn from the mixture."""
+    key_weights, key_labels = jax.random.split(key)
+    which = jax.random.randint(key_weights, (number,), 0, log_probs.shape[0])
+    labels = jax.random.categorical(key_labels, log_probs[which])
+    each = jnp.take_along_axis(log_probs[None], labels[:, None, :, None], axis=-1)
+    return each[..., 0].sum(-1)
