@@ -1,0 +1,259 @@
+"""Are cold posteriors better, and is augmentation why? A temperature sweep for VI and SGHMC.
+
+Wenzel et al. ("How good is the Bayes posterior in deep neural networks really?", ICML 2020) found
+that Bayesian nets predict better at temperatures T far below 1, of ``p(D, w)^{1/T}``; Izmailov et
+al. (ICML 2021) found no such effect without data augmentation. Here the posterior of a small net
+is sampled by SGHMC at T, and fitted by a mean field with the KL weighted by T (which is not the
+same tempering: it leaves the prior's own weight to the KL; Wenzel et al., §2.3), with the images as
+they are and with shifted copies of each, among which the likelihood of an image is shared, so that
+copies add no evidence.
+
+    make experiment NAME=cold_posterior
+    make experiment NAME=cold_posterior ARGS="--data.name fashion_mnist"
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm.auto import tqdm
+
+import jfractal as jf
+from experiments._classification import scores
+from experiments._methods import FitConfig, recipes
+from experiments._perceptron import Perceptron
+from experiments._seeds import mean_and_error
+from experiments.report import Outcome, Section, Table
+from experiments.run import Options, Run
+from jfractal import viz
+from jfractal.data import ImageData
+from jfractal.posterior.likelihoods import Categorical
+from jfractal.typing import Array, Float, Int, KeyArray, Params
+
+METHODS = ("mean field", "SGHMC")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images, and how many."""
+
+    name: str = "mnist"
+    """Data set: mnist, fashion_mnist or digits."""
+    num_train: int = 2000
+    """Training images, drawn anew for each seed."""
+    num_test: int = 5000
+    """Test images."""
+    num_copies: int = 8
+    """Shifted copies of each image, where there is augmentation."""
+    pixels: int = 2
+    """Largest shift, each way."""
+
+
+@dataclass(frozen=True)
+class Config(Options):
+    """Settings of `cold_posterior`."""
+
+    num_seeds: int = 3
+    """Runs of each method at each temperature."""
+    temperatures: tuple[float, ...] = (0.001, 0.01, 0.1, 0.3, 1.0, 3.0)
+    """What to sweep; 1 is Bayes."""
+    num_steps: int = 3000
+    """Gradient steps of each run."""
+    hidden: tuple[int, ...] = (100,)
+    """Units of each hidden layer (ReLU)."""
+    prior_scale: float = 0.3
+    """Standard deviation of the Gaussian prior."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """The images."""
+    fit: FitConfig = field(default_factory=lambda: FitConfig(batch_size=100, sghmc_rate=0.02))
+    """The methods; ``num_epochs`` follows from ``num_steps``."""
+
+    def __post_init__(self):
+        if not self.temperatures or min(self.temperatures) <= 0:
+            raise jf.InputError(
+                f"`temperatures` must be one or more numbers above 0, got {self.temperatures}"
+            )
+
+
+LAPTOP = Config()
+PRESETS = {
+    "laptop": LAPTOP,
+    "paper": replace(
+        LAPTOP,
+        preset="paper",
+        num_seeds=5,
+        num_steps=100_000,
+        temperatures=(1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0, 3.0),
+        hidden=(400, 400),
+        data=DataConfig(num_train=50_000, num_test=10_000),
+    ),
+    "quick": replace(
+        LAPTOP,
+        quick=True,
+        num_seeds=1,
+        temperatures=(0.1, 1.0),
+        num_steps=4,
+        hidden=(8,),
+        data=DataConfig(name="digits", num_train=40, num_test=50, num_copies=2, pixels=1),
+        fit=FitConfig(batch_size=20, num_samples=2),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class SharedCategorical(Categorical):
+    """Class labels of images of which there are several copies: together they count as one."""
+
+    num_copies: int = 1
+
+    def log_likelihood(
+        self, outputs: Float[Array, "batch classes"], targets: Int[Array, " batch"]
+    ) -> Float[Array, " batch"]:
+        """``log softmax(outputs)[target] / num_copies``, in nats per copy."""
+        return super().log_likelihood(outputs, targets) / self.num_copies
+
+
+def run(config: Config, run: Run) -> Outcome:
+    """Sweeps the temperature."""
+    source = jf.data.load_images(config.data.name)
+    if not config.data.num_train <= len(source.train_images):
+        raise jf.InputError(
+            f"`num_train` must not exceed the {len(source.train_images)} training images, "
+            f"got {config.data.num_train}"
+        )
+    cells: dict[tuple[str, bool, float], list[dict[str, float]]] = {}
+    grid = list(product((False, True), config.temperatures, METHODS, range(config.num_seeds)))
+    for augmented, temperature, method, seed in tqdm(grid, unit="run"):
+        row = one(config, source, method, temperature, augmented=augmented, seed=seed)
+        cells.setdefault((method, augmented, temperature), []).append(row)
+        at = {"method": method, "augmented": augmented, "temperature": temperature}
+        run.log({**at, "step": seed, **row})
+    result = {
+        f"{of}_{slug(method, augmented)}_{temperature:g}": float(np.mean([row[of] for row in rows]))
+        for (method, augmented, temperature), rows in cells.items()
+        for of in ("accuracy", "nll")
+    }
+    return Outcome(
+        {"dataset": source.name, "dataset_requested": source.requested, **result},
+        [sweep_section(config, run, source, cells)],
+    )
+
+
+def slug(method: str, augmented: bool) -> str:
+    """A cell's name in result.json."""
+    return method.lower().replace(" ", "_") + ("_augmented" if augmented else "")
+
+
+def one(
+    config: Config,
+    source: ImageData,
+    method: str,
+    temperature: float,
+    *,
+    augmented: bool,
+    seed: int,
+) -> dict[str, float]:
+    """One method at one temperature: accuracy, NLL (nats per image) and ECE on test images."""
+    x, y, x_test, y_test = examples(config.data, source, (config.seed, seed), augmented=augmented)
+    copies = config.data.num_copies if augmented else 1
+    net = Perceptron(config.hidden, len(source.class_names))
+    log_joint = jf.LogJoint(
+        net.apply, (x, y), jf.priors.Gaussian(config.prior_scale), SharedCategorical(copies)
+    )
+
+    def init(key: KeyArray) -> Params:
+        return jf.mean(net.init(key, x[:1])["params"])
+
+    settings = replace(
+        config.fit,
+        num_epochs=max(config.num_steps * config.fit.batch_size // len(x), 1),
+        kl_weight=temperature,
+        temperature=temperature,
+        # Its loss is that of a copy, which counts for so much less.
+        sghmc_rate=copies * config.fit.sghmc_rate,
+    )
+    key_fit, key_test = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), seed))
+    posterior = recipes(settings, log_joint, init)[method](key_fit)
+    prediction = jf.predict(
+        net.apply,
+        posterior,
+        x_test,
+        key_test,
+        num_samples=config.fit.num_samples,
+        batch_size=1000,
+    )
+    return scores(prediction, y_test)
+
+
+def examples(
+    config: DataConfig, source: ImageData, seed: tuple[int, int], *, augmented: bool
+) -> tuple[Array, Array, Array, np.ndarray]:
+    """Flat training images (or shifted copies of them), their labels, and test images."""
+    random = np.random.default_rng(seed)
+    train = random.permutation(len(source.train_images))[: config.num_train]
+    test = random.permutation(len(source.test_images))[: config.num_test]
+    mean, std = jf.data.channel_moments(source.train_images)
+    standardise = lambda images: jf.data.standardise(images, mean, std)
+    images, labels = standardise(source.train_images[train]), source.train_labels[train]
+    if augmented:
+        keys = jax.random.split(jax.random.key(seed[1]), config.num_copies)
+        shift: Callable[[KeyArray], Array] = lambda key: jf.data.random_shift(
+            key, images, pixels=config.pixels
+        )
+        images = jnp.concatenate([shift(key) for key in keys])
+        labels = np.tile(labels, config.num_copies)
+    flat = lambda images: images.reshape(len(images), -1)
+    return (
+        flat(images),
+        jnp.asarray(labels),
+        flat(standardise(source.test_images[test])),
+        source.test_labels[test],
+    )
+
+
+def sweep_section(
+    config: Config,
+    run: Run,
+    source: ImageData,
+    cells: Mapping[tuple[str, bool, float], list[dict[str, float]]],
+) -> Section:
+    """Accuracy and NLL against temperature."""
+    as_array = lambda rows, of: np.array([row[of] for row in rows])
+    kinds = [
+        (f"{method}, augmented" if augmented else method, method, augmented)
+        for method in METHODS
+        for augmented in (False, True)
+    ]
+    pictures = []
+    for of, label in (("accuracy", "test accuracy"), ("nll", "test NLL (nats per image)")):
+        series = {
+            name: (
+                np.log10(config.temperatures).tolist(),
+                [float(as_array(cells[method, aug, t], of).mean()) for t in config.temperatures],
+            )
+            for name, method, aug in kinds
+        }
+        figure = viz.curves(series, xlabel="log10 of the temperature", ylabel=label)
+        pictures.append((run.figure(of, figure), f"{label} against temperature."))
+    rows: list[list[Any]] = []
+    for name, method, augmented in kinds:
+        for temperature in config.temperatures:
+            of_cell = cells[method, augmented, temperature]
+            figures = [
+                round(figure, 4)
+                for of in ("accuracy", "nll", "ece")
+                for figure in mean_and_error(as_array(of_cell, of))
+            ]
+            rows.append([name, temperature, *figures])
+    heads = [h for of in ("accuracy", "NLL (nats)", "ECE") for h in (of, "standard error")]
+    return Section(
+        "Temperature",
+        f"{source.note}\n\n{config.data.num_train:,} training images, means over "
+        f"{config.num_seeds} seeds.",
+        Table(["method", "temperature", *heads], rows),
+        figures=pictures,
+    )

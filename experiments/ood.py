@@ -1,0 +1,350 @@
+"""Does it know what it does not know? Every method on strange images and on spoilt ones.
+
+Two questions as in Ovadia et al., "Can you trust your model's uncertainty?", NeurIPS 2019. Strange
+images: a net trained on Fashion-MNIST sees MNIST, and a net trained on eight classes of CIFAR-10
+sees the other two; the entropy of its prediction should tell them apart (AUROC, AUPR, FPR at 95 %
+recall), and leaving out the images it is unsure of should leave fewer errors (selective accuracy).
+Spoilt images: test images rotated or covered by noise, further and further; accuracy falls, and
+confidence should fall with it (ECE). A small fractal net without batch statistics, the same start,
+batches and steps for every inference method.
+
+    make experiment NAME=ood
+    make experiment NAME=ood ARGS="--problems fashion_mnist --num-seeds 5"
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import ndimage
+from tqdm.auto import tqdm
+
+import jfractal as jf
+from experiments._classification import Split, scores
+from experiments._methods import FitConfig, recipes
+from experiments._seeds import mean_and_error
+from experiments.report import Outcome, Section, Table
+from experiments.run import Options, Run
+from jfractal import metrics, viz
+from jfractal.data import ImageData
+from jfractal.nn import BayesConv, BlockNet
+from jfractal.typing import KeyArray, Params
+
+COVERAGE = 0.8
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How many images."""
+
+    num_train: int = 5000
+    """Training images, validation images among them."""
+    num_test: int = 2000
+    """Test images, and at most as many strange ones."""
+    num_validation: int = 500
+    """Training images held out."""
+    held_out: tuple[int, ...] = (3, 9)
+    """Classes of CIFAR-10 left out of training (3 is cat, 9 is truck)."""
+    angles: tuple[float, ...] = (0, 15, 30, 45, 60, 90)
+    """Degrees that test images are rotated by."""
+    noises: tuple[float, ...] = (0, 0.1, 0.2, 0.4, 0.6)
+    """Standard deviation of noise on test images, of whose range 1 is the whole."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The fractal net."""
+
+    columns: int = 2
+    """Columns of every block."""
+    widths: tuple[int, ...] = (8, 16, 32)
+    """Channels of each block."""
+    norm: str = "frn"
+    """frn, group, layer or none: sampled weights have no batch statistics."""
+    prior_scale: float = 0.3
+    """Standard deviation of the Gaussian prior."""
+
+
+@dataclass(frozen=True)
+class Config(Options):
+    """Settings of `ood`."""
+
+    problems: tuple[str, ...] = ("fashion_mnist", "cifar10")
+    """fashion_mnist: against MNIST; cifar10: against its held-out classes."""
+    num_seeds: int = 3
+    """Runs of each method."""
+    methods: tuple[str, ...] = (
+        "MAP",
+        "MC dropout",
+        "mean field",
+        "mean field, flipout",
+        "IVON",
+        "ensemble",
+        "SWAG",
+        "Laplace, last layer",
+        "SGLD",
+        "SGHMC",
+    )
+    """What to compare."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """The images."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The net."""
+    fit: FitConfig = field(
+        default_factory=lambda: FitConfig(
+            num_epochs=8,
+            batch_size=64,
+            learning_rate=3e-3,
+            kl_weight=0.1,
+            temperature=0.1,
+            dropout_rate=0.1,
+            num_samples=16,
+        )
+    )
+    """The methods."""
+
+
+LAPTOP = Config()
+PRESETS = {
+    "laptop": LAPTOP,
+    "paper": replace(
+        LAPTOP,
+        preset="paper",
+        data=DataConfig(num_train=50_000, num_test=10_000, num_validation=5000),
+        model=ModelConfig(columns=3, widths=(16, 32, 64, 128)),
+        fit=replace(LAPTOP.fit, num_epochs=100, num_samples=32),
+    ),
+    "quick": replace(
+        LAPTOP,
+        quick=True,
+        problems=("digits",),
+        num_seeds=1,
+        methods=("MAP", "mean field", "ensemble"),
+        data=DataConfig(
+            num_train=80, num_test=40, num_validation=10, angles=(0, 90), noises=(0, 0.5)
+        ),
+        model=ModelConfig(widths=(4,)),
+        fit=FitConfig(num_epochs=1, batch_size=20, num_samples=2, num_members=2),
+    ),
+}
+
+Figures = dict[str, dict[str, list[Any]]]  # by method and name, an entry for each seed
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Images to learn, and strange ones."""
+
+    title: str
+    split: Split
+    strange: np.ndarray
+    requested: str
+
+
+def run(config: Config, run: Run) -> Outcome:
+    """Every problem in turn."""
+    problems = [PROBLEMS[name](config) for name in _known(config.problems)]
+    result, sections = {}, []
+    for problem in problems:
+        figures = compare(config, run, problem)
+        short = problem.requested
+        for method, of in figures.items():
+            for name in ("accuracy", "nll", "ece", "auroc", "fpr95", "selective_accuracy"):
+                result[f"{name}_{short}_{slug(method)}"] = float(np.mean(of[name]))
+        sections += [strange_section(config, problem, figures)]
+        sections += [spoilt_section(config, run, problem, figures)]
+    return Outcome(
+        {
+            "dataset": ", ".join(problem.split.source.name for problem in problems),
+            "dataset_requested": ", ".join(config.problems),
+            **result,
+        },
+        sections,
+    )
+
+
+def _known(names: tuple[str, ...]) -> tuple[str, ...]:
+    if unknown := set(names) - set(PROBLEMS):
+        raise jf.InputError(
+            f"`problems` must be out of {', '.join(PROBLEMS)}, got {min(unknown)!r}"
+        )
+    return names
+
+
+# Problems
+
+
+def against_another(name: str, other: str, config: Config) -> Problem:
+    """Images of one set, and of another that has their shape."""
+    inside, outside = jf.data.load_images(name), jf.data.load_images(other)
+    split = split_of(config.data, inside, config.seed)
+    strange = outside.test_images[: config.data.num_test]
+    return Problem(f"{inside.name} against {outside.name}", split, strange, name)
+
+
+def against_held_out(name: str, classes: tuple[int, ...], config: Config) -> Problem:
+    """Images of some classes of a set, and of the others."""
+    source = jf.data.load_images(name)
+    known, unknown = jf.data.hold_out_classes(source, classes)
+    names = " and ".join(source.class_names[c] for c in classes)
+    split = split_of(config.data, known, config.seed)
+    return Problem(f"{known.name} against {names}", split, unknown[: config.data.num_test], name)
+
+
+PROBLEMS: Mapping[str, Callable[[Config], Problem]] = {
+    "fashion_mnist": partial(against_another, "fashion_mnist", "mnist"),
+    "cifar10": lambda config: against_held_out("cifar10", config.data.held_out, config),
+    "digits": lambda config: against_held_out("digits", config.data.held_out, config),
+}
+
+
+def split_of(config: DataConfig, source: ImageData, seed: int) -> Split:
+    """As many images as the settings say, or as there are."""
+    num_train = min(config.num_train, len(source.train_images))
+    num_test = min(config.num_test, len(source.test_images))
+    few = jf.data.subset(source, num_train=num_train, num_test=num_test, seed=seed)
+    return Split.of(few, config.num_validation, seed)
+
+
+# Methods
+
+
+def compare(config: Config, run: Run, problem: Problem) -> Figures:
+    """Fits and tests every method with every seed."""
+    split = problem.split
+    net = jf.FractalNet(
+        len(split.source.class_names),
+        columns=config.model.columns,
+        widths=config.model.widths,
+        norm=config.model.norm,
+        conv=BayesConv,
+    )
+    data = split.standardise(split.train[0]), jnp.asarray(split.train[1])
+    log_joint = jf.LogJoint(
+        net.apply, data, jf.priors.Gaussian(config.model.prior_scale), jf.likelihoods.Categorical()
+    )
+
+    def init(key: KeyArray) -> Params:
+        return jf.mean(net.init(key, data[0][:1])["params"])
+
+    fits = recipes(config.fit, log_joint, init, last_layer="head")
+    if unknown := set(config.methods) - set(fits):
+        raise jf.InputError(f"`methods` must be out of {', '.join(fits)}, got {min(unknown)!r}")
+    figures: Figures = {}
+    for method in config.methods:
+        fit = jax.jit(fits[method])
+        rows = []
+        for seed in tqdm(range(config.num_seeds), desc=f"{problem.requested}, {method}"):
+            key = jax.random.fold_in(jax.random.key(config.seed), seed)
+            rows.append(test(config, net, fit(key), problem, key))
+            numbers = {k: v for k, v in rows[-1].items() if isinstance(v, float)}
+            run.log({"problem": problem.requested, "method": method, "step": seed, **numbers})
+        figures[method] = {name: [row[name] for row in rows] for name in rows[0]}
+    return figures
+
+
+def test(
+    config: Config, net: BlockNet, posterior: jf.Posterior, problem: Problem, key: KeyArray
+) -> dict[str, Any]:
+    """What a posterior is worth on familiar, strange and spoilt images."""
+    split, labels = problem.split, problem.split.test[1]
+
+    def predict(images: np.ndarray) -> jf.Prediction:
+        number = 1 if isinstance(posterior, jf.Point) else config.fit.num_samples
+        x = split.standardise(images)
+        return jf.predict(net.apply, posterior, x, key, num_samples=number, batch_size=500)
+
+    inside, outside = predict(split.test[0]), predict(problem.strange)
+    correct = inside.probs.argmax(-1) == jnp.asarray(labels)
+    spoilt = {
+        kind: [scores(predict(spoil(split.test[0], amount)), labels) for amount in amounts]
+        for kind, (spoil, amounts) in spoilers(config.data).items()
+    }
+    return {
+        **scores(inside, labels),
+        "auroc": float(metrics.auroc(inside.entropy, outside.entropy)),
+        "auroc_epistemic": float(metrics.auroc(inside.epistemic, outside.epistemic)),
+        "aupr": float(metrics.aupr(inside.entropy, outside.entropy)),
+        "fpr95": float(metrics.fpr95(inside.entropy, outside.entropy)),
+        "aurc": float(metrics.aurc(inside.entropy, correct)),
+        "selective_accuracy": float(
+            metrics.selective_accuracy(inside.entropy, correct, coverage=COVERAGE)
+        ),
+        **spoilt,
+    }
+
+
+def spoilers(config: DataConfig) -> dict[str, tuple[Callable[..., np.ndarray], tuple[float, ...]]]:
+    """Ways to spoil images, and how far."""
+    return {"rotation": (rotated, config.angles), "noise": (noisy, config.noises)}
+
+
+def rotated(images: np.ndarray, degrees: float) -> np.ndarray:
+    """Images turned about their centre, bilinear, with zeros for what was outside."""
+    turned = ndimage.rotate(images.astype(np.float32), degrees, axes=(1, 2), reshape=False, order=1)
+    return np.clip(turned, 0, 255).astype(np.uint8)
+
+
+def noisy(images: np.ndarray, scale: float) -> np.ndarray:
+    """Images with Gaussian noise on every pixel."""
+    noise = np.random.default_rng(0).normal(0, 255 * scale, images.shape)
+    return np.clip(images + noise, 0, 255).astype(np.uint8)
+
+
+def slug(name: str) -> str:
+    """A method's name in result.json."""
+    return name.lower().replace(",", "").replace("-", "_").replace(" ", "_")
+
+
+# Report
+
+
+def strange_section(config: Config, problem: Problem, figures: Figures) -> Section:
+    """One row for each method: familiar and strange images."""
+    names = {
+        "accuracy": "accuracy",
+        "nll": "NLL (nats)",
+        "ece": "ECE",
+        "auroc": "AUROC",
+        "auroc_epistemic": "AUROC, epistemic",
+        "aupr": "AUPR",
+        "fpr95": "FPR95",
+        "aurc": "AURC",
+        "selective_accuracy": f"accuracy on the surest {COVERAGE:.0%}",
+    }
+    rows = []
+    for method, of in figures.items():
+        cells = ["{:.3f} ± {:.3f}".format(*mean_and_error(np.array(of[name]))) for name in names]
+        rows.append([method, *cells])
+    return Section(
+        f"Strange images: {problem.title}",
+        f"{problem.split.source.note}\n\n{len(problem.split.train[0]):,} training images, "
+        f"{len(problem.split.test[0]):,} test images and {len(problem.strange):,} strange ones; "
+        f"means over {config.num_seeds} seeds ± their standard errors. Strange images are the ones "
+        "to be found, by the entropy of the prediction, or by its epistemic part (of one net there "
+        "is none, and nothing to find them by: 0.5).",
+        Table(["method", *names.values()], rows),
+    )
+
+
+def spoilt_section(config: Config, run: Run, problem: Problem, figures: Figures) -> Section:
+    """Accuracy and ECE against how far images are spoilt."""
+    pictures = []
+    labels = {"rotation": "rotation (degrees)", "noise": "noise (share of the range)"}
+    for kind, (_, amounts) in spoilers(config.data).items():
+        for of, label in (("accuracy", "test accuracy"), ("ece", "ECE")):
+            series = {
+                method: (
+                    list(amounts),
+                    np.mean([[row[of] for row in seed] for seed in figure[kind]], axis=0).tolist(),
+                )
+                for method, figure in figures.items()
+            }
+            figure = viz.curves(series, xlabel=labels[kind], ylabel=label)
+            name = run.figure(f"{problem.requested}_{kind}_{of}", figure)
+            pictures.append((name, f"{label} by {kind}, mean over seeds."))
+    return Section(f"Spoilt images: {problem.split.source.name}", figures=pictures)

@@ -1,0 +1,227 @@
+"""Does Bayes regularise? The gap between training and test, against the number of images.
+
+Bayes by Backprop was proposed as a regulariser (Blundell et al., "Weight uncertainty in neural
+networks", ICML 2015, §1: "regularises the weights by minimising a compression cost"). Here is that
+claim as a test: one net, trained by maximum a posteriori and by mean-field variational inference
+with the same prior, and by maximum likelihood with a prior so wide that it says nothing, on more
+and more images, with the same number of steps throughout.
+
+    make experiment NAME=overfitting
+    make experiment NAME=overfitting ARGS="--data.name fashion_mnist"
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm.auto import tqdm
+
+import jfractal as jf
+from experiments._methods import FitConfig, recipes
+from experiments._perceptron import Perceptron
+from experiments._seeds import mean_and_error
+from experiments.report import Outcome, Section, Table
+from experiments.run import Options, Run
+from jfractal import metrics, viz
+from jfractal.data import ImageData
+from jfractal.typing import Array, KeyArray, Params
+
+METHODS = ("maximum likelihood", "MAP", "mean field")
+FLAT = 1e3  # standard deviation of a prior that says nothing
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images, and how many."""
+
+    name: str = "mnist"
+    """Data set: mnist, fashion_mnist or digits."""
+    sizes: tuple[int, ...] = (100, 200, 500, 1000, 2000, 5000)
+    """Numbers of training images; the smaller sets are parts of the larger."""
+    num_test: int = 5000
+    """Test images."""
+
+
+@dataclass(frozen=True)
+class Config(Options):
+    """Settings of `overfitting`."""
+
+    num_seeds: int = 3
+    """Runs of each method at each size, with images of their own."""
+    num_steps: int = 1500
+    """Gradient steps of each run."""
+    hidden: tuple[int, ...] = (200,)
+    """Units of each hidden layer (ReLU)."""
+    prior_scale: float = 0.1
+    """Standard deviation of the Gaussian prior of MAP and of the mean field."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """The images."""
+    fit: FitConfig = field(default_factory=lambda: FitConfig(batch_size=100))
+    """The methods; ``num_epochs`` follows from ``num_steps``."""
+
+
+LAPTOP = Config()
+PRESETS = {
+    "laptop": LAPTOP,
+    "paper": replace(
+        LAPTOP,
+        preset="paper",
+        num_steps=50_000,
+        hidden=(400, 400),
+        data=DataConfig(sizes=(100, 300, 1000, 3000, 10_000, 30_000, 60_000), num_test=10_000),
+    ),
+    "quick": replace(
+        LAPTOP,
+        quick=True,
+        num_seeds=2,
+        num_steps=3,
+        hidden=(8,),
+        data=DataConfig(name="digits", sizes=(20, 40), num_test=50),
+        fit=FitConfig(batch_size=20, num_samples=2),
+    ),
+}
+
+Figures = dict[str, np.ndarray]  # by name, "sizes seeds"
+
+
+def run(config: Config, run: Run) -> Outcome:
+    """Trains at every size, tests on training and on test images."""
+    source = jf.data.load_images(config.data.name)
+    largest = max(config.data.sizes)
+    if largest > len(source.train_images):
+        raise jf.InputError(
+            f"`sizes` must not exceed the {len(source.train_images)} training images, got {largest}"
+        )
+    figures = {name: {"train": [], "test": []} for name in METHODS}
+    for size in tqdm(config.data.sizes, unit="size"):
+        rows = [one(config, source, size, seed) for seed in range(config.num_seeds)]
+        for name in METHODS:
+            for part in ("train", "test"):
+                values = [row[name][part] for row in rows]
+                figures[name][part].append(values)
+                nll = float(np.mean([v["nll"] for v in values]))
+                run.log({"method": name, "part": part, "step": size, "nll": nll})
+    return Outcome(
+        {
+            "dataset": source.name,
+            "dataset_requested": source.requested,
+            **{
+                f"{of}_gap_{name.replace(' ', '_')}_{size}": float(np.mean(values))
+                for of in ("nll", "error")
+                for name in METHODS
+                for size, values in zip(config.data.sizes, gaps(figures[name], of))
+            },
+        },
+        [gap_section(config, run, source, figures)],
+    )
+
+
+def one(config: Config, source: ImageData, size: int, seed: int) -> dict[str, Any]:
+    """All methods on one training set."""
+    random = np.random.default_rng((config.seed, seed))
+    train = random.permutation(len(source.train_images))[:size]
+    test = random.permutation(len(source.test_images))[: config.data.num_test]
+    mean, std = jf.data.channel_moments(source.train_images)
+    flat = lambda images: jf.data.standardise(images, mean, std).reshape(len(images), -1)
+    parts = {
+        "train": (flat(source.train_images[train]), jnp.asarray(source.train_labels[train])),
+        "test": (flat(source.test_images[test]), jnp.asarray(source.test_labels[test])),
+    }
+    net = Perceptron(config.hidden, len(source.class_names))
+    key_fit, key_test = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), seed))
+    rows = {}
+    for name, fit in fits(config, net, parts["train"]).items():
+        posterior = fit(key_fit)
+        rows[name] = {
+            part: scores(config, net, posterior, *examples, key_test)
+            for part, examples in parts.items()
+        }
+    return rows
+
+
+def fits(
+    config: Config, net: Perceptron, data: tuple[Array, Array]
+) -> Mapping[str, Callable[[KeyArray], jf.Posterior]]:
+    """The three ways to train."""
+    batch_size = min(config.fit.batch_size, len(data[0]))
+    epochs = max(config.num_steps * batch_size // len(data[0]), 1)
+    settings = replace(config.fit, num_epochs=epochs, batch_size=batch_size)
+
+    def init(key: KeyArray) -> Params:
+        return jf.mean(net.init(key, data[0][:1])["params"])
+
+    def with_prior(scale: float) -> Mapping[str, Any]:
+        prior, likelihood = jf.priors.Gaussian(scale), jf.likelihoods.Categorical()
+        return recipes(settings, jf.LogJoint(net.apply, data, prior, likelihood), init)
+
+    given = with_prior(config.prior_scale)
+    return {
+        "maximum likelihood": with_prior(FLAT)["MAP"],
+        "MAP": given["MAP"],
+        "mean field": given["mean field"],
+    }
+
+
+def scores(
+    config: Config, net: Perceptron, posterior: jf.Posterior, x: Array, y: Array, key: KeyArray
+) -> dict[str, float]:
+    """NLL (nats per image) and error of the posterior predictive."""
+    number = 1 if isinstance(posterior, jf.Point) else config.fit.num_samples
+    prediction = jf.predict(net.apply, posterior, x, key, num_samples=number, batch_size=1000)
+    return {
+        "nll": float(metrics.nll(prediction.log_probs, y)),
+        "error": 1 - float(metrics.accuracy(prediction.probs, y)),
+    }
+
+
+def values(figures: Mapping[str, Any], part: str, of: str) -> np.ndarray:
+    """One figure, "sizes seeds"."""
+    return np.array([[row[of] for row in rows] for rows in figures[part]])
+
+
+def gaps(figures: Mapping[str, Any], of: str) -> np.ndarray:
+    """Test less training, "sizes seeds"."""
+    return values(figures, "test", of) - values(figures, "train", of)
+
+
+def gap_section(config: Config, run: Run, source: ImageData, figures: Mapping[str, Any]) -> Section:
+    """Gap and test figures against the number of images."""
+    sizes = list(config.data.sizes)
+    pictures = []
+    for of, label in (("nll", "NLL (nats per image)"), ("error", "error")):
+        for what, series in (
+            ("gap", {name: gaps(figures[name], of) for name in METHODS}),
+            ("test", {name: values(figures[name], "test", of) for name in METHODS}),
+        ):
+            figure = viz.curves(
+                {
+                    name: (np.log10(sizes).tolist(), v.mean(1).tolist())
+                    for name, v in series.items()
+                },
+                xlabel="log10 of the number of training images",
+                ylabel=f"{label}, test less training" if what == "gap" else f"test {label}",
+            )
+            caption = f"{label}: test less training." if what == "gap" else f"Test {label}."
+            pictures.append((run.figure(f"{of}_{what}", figure), caption))
+    rows = []
+    for i, size in enumerate(sizes):
+        for name in METHODS:
+            cells = [
+                round(figure, 4)
+                for of in ("nll", "error")
+                for v in (values(figures[name], "test", of)[i], gaps(figures[name], of)[i])
+                for figure in mean_and_error(v)
+            ]
+            rows.append([size, name, *cells])
+    names = ["test NLL (nats)", "gap of NLL", "test error", "gap of error"]
+    heads = [head for name in names for head in (name, "standard error")]
+    return Section(
+        "Training against test",
+        f"{source.note}\n\n{config.num_steps:,} steps of every run, {config.num_seeds} seeds. The "
+        "gap is the figure on test images less the same on the training images.",
+        Table(["training images", "method", *heads], rows),
+        figures=pictures,
+    )

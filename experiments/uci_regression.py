@@ -1,0 +1,347 @@
+"""UCI regression on the standard splits: every method, NUTS among them, beside published rows.
+
+The benchmark of Hernández-Lobato & Adams (ICML 2015) that Gal & Ghahramani (ICML 2016) and
+Lakshminarayanan et al. (NeurIPS 2017) took over: one hidden layer of 50 ReLU units, the standard
+90/10 splits, inputs and target standardised on the training rows, RMSE and log likelihood in the
+units of the target. The noise is one learned standard deviation, a weight like any other. All
+splits of a set are fitted and tested by one vmapped program for each method; NUTS, the reference
+that the published tables lack, runs on the first splits only. No setting is chosen set by set: all
+sets have the same prior, learning rates and number of epochs.
+
+    make experiment NAME=uci_regression
+    make experiment NAME=uci_regression ARGS="--preset paper"    # all sets; hours on 2 CPU cores
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jfractal as jf
+from experiments._methods import FitConfig, recipes
+from experiments._perceptron import Perceptron
+from experiments._seeds import mean_and_error
+from experiments.report import Outcome, Section, Table
+from experiments.run import Options, Run
+from jfractal import data, metrics
+from jfractal.data import TableData
+from jfractal.nn import LearnedNoise
+from jfractal.typing import Array, KeyArray, Params
+
+# RMSE and log likelihood (nats), as printed in table 1 of Lakshminarayanan et al., NeurIPS 2017.
+PUBLISHED = {
+    "PBP": {
+        "boston": (3.01, -2.57),
+        "concrete": (5.67, -3.16),
+        "energy": (1.80, -2.04),
+        "yacht": (1.02, -1.63),
+        "wine": (0.64, -0.97),
+    },
+    "MC dropout": {
+        "boston": (2.97, -2.46),
+        "concrete": (5.23, -3.04),
+        "energy": (1.66, -1.99),
+        "yacht": (1.11, -1.55),
+        "wine": (0.62, -0.93),
+    },
+    "deep ensemble": {
+        "boston": (3.28, -2.41),
+        "concrete": (6.03, -3.06),
+        "energy": (2.09, -1.38),
+        "yacht": (1.58, -1.18),
+        "wine": (0.64, -0.94),
+    },
+}
+
+
+@dataclass(frozen=True)
+class ChainsConfig:
+    """The No-U-Turn sampler."""
+
+    num_splits: int = 3
+    """Splits of each set that it runs on; 0 leaves it out."""
+    num_chains: int = 4
+    """Chains, vectorised in one program."""
+    num_warmup: int = 300
+    """Steps of each chain to adapt."""
+    num_samples: int = 300
+    """Draws of each chain."""
+    max_tree_depth: int = 7
+    """Bound on the depth of a trajectory: at most 2^depth gradients a draw."""
+
+
+@dataclass(frozen=True)
+class Config(Options):
+    """Settings of `uci_regression`."""
+
+    sets: tuple[str, ...] = ("boston", "concrete", "energy", "yacht", "wine")
+    """Which sets: also kin8nm, naval, power, protein and diabetes."""
+    num_splits: int = 20
+    """Standard splits of each."""
+    hidden: tuple[int, ...] = (50,)
+    """Units of each hidden layer (ReLU)."""
+    prior_scale: float = 1.0
+    """Standard deviation of the Gaussian prior of every weight."""
+    methods: tuple[str, ...] = (
+        "MAP",
+        "MC dropout",
+        "mean field",
+        "mean field, local",
+        "IVON",
+        "ensemble",
+        "SWAG",
+        "Laplace, last layer",
+        "Laplace, full",
+        "SGLD",
+        "SGHMC",
+    )
+    """What to compare with NUTS."""
+    fit: FitConfig = field(
+        default_factory=lambda: FitConfig(
+            num_epochs=400,
+            batch_size=64,
+            learning_rate=1e-2,
+            dropout_rate=0.05,
+            scale=0.05,
+            num_samples=100,
+        )
+    )
+    """The methods."""
+    chains: ChainsConfig = field(default_factory=ChainsConfig)
+    """NUTS."""
+
+
+LAPTOP = Config()
+PRESETS = {
+    "laptop": LAPTOP,
+    "paper": replace(
+        LAPTOP,
+        preset="paper",
+        sets=("boston", "concrete", "energy", "kin8nm", "naval", "power", "wine", "yacht"),
+        chains=ChainsConfig(20, num_warmup=2000, num_samples=2000, max_tree_depth=10),
+    ),
+    "quick": replace(
+        LAPTOP,
+        quick=True,
+        sets=("diabetes",),
+        num_splits=2,
+        hidden=(4,),
+        fit=replace(LAPTOP.fit, num_epochs=2, num_samples=4, num_members=2),
+        chains=ChainsConfig(1, 2, num_warmup=10, num_samples=10, max_tree_depth=3),
+    ),
+}
+
+
+class Fold(NamedTuple):
+    """One split, standardised; of several, the arrays are stacked."""
+
+    x: Array
+    y: Array
+    x_test: Array
+    y_test: Array
+    mean: Array
+    scale: Array
+
+
+class Scores(NamedTuple):
+    """What a prediction is worth, in the units of the target and in nats a row."""
+
+    rmse: Any
+    log_likelihood: Any
+
+
+def run(config: Config, run: Run) -> Outcome:
+    """Fits every method on every set."""
+    sources = {name: data.load_regression(name) for name in config.sets}
+    tables = {name: one_set(config, run, source) for name, source in sources.items()}
+    names = sorted({source.name for source in sources.values()})
+    result: dict[str, Any] = {
+        "dataset": ", ".join(names),
+        "dataset_requested": ", ".join(
+            sorted({s.name if not s.note else f"UCI {s.requested}" for s in sources.values()})
+        ),
+    }
+    for name, table in tables.items():
+        for method, scores in table.items():
+            for of, values in scores._asdict().items():
+                result[f"{of}_{name}_{slug(method)}"] = float(np.mean(values))
+    return Outcome(
+        result,
+        [
+            summary_section(config, tables),
+            *(set_section(config, sources[name], table) for name, table in tables.items()),
+        ],
+    )
+
+
+def one_set(config: Config, run: Run, source: TableData) -> dict[str, Scores]:
+    """Scores of every method on a set, an entry for each split."""
+    folds = jax.vmap(partial(fold, source))(
+        *map(jnp.asarray, data.standard_splits(len(source.targets), config.num_splits))
+    )
+    keys = jax.random.split(jax.random.key(config.seed), config.num_splits)
+    net = LearnedNoise(Perceptron(config.hidden, 1))
+    table = {}
+    for method in config.methods:
+        fit = partial(fit_and_test, config, net, method)
+        table[method] = jax.tree.map(np.asarray, jax.jit(jax.vmap(fit))(folds, keys))
+        log(run, source, method, table[method])
+    chosen = range(min(config.chains.num_splits, config.num_splits))
+    rows = [nuts(config, net, jax.tree.map(lambda x, i=i: x[i], folds), keys[i]) for i in chosen]
+    if rows:
+        table["NUTS"] = jax.tree.map(lambda *x: np.array(x), *rows)
+        log(run, source, "NUTS", table["NUTS"])
+    return table
+
+
+def log(run: Run, source: TableData, method: str, scores: Scores) -> None:
+    """A row of metrics, which is also what a person sees."""
+    row = {"set": source.name, "method": method, "rmse": float(np.mean(scores.rmse))}
+    run.log({**row, "log_likelihood": float(np.mean(scores.log_likelihood))})
+    print(
+        f"{source.name:20} {method:20} RMSE {np.mean(scores.rmse):8.3f}   "
+        f"log likelihood {np.mean(scores.log_likelihood):7.3f}",
+        flush=True,
+    )
+
+
+def fold(source: TableData, train: Array, test: Array) -> Fold:
+    """One split with inputs and target standardised on its training rows."""
+    features, targets = jnp.asarray(source.features), jnp.asarray(source.targets)[:, None]
+    x, y = features[train], targets[train]
+    centre, spread = x.mean(0, keepdims=True), x.std(0, keepdims=True)
+    spread = jnp.where(spread > 1e-6, spread, 1.0)  # some sets have constant features
+    mean, scale = y.mean(), y.std()
+    return Fold(
+        (x - centre) / spread,
+        (y - mean) / scale,
+        (features[test] - centre) / spread,
+        targets[test],
+        mean,
+        scale,
+    )
+
+
+def model(config: Config, net: LearnedNoise, split: Fold) -> tuple[jf.LogJoint, Callable]:
+    """The log joint of the training rows, and how weights start."""
+    log_joint = jf.LogJoint(
+        net.apply,
+        (split.x, split.y),
+        jf.priors.Gaussian(config.prior_scale),
+        jf.likelihoods.HeteroscedasticGaussian(),
+    )
+
+    def init(key: KeyArray) -> Params:
+        return jf.mean(net.init(key, split.x[:1])["params"])
+
+    return log_joint, init
+
+
+def fit_and_test(
+    config: Config, net: LearnedNoise, method: str, split: Fold, key: KeyArray
+) -> Scores:
+    """One method on one split."""
+    log_joint, init = model(config, net, split)
+    fits = recipes(config.fit, log_joint, init, last_layer="net/output", fixed="rho")
+    if method not in fits:
+        raise jf.InputError(f"`methods` must be out of {', '.join(fits)}, got {method!r}")
+    return test(config, net, fits[method](key), split, key)
+
+
+def nuts(config: Config, net: LearnedNoise, split: Fold, key: KeyArray) -> Scores:
+    """The reference on one split."""
+    log_joint, init = model(config, net, split)
+    chains = jf.nuts(
+        log_joint,
+        init,
+        key,
+        num_chains=config.chains.num_chains,
+        num_warmup=config.chains.num_warmup,
+        num_samples=config.chains.num_samples,
+        max_tree_depth=config.chains.max_tree_depth,
+        progress_bar=True,
+    )
+    return test(config, net, chains, split, key)
+
+
+def test(
+    config: Config, net: LearnedNoise, posterior: jf.Posterior, split: Fold, key: KeyArray
+) -> Scores:
+    """Scores on the test rows, by a mixture of Gaussians over draws of the weights."""
+    prediction = jf.predict_regression(
+        net.apply,
+        posterior,
+        split.x_test,
+        key,
+        likelihood=jf.likelihoods.HeteroscedasticGaussian(),
+        target_mean=split.mean,
+        target_scale=split.scale,
+        num_samples=config.fit.num_samples,
+    )
+    return Scores(
+        metrics.rmse(prediction.mean, split.y_test), prediction.log_prob(split.y_test).mean()
+    )
+
+
+def slug(name: str) -> str:
+    """A method's name in result.json."""
+    return name.lower().replace(",", "").replace("-", "_").replace(" ", "_")
+
+
+# Report
+
+
+def set_section(config: Config, source: TableData, table: Mapping[str, Scores]) -> Section:
+    """All methods on one set, and what is published."""
+    rows: list[Sequence[Any]] = [
+        [
+            method,
+            len(scores.rmse),
+            *(round(figure, 3) for of in scores for figure in mean_and_error(of)),
+        ]
+        for method, scores in table.items()
+    ]
+    rows += [
+        [f"{method} (published)", 20, of[source.requested][0], "-", of[source.requested][1], "-"]
+        for method, of in PUBLISHED.items()
+        if source.requested in of and not source.note
+    ]
+    return Section(
+        source.name,
+        f"{source.note}\n\n{len(source.targets):,} rows of {source.features.shape[1]} features.",
+        Table(
+            [
+                "method",
+                "splits",
+                "RMSE",
+                "standard error",
+                "log likelihood (nats)",
+                "standard error",
+            ],
+            rows,
+        ),
+    )
+
+
+def summary_section(config: Config, tables: Mapping[str, Mapping[str, Scores]]) -> Section:
+    """Each method against NUTS on the splits that both have."""
+    shared = min(config.chains.num_splits, config.num_splits)
+    rows = []
+    for method in config.methods:
+        lags = [
+            float(np.mean(table[method].log_likelihood[:shared] - table["NUTS"].log_likelihood))
+            for table in tables.values()
+            if shared
+        ]
+        own = [float(np.mean(table[method].log_likelihood)) for table in tables.values()]
+        rows.append([method, *(round(v, 3) for v in own), *(round(v, 3) for v in lags)])
+    return Section(
+        "Log likelihood, all sets",
+        "Mean test log likelihood in nats a row; then the same less that of NUTS, on the splits "
+        "that NUTS ran on.",
+        Table(["method", *tables, *(f"{name} less NUTS" for name in tables if shared)], rows),
+    )
