@@ -14,8 +14,8 @@ one training serves all three kinds. Same images, epochs and batches throughout.
     make experiment NAME=column_gap ARGS="--preset paper"    # 3 × 400 epochs; needs a GPU or TPU
 
 Laptop: 25,000 training images, 4 epochs, all 10,000 test images of a JPEG copy of CIFAR-10; 58
-minutes of processor time, 41 minutes on 2 CPU cores that had other work to do besides. Accuracy of the whole net and of column 3
-alone, and the gap in points:
+minutes of processor time, 41 minutes on 2 CPU cores that had other work to do besides. Accuracy of
+the whole net and of column 3 alone, and the gap in points:
 
     statistics        shared                switchable            recalibrated
     sampled           .627  .509  11.9      .634  .623  1.1       .645  .623  2.2

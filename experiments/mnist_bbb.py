@@ -159,7 +159,7 @@ def run(config: Config, run: Run) -> Outcome:
             },
         },
         [
-            errors_section(config, split, figures),
+            errors_section(config, run, split, figures),
             *([pruning_section(config, run, np.array(pruned))] if pruned else ()),
         ],
     )
@@ -235,7 +235,7 @@ def slug(name: str) -> str:
 
 
 def errors_section(
-    config: Config, split: Split, figures: Mapping[str, Mapping[str, np.ndarray]]
+    config: Config, run: Run, split: Split, figures: Mapping[str, Mapping[str, np.ndarray]]
 ) -> Section:
     """One row for each method."""
     rows = []
@@ -251,6 +251,10 @@ def errors_section(
                 *(round(figure, 4) for of in ("nll", "ece") for figure in mean_and_error(row[of])),
             ]
         )
+    picture = viz.intervals(
+        {name: mean_and_error(100 * row["error"]) for name, row in figures.items()},
+        xlabel="test error (%), ± standard error",
+    )
     return Section(
         "Test error",
         f"{split.source.note}\n\n{len(split.train[0]):,} training images, {config.fit.num_epochs} "
@@ -271,6 +275,7 @@ def errors_section(
             ],
             rows,
         ),
+        figures=[(run.figure("error", picture), "Test error, mean over seeds.")],
     )
 
 

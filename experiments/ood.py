@@ -155,7 +155,7 @@ def run(config: Config, run: Run) -> Outcome:
         for method, of in figures.items():
             for name in ("accuracy", "nll", "ece", "auroc", "fpr95", "selective_accuracy"):
                 result[f"{name}_{short}_{slug(method)}"] = float(np.mean(of[name]))
-        sections += [strange_section(config, problem, figures)]
+        sections += [strange_section(config, run, problem, figures)]
         sections += [spoilt_section(config, run, problem, figures)]
     return Outcome(
         {
@@ -303,7 +303,7 @@ def slug(name: str) -> str:
 # Report
 
 
-def strange_section(config: Config, problem: Problem, figures: Figures) -> Section:
+def strange_section(config: Config, run: Run, problem: Problem, figures: Figures) -> Section:
     """One row for each method: familiar and strange images."""
     names = {
         "accuracy": "accuracy",
@@ -320,6 +320,10 @@ def strange_section(config: Config, problem: Problem, figures: Figures) -> Secti
     for method, of in figures.items():
         cells = ["{:.3f} ± {:.3f}".format(*mean_and_error(np.array(of[name]))) for name in names]
         rows.append([method, *cells])
+    picture = viz.intervals(
+        {method: mean_and_error(np.array(of["auroc"])) for method, of in figures.items()},
+        xlabel="AUROC of strange images, ± standard error",
+    )
     return Section(
         f"Strange images: {problem.title}",
         f"{problem.split.source.note}\n\n{len(problem.split.train[0]):,} training images, "
@@ -328,6 +332,7 @@ def strange_section(config: Config, problem: Problem, figures: Figures) -> Secti
         "to be found, by the entropy of the prediction, or by its epistemic part (of one net there "
         "is none, and nothing to find them by: 0.5).",
         Table(["method", *names.values()], rows),
+        [(run.figure(f"{problem.requested}_auroc", picture), "AUROC by the predictive entropy.")],
     )
 
 

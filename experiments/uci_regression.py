@@ -27,7 +27,7 @@ from experiments._perceptron import Perceptron
 from experiments._seeds import mean_and_error
 from experiments.report import Outcome, Section, Table
 from experiments.run import Options, Run
-from jfractal import data, metrics
+from jfractal import data, metrics, viz
 from jfractal.data import TableData
 from jfractal.nn import LearnedNoise
 from jfractal.typing import Array, KeyArray, Params
@@ -173,7 +173,7 @@ def run(config: Config, run: Run) -> Outcome:
         result,
         [
             summary_section(config, tables),
-            *(set_section(config, sources[name], table) for name, table in tables.items()),
+            *(set_section(run, sources[name], table) for name, table in tables.items()),
         ],
     )
 
@@ -295,7 +295,7 @@ def slug(name: str) -> str:
 # Report
 
 
-def set_section(config: Config, source: TableData, table: Mapping[str, Scores]) -> Section:
+def set_section(run: Run, source: TableData, table: Mapping[str, Scores]) -> Section:
     """All methods on one set, and what is published."""
     rows: list[Sequence[Any]] = [
         [
@@ -310,6 +310,10 @@ def set_section(config: Config, source: TableData, table: Mapping[str, Scores]) 
         for method, of in PUBLISHED.items()
         if source.requested in of and not source.note
     ]
+    picture = viz.intervals(
+        {method: mean_and_error(scores.log_likelihood) for method, scores in table.items()},
+        xlabel="test log likelihood (nats a row), ± standard error",
+    )
     return Section(
         source.name,
         f"{source.note}\n\n{len(source.targets):,} rows of {source.features.shape[1]} features.",
@@ -324,6 +328,12 @@ def set_section(config: Config, source: TableData, table: Mapping[str, Scores]) 
             ],
             rows,
         ),
+        figures=[
+            (
+                run.figure(f"log_likelihood_{source.requested}", picture),
+                "Test log likelihood, mean over splits; NUTS over fewer.",
+            )
+        ],
     )
 
 
