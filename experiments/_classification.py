@@ -18,6 +18,7 @@ from jfractal import metrics, topology, viz
 from jfractal.data import ImageData
 from jfractal.nn import BlockNet
 from jfractal.nn.nets import Columns
+from jfractal.posterior.gaussian import Estimator
 from jfractal.training import (
     Checkpoints,
     DropPath,
@@ -81,7 +82,7 @@ class ModelConfig:
 class PosteriorConfig:
     """The mean-field posterior of a Bayesian net."""
 
-    estimator: Literal["reparam", "local_reparam", "flipout"] = "reparam"
+    estimator: Estimator = "reparam"
     """How weights are drawn in training."""
     scale: float = 0.02
     """Initial standard deviation of every weight."""

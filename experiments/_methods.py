@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from math import gcd
 from typing import Any
 
 import optax
@@ -67,7 +68,8 @@ def recipes(
         log_joint: Data, model, prior and likelihood.
         init: Draws arrays to start from.
         last_layer: First part of the paths of the weights that the last-layer Laplace is over.
-        fixed: Path of a weight that no Laplace is over, e.g. of the noise.
+        fixed: Path of a weight outside all layers, e.g. of the noise: no Laplace is over it, and a
+            mean field draws it by itself.
     """
     steps = config.num_epochs * max(log_joint.num_data // config.batch_size, 1)
     batch_size = min(config.batch_size, log_joint.num_data)
@@ -75,9 +77,12 @@ def recipes(
     common: dict[str, Any] = {"num_steps": steps, "batch_size": batch_size}
     adam: dict[str, Any] = {"optimizer": optax.adam(cosine), **common}
 
+    free = lambda path, leaf: path != fixed
+
     def mean_field(estimator: Estimator) -> Fit:
         def start(key: KeyArray) -> Params:
-            return jf.mean_field(init(key), scale=config.scale, estimator=estimator)
+            params = jf.mean_field(init(key), scale=config.scale)
+            return jf.mean_field(params, scale=config.scale, estimator=estimator, where=free)
 
         return partial(jf.variational, log_joint, start, kl_weight=config.kl_weight, **adam)
 
@@ -97,13 +102,13 @@ def recipes(
             temperature=config.temperature,
         )
 
+    masks = gcd(4, batch_size)
     point = partial(jf.maximum_a_posteriori, log_joint, init, **adam)
     head = lambda path, leaf: path.startswith(last_layer)
-    free = lambda path, leaf: path != fixed
     return {
         "MAP": point,
         "MC dropout": partial(
-            jf.mc_dropout, log_joint, init, rate=config.dropout_rate, num_samples=8, **adam
+            jf.mc_dropout, log_joint, init, rate=config.dropout_rate, num_samples=masks, **adam
         ),
         "mean field": mean_field("reparam"),
         "mean field, local": mean_field("local_reparam"),
@@ -123,6 +128,7 @@ def recipes(
             log_joint,
             init,
             learning_rate=config.swag_rate,
+            rank=min(20, config.num_samples),
             num_samples=config.num_samples,
             thinning=max(thinning // 2, 1),
             **adam,

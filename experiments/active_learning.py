@@ -171,8 +171,8 @@ class Learner:
         self.test_images, self.test_labels = flat(source.test_images), source.test_labels
         self.net = Perceptron(config.model.hidden, len(source.class_names))
         self.prior = jf.priors.Gaussian(config.model.prior_scale)
-        self.fit = jax.jit(jax.vmap(self._fit))
-        self.predict = jax.jit(jax.vmap(self._predict))
+        self.fit = jf.ops.jit(jax.vmap(self._fit))
+        self.predict = jf.ops.jit(jax.vmap(self._predict))
 
     def _fit(self, chosen: Array, key: KeyArray) -> jf.MeanField:
         x, y = self.images[chosen], self.labels[chosen]

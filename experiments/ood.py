@@ -236,7 +236,7 @@ def compare(config: Config, run: Run, problem: Problem) -> Figures:
         raise jf.InputError(f"`methods` must be out of {', '.join(fits)}, got {min(unknown)!r}")
     figures: Figures = {}
     for method in config.methods:
-        fit = jax.jit(fits[method])
+        fit = jf.ops.jit(fits[method])
         rows = []
         for seed in tqdm(range(config.num_seeds), desc=f"{problem.requested}, {method}"):
             key = jax.random.fold_in(jax.random.key(config.seed), seed)

@@ -130,6 +130,7 @@ PRESETS = {
         sets=("diabetes",),
         num_splits=2,
         hidden=(4,),
+        methods=("MAP", "mean field, local", "Laplace, full", "SGHMC"),
         fit=replace(LAPTOP.fit, num_epochs=2, num_samples=4, num_members=2),
         chains=ChainsConfig(1, 2, num_warmup=10, num_samples=10, max_tree_depth=3),
     ),
@@ -188,7 +189,7 @@ def one_set(config: Config, run: Run, source: TableData) -> dict[str, Scores]:
     table = {}
     for method in config.methods:
         fit = partial(fit_and_test, config, net, method)
-        table[method] = jax.tree.map(np.asarray, jax.jit(jax.vmap(fit))(folds, keys))
+        table[method] = jax.tree.map(np.asarray, jf.ops.jit(jax.vmap(fit))(folds, keys))
         log(run, source, method, table[method])
     chosen = range(min(config.chains.num_splits, config.num_splits))
     rows = [nuts(config, net, jax.tree.map(lambda x, i=i: x[i], folds), keys[i]) for i in chosen]

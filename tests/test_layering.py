@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 # From the ground up; modules on one line are on one floor. Metrics are functions of arrays that
 # know nothing of nets, and stand below what reports them.
 FLOORS = [
-    {"typing", "errors"},
+    {"typing", "errors", "concrete"},
     {"topology"},
     {"ops", "metrics"},
     {"posterior"},

@@ -1,3 +1,5 @@
+from dataclasses import dataclass
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -99,17 +101,71 @@ def test_a_mixture_needs_a_weight_for_each():
             jf.mixture(predictions, weights)
 
 
-def test_samples_are_drawn_uniformly():
-    posterior = jf.Samples({"w": jnp.arange(4.0)})
-    draws = jf.sample_outputs(
-        lambda v, x: v["params"]["w"] + 0 * x,
-        posterior,
-        jnp.zeros(1),
-        jax.random.key(0),
-        num_samples=4000,
+def test_credible_intervals_are_quantiles_of_the_draws(problem):
+    net, posterior, x = problem
+    prediction = jf.predict(net.apply, posterior, x, jax.random.key(1), num_samples=50)
+    interval = prediction.credible_interval(0.9)
+    expected = np.quantile(jnp.exp(prediction.samples), [0.05, 0.95], axis=0, method="inverted_cdf")
+    np.testing.assert_allclose(jnp.stack(interval), expected, atol=1e-6)
+    # A mixture's shares are those of its draws.
+    doubled = jf.mixture([prediction, prediction], jnp.log(jnp.array([0.5, 0.5])))
+    np.testing.assert_allclose(doubled.credible_interval(0.9), interval, atol=1e-6)
+
+
+def test_joint_log_prob_is_of_the_batch_as_a_whole(problem):
+    net, posterior, x = problem
+    prediction = jf.predict(net.apply, posterior, x, jax.random.key(1), num_samples=50)
+    labels = jnp.arange(11) % 3
+    probs = np.exp(np.asarray(prediction.samples, np.float64))
+    expected = np.log(probs[:, np.arange(11), labels].prod(1).mean())
+    np.testing.assert_allclose(prediction.joint_log_prob(labels), expected, rtol=1e-4)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Members:
+    """A stand-in for an ensemble, that says whom it is asked for."""
+
+    w: jax.Array
+
+    def sample(self, key):
+        return self.sample_at(jax.random.uniform(key), key)
+
+    def sample_at(self, u, key):
+        return {"params": self.w[jnp.floor(u * len(self.w)).astype(int)]}
+
+
+def say_who(variables, x):
+    return variables["params"] + 0 * x
+
+
+def members_drawn(num_members, num_samples, key):
+    """Who was drawn, "samples"."""
+    posterior = Members(jnp.arange(float(num_members)))
+    draws = jf.sample_outputs(say_who, posterior, jnp.zeros(1), key, num_samples=num_samples)
+    return np.asarray(draws[:, 0], int)
+
+
+@pytest.mark.parametrize("num_members", [1, 3, 50, 1000])
+def test_each_member_is_drawn_once_if_there_are_as_many_draws(num_members):
+    for seed in range(5):
+        drawn = members_drawn(num_members, num_members, jax.random.key(seed))
+        np.testing.assert_array_equal(drawn, np.arange(num_members))
+
+
+def test_members_are_drawn_evenly_and_without_bias():
+    counts = np.array(
+        [
+            np.bincount(members_drawn(3, 5, key), minlength=3)
+            for key in jax.random.split(jax.random.key(0), 400)
+        ]
     )
-    counts = np.bincount(np.asarray(draws[:, 0], int), minlength=4)
-    assert np.all(np.abs(counts - 1000) < 4 * np.sqrt(4000 * 0.25 * 0.75))
+    assert set(counts.ravel()) == {1, 2}  # 5/3 of each, as far as possible
+    error = counts.std(0) / np.sqrt(len(counts))
+    assert np.all(np.abs(counts.mean(0) - 5 / 3) < 4 * error)
+    few = [members_drawn(7, 1, key)[0] for key in jax.random.split(jax.random.key(1), 700)]
+    share = np.bincount(few, minlength=7)
+    assert np.all(np.abs(share - 100) < 4 * np.sqrt(700 / 7 * 6 / 7))
 
 
 @pytest.mark.parametrize(

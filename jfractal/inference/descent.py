@@ -1,21 +1,24 @@
-"""Stochastic gradient descent on data that lies on the device, as one compiled program.
+"""Stochastic gradient steps on data that lies on the device, as one compiled program.
 
 For models that `jfractal.training` is too much for: no augmentation, no batch statistics, no
 checkpoints. Everything here can be vmapped, e.g. over members of an ensemble or over data splits.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
 
+from jfractal import ops
 from jfractal.errors import InputError
 from jfractal.typing import Array, Float, Int, KeyArray, Params, PyTree, Scalar
 
-__all__ = ["batch_indices", "descend"]
+__all__ = ["batch_indices", "descend", "fold", "schedule"]
+
+State = TypeVar("State")
 
 
 def descend(
@@ -45,24 +48,58 @@ def descend(
     Raises:
         InputError: If `num_steps` or `batch_size` is out of range.
     """
+
+    def step(state, batch, key, count):
+        params, memory = state
+        value, gradient = jax.value_and_grad(loss)(params, batch, key)
+        updates, memory = optimizer.update(gradient, memory, params)
+        return (optax.apply_updates(params, updates), memory), value
+
+    start = params, optimizer.init(params)
+    (params, _), values = fold(step, start, key, data, num_steps=num_steps, batch_size=batch_size)
+    return params, values
+
+
+def fold(
+    step: Callable[[State, Any, KeyArray, Int[Array, ""]], tuple[State, Any]],
+    state: State,
+    key: KeyArray,
+    data: PyTree,
+    *,
+    num_steps: int,
+    batch_size: int | None = None,
+) -> tuple[State, Any]:
+    """``state, output = step(state, batch, key, count)``, for `num_steps` mini-batches of `data`.
+
+    Args:
+        step: Of the state, a batch, a random key of its own, and the number of steps before it.
+        state: A tree of arrays.
+        key: Random key.
+        data: Tree of arrays with a common leading axis.
+        num_steps: Number of steps, at least 1.
+        batch_size: Examples in a step; all of them, in their order, if left out.
+
+    Returns:
+        The last state, and the outputs of all steps, stacked.
+
+    Raises:
+        InputError: If `num_steps` or `batch_size` is out of range.
+    """
     key_batches, key_steps = jax.random.split(key)
     batches = batch_indices(key_batches, data, num_steps=num_steps, batch_size=batch_size)
+    turns = jax.random.split(key_steps, num_steps), jnp.arange(num_steps), batches
 
-    def step(carry, turn):
-        params, state = carry
-        key, index = turn
-        batch = data if index is None else jax.tree.map(lambda x: x[index], data)
-        value, gradient = jax.value_and_grad(loss)(params, batch, key)
-        updates, state = optimizer.update(gradient, state, params)
-        return (optax.apply_updates(params, updates), state), value
+    # The data are an argument: what a compiled function closes over is written into its program.
+    @ops.jit
+    def run(state, data, turns):
+        def one(state, turn):
+            key, count, index = turn
+            batch = data if index is None else jax.tree.map(lambda x: x[index], data)
+            return step(state, batch, key, count)
 
-    @jax.jit
-    def run(params):
-        turns = jax.random.split(key_steps, num_steps), batches
-        (params, _), values = lax.scan(step, (params, optimizer.init(params)), turns)
-        return params, values
+        return lax.scan(one, state, turns)
 
-    return run(params)
+    return run(state, data, turns)
 
 
 def batch_indices(
@@ -97,3 +134,16 @@ def batch_indices(
     orders = jax.vmap(lambda key: jax.random.permutation(key, num_data))(keys)
     batches = orders[:, : per_epoch * batch_size].reshape(-1, batch_size)
     return jnp.asarray(batches[:num_steps])
+
+
+def schedule(learning_rate: float | optax.Schedule) -> optax.Schedule:
+    """A learning rate as a function of the number of steps before.
+
+    Raises:
+        InputError: If it is a number and not above 0.
+    """
+    if callable(learning_rate):
+        return learning_rate
+    if not learning_rate > 0:
+        raise InputError(f"`learning_rate` must be above 0, got {learning_rate}")
+    return optax.constant_schedule(learning_rate)

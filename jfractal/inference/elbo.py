@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 import jax
 
 from jfractal.errors import InputError
+from jfractal.inference.batch import batch_size
 from jfractal.posterior.divergence import kl
 from jfractal.posterior.gaussian import gaussians, sample
-from jfractal.posterior.likelihoods import Likelihood
-from jfractal.posterior.priors import Prior
+from jfractal.posterior.likelihoods import Likelihood, per_example
+from jfractal.posterior.priors import PriorLike
 from jfractal.typing import Apply, Array, KeyArray, Params, Scalar, Variables
 
 __all__ = ["Elbo", "elbo"]
@@ -38,7 +39,7 @@ def elbo(
     batch: tuple[Any, Any],
     key: KeyArray,
     *,
-    prior: Prior,
+    prior: PriorLike,
     likelihood: Likelihood,
     num_data: int,
     num_samples: int = 1,
@@ -49,7 +50,8 @@ def elbo(
     """Estimates the evidence lower bound on a batch, per example of the data set.
 
     ``ELBO / N = mean_batch E_q[log p(y | x, w)] − KL(q ‖ p) / N``. Scaled so, it does not depend on
-    the size of the batch, and each of M batches carries 1/M of the KL.
+    the size of the batch, and each of M batches carries 1/M of the KL. Where a batch is shared by
+    devices, the mean of their bounds is the bound.
 
     Leaves of estimator ``reparam`` are drawn here, once for the batch, whatever the model; the
     others are left for `BayesDense` and `BayesConv` to draw.
@@ -59,11 +61,12 @@ def elbo(
         params: Weights with Gaussian leaves, see `mean_field`.
         batch: Inputs and targets, ``(x, y)``.
         key: Random key.
-        prior: Prior over the Gaussian leaves.
+        prior: Prior over the Gaussian leaves; `kl_by_leaf` says what each of them costs.
         likelihood: Likelihood of the targets given the outputs.
-        num_data: Size N of the data set (not of the batch).
+        num_data: Size N of the data set (not of the batch), at least that of the batch.
         num_samples: Draws of the weights to average over.
-        kl_weight: Factor of the KL: a temperature, or a warm-up schedule's value.
+        kl_weight: Factor of the KL: a temperature, or the value of a schedule at this step, see
+            `jfractal.training.kl_weight`.
         variables: Other collections that `apply` needs, e.g. ``{"batch_stats": ...}``.
         **apply_options: Passed on to `apply`. With ``mutable``, the updated collections of the
             last draw are returned as `Elbo.updates`.
@@ -72,13 +75,18 @@ def elbo(
         An `Elbo`.
 
     Raises:
-        InputError: If `num_data` or `num_samples` is smaller than 1.
+        InputError: If `num_samples` is smaller than 1, `num_data` than the batch, the batch holds
+            a NaN that can be seen, or `likelihood` does not return one number per example.
 
     Source: Blundell et al., ICML 2015, eq. 2 and §3.4 (with weights 1/M).
     """
-    if num_data < 1 or num_samples < 1:
+    if num_samples < 1:
+        raise InputError(f"`num_samples` must be at least 1, got {num_samples}")
+    size = batch_size(batch)
+    if num_data < size:
         raise InputError(
-            f"`num_data` and `num_samples` must be at least 1, got {num_data} and {num_samples}"
+            f"`num_data` must be at least {size}, the examples of the batch, for it counts those "
+            f"of the whole data set, got {num_data}"
         )
     x, y = batch
     key_kl, key_draw = jax.random.split(key)
@@ -91,7 +99,7 @@ def elbo(
             options["rngs"] = {"posterior": key_inside, **options.get("rngs", {})}
         outputs = apply({"params": weights, **(variables or {})}, x, **options)
         outputs, updates = outputs if "mutable" in options else (outputs, None)
-        return likelihood.log_likelihood(outputs, y).mean(), outputs, updates
+        return per_example(likelihood, outputs, y).mean(), outputs, updates
 
     values, outputs, updates = jax.vmap(log_likelihood)(jax.random.split(key_draw, num_samples))
     nll, divergence = -values.mean(), kl(params, prior, key_kl)

@@ -41,6 +41,10 @@ class Chains:
         """One of the draws, uniformly over all chains."""
         return self.samples.sample(key)
 
+    def sample_at(self, u: float | Scalar, key: KeyArray) -> Variables:
+        """Draw ``⌊u · chains · draws⌋``, with u in [0, 1), see `Samples.sample_at`."""
+        return self.samples.sample_at(u, key)
+
     def outputs(self, apply: Apply, x: Any) -> Float[Array, "chains draws batch *event"]:
         """The net's output at `x` for every draw, e.g. for R-hat and ESS of predictions."""
         one = jax.jit(lambda params: apply({"params": params}, x))

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from jfractal.posterior.likelihoods import Likelihood
-from jfractal.posterior.priors import Prior
+from jfractal.inference.batch import batch_size
+from jfractal.posterior.likelihoods import Likelihood, per_example
+from jfractal.posterior.priors import Prior, as_prior
 from jfractal.typing import Apply, Array, Float, Params, Scalar
 
 __all__ = ["LogJoint"]
@@ -20,14 +21,21 @@ class LogJoint:
     Attributes:
         apply: ``apply({"params": w}, x) -> outputs``.
         data: Inputs and targets, ``(x, y)``.
-        prior: Prior over every weight.
+        prior: Prior over every weight; a `numpyro.distributions` object becomes one.
         likelihood: Likelihood of the targets given the outputs.
+
+    Raises:
+        InputError: If inputs and targets differ in number or hold a NaN, or `prior` is none.
     """
 
     apply: Apply
     data: tuple[Any, Any]
     prior: Prior
     likelihood: Likelihood
+
+    def __post_init__(self):
+        batch_size(self.data)
+        object.__setattr__(self, "prior", as_prior(self.prior))
 
     @property
     def num_data(self) -> int:
@@ -46,4 +54,4 @@ class LogJoint:
     def log_likelihood(self, params: Params, batch: tuple[Any, Any]) -> Float[Array, " batch"]:
         """Of each example of a batch, in nats."""
         x, y = batch
-        return self.likelihood.log_likelihood(self.apply({"params": params}, x), y)
+        return per_example(self.likelihood, self.apply({"params": params}, x), y)

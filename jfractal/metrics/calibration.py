@@ -1,16 +1,30 @@
-"""Do the probabilities mean what they say: accuracy, proper scores, calibration error."""
+"""Do the probabilities mean what they say: accuracy, likelihood, calibration error."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jfractal.concrete import concrete
 from jfractal.errors import InputError
 from jfractal.typing import Array, Float, Int, Scalar
 
-__all__ = ["Reliability", "accuracy", "brier", "ece", "nll", "reliability"]
+__all__ = [
+    "Binning",
+    "Reliability",
+    "accuracy",
+    "bin_indices",
+    "checked",
+    "ece",
+    "mce",
+    "nll",
+    "reliability",
+]
+
+Binning = Literal["equal_width", "equal_mass"]
+"""Bins of confidence: ``(k/num_bins, (k+1)/num_bins]``, or between quantiles of the data."""
 
 
 def accuracy(probs: Float[ArrayLike, "*batch classes"], labels: Int[ArrayLike, "*batch"]) -> Scalar:
@@ -26,7 +40,7 @@ def accuracy(probs: Float[ArrayLike, "*batch classes"], labels: Int[ArrayLike, "
     Raises:
         InputError: the shapes do not match, or are empty.
     """
-    probs, labels = _checked(probs, labels)
+    probs, labels = checked(probs, labels)
     return jnp.mean(jnp.argmax(probs, axis=-1) == labels)
 
 
@@ -43,29 +57,8 @@ def nll(log_probs: Float[ArrayLike, "*batch classes"], labels: Int[ArrayLike, "*
     Raises:
         InputError: the shapes do not match, or are empty.
     """
-    log_probs, labels = _checked(log_probs, labels)
+    log_probs, labels = checked(log_probs, labels)
     return -jnp.mean(jnp.take_along_axis(log_probs, labels[..., None], axis=-1))
-
-
-def brier(probs: Float[ArrayLike, "*batch classes"], labels: Int[ArrayLike, "*batch"]) -> Scalar:
-    """Mean squared distance to the one-hot label, ``mean_i Σ_c (p_ic - [y_i = c])²``.
-
-    Args:
-        probs: class probabilities, ``*batch classes``.
-        labels: true classes in ``[0, classes)``, ``*batch``.
-
-    Returns:
-        A number in [0, 2] (Brier's original score, not halved for two classes).
-
-    Raises:
-        InputError: the shapes do not match, or are empty.
-
-    References:
-        Brier, *Verification of forecasts expressed in terms of probability*, 1950.
-    """
-    probs, labels = _checked(probs, labels)
-    one_hot = jax.nn.one_hot(labels, probs.shape[-1], dtype=probs.dtype)
-    return jnp.mean(jnp.sum(jnp.square(probs - one_hot), axis=-1))
 
 
 class Reliability(NamedTuple):
@@ -87,35 +80,35 @@ def reliability(
     labels: Int[ArrayLike, "*batch"],
     *,
     num_bins: int = 15,
+    binning: Binning = "equal_width",
 ) -> Reliability:
-    """Confidence and accuracy in bins of equal width ``(k/num_bins, (k+1)/num_bins]``.
+    """Confidence and accuracy in bins of confidence.
 
     A confidence on an edge belongs to the bin below it, so 1 is in the last bin; 0 is in the
-    first.
+    first. Equal confidences are always in one bin, so with ties bins of equal mass are only
+    nearly so, and what is computed from them does not depend on the order of the examples.
 
     Args:
         probs: class probabilities, ``*batch classes``.
         labels: true classes in ``[0, classes)``, ``*batch``.
         num_bins: number of bins, static under `jax.jit`.
+        binning: ``equal_width``, or ``equal_mass``: as many examples in every bin as far as
+            possible; static under `jax.jit`.
 
     Returns:
         The diagram; its counts sum to the number of examples.
 
     Raises:
-        InputError: the shapes do not match or are empty, or `num_bins` is below 1.
+        InputError: the shapes do not match or are empty, or `num_bins` or `binning` is not one.
 
     References:
-        Guo et al., *On calibration of modern neural networks*, ICML 2017, section 2.
+        Guo et al., *On calibration of modern neural networks*, ICML 2017, section 2. Nixon et
+        al., *Measuring calibration in deep learning*, 2019 (equal mass).
     """
-    probs, labels = _checked(probs, labels)
-    if num_bins < 1:
-        raise InputError(f"`num_bins` must be at least 1, got {num_bins}")
+    probs, labels = checked(probs, labels)
     confidence = jnp.max(probs, axis=-1).ravel()
     correct = (jnp.argmax(probs, axis=-1) == labels).ravel()
-    # NumPy rounds k/num_bins once, whereas XLA may multiply by a rounded 1/num_bins: only so
-    # does a confidence that is written as k/num_bins meet its edge exactly.
-    inner_edges = jnp.asarray(np.arange(1, num_bins) / num_bins, confidence.dtype)
-    bins = jnp.searchsorted(inner_edges, confidence, side="left")
+    bins = bin_indices(confidence, num_bins, binning)
 
     # A masked sum per bin, because a float32 scatter-add is 0.7 % off on a million examples.
     def summarise(k: Array) -> Reliability:
@@ -131,34 +124,86 @@ def reliability(
     return jax.vmap(summarise)(jnp.arange(num_bins))
 
 
+def bin_indices(
+    confidence: Float[Array, " n"], num_bins: int, binning: Binning
+) -> Int[Array, " n"]:
+    """The bin of each confidence, see `reliability`."""
+    if num_bins < 1:
+        raise InputError(f"`num_bins` must be at least 1, got {num_bins}")
+    k = np.arange(1, num_bins)
+    match binning:
+        case "equal_width":
+            # NumPy rounds k/num_bins once, whereas XLA may multiply by a rounded 1/num_bins: only
+            # so does a confidence that is written as k/num_bins meet its edge exactly.
+            inner_edges = jnp.asarray(k / num_bins, confidence.dtype)
+        case "equal_mass":
+            inner_edges = jnp.sort(confidence)[-(-k * confidence.size // num_bins) - 1]
+        case _:
+            raise InputError(f"`binning` must be one of {get_args(Binning)}, got {binning!r}")
+    return jnp.searchsorted(inner_edges, confidence, side="left")
+
+
 def ece(
     probs: Float[ArrayLike, "*batch classes"],
     labels: Int[ArrayLike, "*batch"],
     *,
     num_bins: int = 15,
+    binning: Binning = "equal_width",
 ) -> Scalar:
     """Expected calibration error, ``Σ_k (n_k / n) |accuracy_k - confidence_k|``.
 
     Args:
         probs: class probabilities, ``*batch classes``.
         labels: true classes in ``[0, classes)``, ``*batch``.
-        num_bins: number of bins of equal width, static under `jax.jit`; see `reliability`.
+        num_bins: number of bins, static under `jax.jit`; see `reliability`.
+        binning: of equal width or mass, likewise.
 
     Returns:
         A fraction in [0, 1].
 
     Raises:
-        InputError: the shapes do not match or are empty, or `num_bins` is below 1.
+        InputError: as `reliability`.
 
     References:
         Guo et al., *On calibration of modern neural networks*, ICML 2017, eq. 3.
     """
-    bins = reliability(probs, labels, num_bins=num_bins)
+    bins = reliability(probs, labels, num_bins=num_bins, binning=binning)
     weight = bins.count / jnp.sum(bins.count)
     return jnp.sum(weight * jnp.abs(bins.accuracy - bins.confidence))
 
 
-def _checked(probs: ArrayLike, labels: ArrayLike) -> tuple[Array, Array]:
+def mce(
+    probs: Float[ArrayLike, "*batch classes"],
+    labels: Int[ArrayLike, "*batch"],
+    *,
+    num_bins: int = 15,
+    binning: Binning = "equal_width",
+) -> Scalar:
+    """Maximum calibration error, ``max_k |accuracy_k - confidence_k|`` over bins with examples.
+
+    A bin with one example counts as much as any other: prefer ``equal_mass``.
+
+    Args:
+        probs: class probabilities, ``*batch classes``.
+        labels: true classes in ``[0, classes)``, ``*batch``.
+        num_bins: number of bins, static under `jax.jit`; see `reliability`.
+        binning: of equal width or mass, likewise.
+
+    Returns:
+        A fraction in [0, 1].
+
+    Raises:
+        InputError: as `reliability`.
+
+    References:
+        Guo et al., *On calibration of modern neural networks*, ICML 2017, eq. 4.
+    """
+    bins = reliability(probs, labels, num_bins=num_bins, binning=binning)
+    return jnp.max(jnp.abs(bins.accuracy - bins.confidence))
+
+
+def checked(probs: ArrayLike, labels: ArrayLike) -> tuple[Array, Array]:
+    """Both as arrays, once their shapes, and the labels where they can be seen, make sense."""
     probs, labels = jnp.asarray(probs), jnp.asarray(labels)
     if probs.ndim == 0 or probs.size == 0:
         raise InputError(
@@ -169,5 +214,10 @@ def _checked(probs: ArrayLike, labels: ArrayLike) -> tuple[Array, Array]:
         raise InputError(
             f"`labels` must have shape {probs.shape[:-1]}, one class per example, "
             f"got {labels.shape}"
+        )
+    known, classes = concrete(labels), probs.shape[-1]
+    if known is not None and not ((known >= 0) & (known < classes)).all():
+        raise InputError(
+            f"`labels` must be in [0, {classes}), got values from {known.min()} to {known.max()}"
         )
     return probs, labels

@@ -1,11 +1,13 @@
 """Prediction sets that hold the label with a given probability."""
 
+import math
+
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
 from jfractal.errors import InputError
-from jfractal.typing import Array, Bool, Float, Int
+from jfractal.metrics.calibration import checked
+from jfractal.typing import Array, Bool, Float, Int, Scalar
 
 __all__ = ["conformal_threshold", "prediction_sets"]
 
@@ -15,7 +17,7 @@ def conformal_threshold(
     labels: Int[ArrayLike, " batch"],
     *,
     alpha: float,
-) -> float:
+) -> Scalar:
     """The probability that a class needs to be in a prediction set (split conformal).
 
     The ``⌈(n + 1)(1 − α)⌉``-th largest probability of a true label on n held-out examples: then
@@ -24,27 +26,27 @@ def conformal_threshold(
     Args:
         probs: Predicted probabilities of held-out examples, not used for anything else.
         labels: Their labels.
-        alpha: Share of sets that may miss their label, in (0, 1).
+        alpha: Share of sets that may miss their label, in (0, 1); static under `jax.jit`.
 
     Returns:
         A probability; 0, so that every set holds every class, if there are too few examples.
 
     Raises:
-        InputError: If `alpha` is out of range.
+        InputError: If `alpha` is out of range, or the shapes do not match.
 
     Source: Sadinle, Lei & Wasserman, "Least ambiguous set-valued classifiers with bounded error
         levels", JASA 2019; Papadopoulos et al., 2002.
     """
     if not 0 < alpha < 1:
         raise InputError(f"`alpha` must be between 0 and 1, got {alpha}")
-    probs, labels = np.asarray(probs), np.asarray(labels)
-    of_label = np.sort(probs[np.arange(len(labels)), labels])[::-1]
-    rank = int(np.ceil((len(labels) + 1) * (1 - alpha)))
-    return float(of_label[rank - 1]) if rank <= len(labels) else 0.0
+    probs, labels = checked(probs, labels)
+    of_label = jnp.sort(jnp.take_along_axis(probs, labels[:, None], axis=-1)[:, 0])
+    rank = math.ceil((len(labels) + 1) * (1 - alpha))
+    return of_label[-rank] if rank <= len(labels) else jnp.zeros((), of_label.dtype)
 
 
 def prediction_sets(
-    probs: Float[ArrayLike, "batch classes"], threshold: float
+    probs: Float[ArrayLike, "batch classes"], threshold: float | Scalar
 ) -> Bool[Array, "batch classes"]:
     """Which classes are at least as probable as `threshold`."""
     return jnp.asarray(probs) >= threshold

@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from jfractal.errors import InputError
 from jfractal.typing import Array, Float, Scalar
 
-__all__ = ["auroc", "fpr95"]
+__all__ = ["aupr", "auroc", "fpr95"]
 
 
 def auroc(
@@ -38,6 +38,36 @@ def auroc(
     not_above = jnp.searchsorted(ordered, scores_out, side="right")
     area = jnp.mean((below + not_above) / (2 * ordered.size))
     return _unless_nan(area, scores_in, scores_out)
+
+
+def aupr(
+    scores_in: Float[ArrayLike, " inside"], scores_out: Float[ArrayLike, " outside"]
+) -> Scalar:
+    """Area under the precision-recall curve of finding the examples that are out of distribution.
+
+    The average precision ``Σ_n (R_n - R_(n-1)) P_n`` over thresholds, without interpolation. Its
+    chance level is the share of `scores_out` among all. With the familiar examples as those to be
+    found ("AUPR-In"), it is ``aupr(-scores_out, -scores_in)``.
+
+    Args:
+        scores_in: scores of in-distribution examples, ``inside``.
+        scores_out: scores of out-of-distribution examples, ``outside``.
+
+    Returns:
+        A fraction in [0, 1]. NaN if a score is NaN.
+
+    Raises:
+        InputError: the scores are not two vectors with at least one element each.
+
+    References:
+        Davis & Goadrich, *The relationship between precision-recall and ROC curves*, ICML 2006.
+        Hendrycks & Gimpel, ICLR 2017 (for out-of-distribution detection).
+    """
+    scores_in, scores_out = _checked("scores_in", scores_in), _checked("scores_out", scores_out)
+    ordered = jnp.sort(scores_out)
+    found = ordered.size - jnp.searchsorted(ordered, ordered, side="left")
+    false = scores_in.size - jnp.searchsorted(jnp.sort(scores_in), ordered, side="left")
+    return _unless_nan(jnp.mean(found / (found + false)), scores_in, scores_out)
 
 
 def fpr95(

@@ -12,13 +12,15 @@ from jax.scipy.stats import norm
 from jax.typing import ArrayLike
 
 from jfractal.errors import InputError
-from jfractal.typing import Array, Float
+from jfractal.metrics.calibration import checked
+from jfractal.typing import Array, Float, Int, Scalar
 
 __all__ = [
     "MixtureMoments",
     "aleatoric_entropy",
     "epistemic_entropy",
     "gaussian_mixture_log_prob",
+    "joint_log_prob",
     "mean_log_probs",
     "mixture_moments",
     "total_entropy",
@@ -42,6 +44,37 @@ def mean_log_probs(
         InputError: there are fewer than two axes, one is empty, or the shares do not match.
     """
     return _log_sum_exp(*_checked(log_probs, log_weights))
+
+
+def joint_log_prob(
+    log_probs: Float[ArrayLike, "samples *batch classes"],
+    labels: Int[ArrayLike, "*batch"],
+    log_weights: Float[ArrayLike, " samples"] | None = None,
+) -> Scalar:
+    """Log-probability of all labels at once, ``log Σ_s w_s Π_i p_s(y_i | x_i)``.
+
+    Unlike the sum of the marginal ones, it tells a posterior whose draws agree on how labels hang
+    together from one that only doubts each. A draw must be one function over the batch. Its
+    estimate from few draws is too low, the more so the larger the batch.
+
+    Args:
+        log_probs: normalised log-probabilities of each draw, ``samples *batch classes``.
+        labels: true classes in ``[0, classes)``, ``*batch``.
+        log_weights: log of each draw's share of the mixture, ``samples``; equal if left out.
+
+    Returns:
+        Nats, for the batch as a whole; divide by its size to compare sizes.
+
+    Raises:
+        InputError: the shapes do not match, or are empty.
+
+    References:
+        Osband et al., *The neural testbed: evaluating joint predictions*, NeurIPS 2022.
+    """
+    log_probs, log_weights = _checked(log_probs, log_weights)
+    labels = checked(log_probs[0], labels)[1]
+    of_label = jnp.take_along_axis(log_probs, labels[None, ..., None], axis=-1)
+    return _log_sum_exp(jnp.sum(of_label, axis=range(1, of_label.ndim)), log_weights)
 
 
 def total_entropy(

@@ -1,13 +1,16 @@
-"""Dense and convolutional layers whose weights may be distributions.
+"""Layers whose weights may be distributions: dense, convolutional, embedding.
 
-A layer that finds arrays in its parameters is `nn.Dense` or `nn.Conv`. One that finds `Gaussian`
-leaves draws from them by the leaf's estimator, with the rng stream ``posterior``. Tied use of a
-layer is one random variable: draws are keyed by the parameter's path, not by the call.
+A layer that finds arrays in its parameters is that of Flax. One that finds `Gaussian` leaves draws
+from them by the leaf's estimator (`jfractal.nn.estimators`), with the rng stream ``posterior``.
+Tied use of a layer is one random variable: draws are keyed by the parameter's path, not by the
+call.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import partial
+from math import exp
+from types import MappingProxyType
 from typing import Any
 
 import flax.linen as nn
@@ -18,60 +21,31 @@ from jax import lax
 
 from jfractal import ops
 from jfractal.errors import InputError
-from jfractal.posterior.gaussian import Estimator, Gaussian, mean, mean_field
-from jfractal.typing import Array, KeyArray, Params
+from jfractal.nn.estimators import draw
+from jfractal.posterior.gaussian import (
+    Estimator,
+    Gaussian,
+    Parameterisation,
+    gaussians,
+    mean,
+    mean_field,
+)
+from jfractal.typing import Array, Int, KeyArray, Params
 
-__all__ = ["BayesConv", "BayesDense", "Conv", "flipout", "local_reparam", "reparam"]
+__all__ = ["LOG_VARIANCE", "BayesConv", "BayesDense", "BayesEmbed", "Conv"]
 
-Linear = Callable[[Array, Array], Array]
+LOG_VARIANCE: Mapping[str, Any] = MappingProxyType(
+    {
+        "parameterisation": "log_variance",
+        "scale": exp(-1.5),
+        "kernel_init": nn.initializers.normal(0.1),
+        "bias_init": nn.initializers.normal(0.1),
+    }
+)
+"""Wide initial posteriors, ``BayesDense(10, **LOG_VARIANCE)``: log-variance -3, means ~ N(0, 0.1²).
 
-
-# Estimators: unbiased draws of the layer's output, ``linear(x, w)`` with ``w ~ N(mean, std²)``.
-
-
-def reparam(linear: Linear, x: Array, kernel: Gaussian, key: KeyArray) -> Array:
-    """One draw of the weights for the whole batch: ``linear(x, mean + std·ε)``.
-
-    Source: Blundell et al., ICML 2015, §3.2; Kingma & Welling, ICLR 2014.
-    """
-    return linear(x, kernel.sample(key))
-
-
-def local_reparam(linear: Linear, x: Array, kernel: Gaussian, key: KeyArray) -> Array:
-    """Draws outputs in place of weights: ``N(linear(x, mean), linear(x², std²))``.
-
-    Exact in the margin of every output; the outputs of a convolution at different pixels, which
-    share weights, are drawn as if independent. Less variance in the gradient, at two passes.
-
-    Source: Kingma, Salimans & Welling, NeurIPS 2015, eq. 6.
-    """
-    centre = linear(x, kernel.mean)
-    variance = linear(x**2, kernel.std**2)
-    # Where the input is all zero the variance is, and the root has no gradient there.
-    std = jnp.sqrt(jnp.where(variance > 0, variance, 1.0)) * (variance > 0)
-    return centre + std * jax.random.normal(key, centre.shape, centre.dtype)
-
-
-def flipout(linear: Linear, x: Array, kernel: Gaussian, key: KeyArray) -> Array:
-    """A pseudo-independent draw of the weights for each example.
-
-    ``linear(x, mean) + s ∘ linear(r ∘ x, std·ε)`` with one ε for the batch and random signs r, s
-    for each example and channel.
-
-    Source: Wen et al., "Flipout", ICLR 2018, eq. 4.
-    """
-    key_noise, key_in, key_out = jax.random.split(key, 3)
-    centre = linear(x, kernel.mean)
-    noise = kernel.std * jax.random.normal(key_noise, kernel.mean.shape, kernel.mean.dtype)
-
-    def signs(key: KeyArray, like: Array) -> Array:
-        shape = [n if axis in (0, like.ndim - 1) else 1 for axis, n in enumerate(like.shape)]
-        return jax.random.rademacher(key, shape, like.dtype)
-
-    return centre + signs(key_out, centre) * linear(x * signs(key_in, x), noise)
-
-
-# Layers
+A unit that brings its own ``kernel_init`` to a layer keeps it.
+"""
 
 
 class Conv(nn.Conv):
@@ -89,10 +63,12 @@ class BayesDense(nn.Dense):
     Attributes:
         scale: Initial standard deviation of every weight, above 0.
         estimator: How the leaves made by `init` are drawn from, see `Gaussian`.
+        parameterisation: ``softplus`` or ``log_variance``, see `Gaussian`.
     """
 
     scale: float = 0.01
     estimator: Estimator = "reparam"
+    parameterisation: Parameterisation = "softplus"
 
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
@@ -101,7 +77,7 @@ class BayesDense(nn.Dense):
 
 
 class BayesConv(Conv):
-    """`nn.Conv` with Gaussian weights from `init` on; takes all its arguments.
+    """`nn.Conv` with Gaussian weights from `init` on; takes all its arguments but `mask`.
 
     Parameters: ``kernel`` (*window, inputs, features) and ``bias`` (features,), each a `Gaussian`
     leaf. Rng stream: ``posterior``, unless the leaves have been replaced by arrays.
@@ -109,15 +85,76 @@ class BayesConv(Conv):
     Attributes:
         scale: Initial standard deviation of every weight, above 0.
         estimator: How the leaves made by `init` are drawn from, see `Gaussian`.
+        parameterisation: ``softplus`` or ``log_variance``, see `Gaussian`.
     """
 
     scale: float = 0.01
     estimator: Estimator = "reparam"
+    parameterisation: Parameterisation = "softplus"
 
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
         """Maps "batch *space inputs" to "batch *space features"."""
         return _bayesian(self, Conv, "conv_general_dilated", ops.conv_general_dilated)(inputs)
+
+
+class BayesEmbed(nn.Embed):
+    """`nn.Embed` with a Gaussian table from `init` on; takes all its arguments.
+
+    Parameters: ``embedding`` (tokens, features), a `Gaussian` leaf. Rng stream: ``posterior``,
+    unless the leaf has been replaced by an array. Of a lookup, ``local_reparam`` draws rows in
+    place of the table; ``flipout``, which flips the signs of inputs, has nothing to flip.
+
+    Attributes:
+        scale: Initial standard deviation of every weight, above 0.
+        estimator: How the leaf made by `init` is drawn from, see `Gaussian`.
+        parameterisation: ``softplus`` or ``log_variance``, see `Gaussian`.
+    """
+
+    scale: float = 0.01
+    estimator: Estimator = "reparam"
+    parameterisation: Parameterisation = "softplus"
+
+    def setup(self):
+        """Makes the table."""
+        init = _gaussian_init(self, self.embedding_init)
+        shape = (self.num_embeddings, self.features)
+        self.embedding = self.param("embedding", init, shape, self.param_dtype)
+
+    def __call__(self, inputs: Int[Array, "*batch"]) -> Array:
+        """Maps tokens "*batch" to "*batch features".
+
+        Raises:
+            InputError: If the estimator is ``flipout``.
+        """
+        table, key = self._table()
+        lookup = self._flax("__call__")
+        match table:
+            case Gaussian(estimator="flipout"):
+                raise InputError(
+                    "`estimator` of an embedding must be another than 'flipout', which flips the "
+                    "signs of inputs: tokens have none"
+                )
+            case Gaussian(estimator="local_reparam"):
+                assert key is not None
+                return jax.tree.map(partial(lookup, inputs), table).sample(key)
+        return draw(lambda x, w: lookup(x[..., 0], w), inputs[..., None], table, key)
+
+    def attend(self, query: Array) -> Array:
+        """Inner products of "*batch features" with every row of the table: "*batch tokens"."""
+        table, key = self._table()
+        return draw(self._flax("attend"), query, table, key)
+
+    def _table(self) -> tuple[Array | Gaussian, KeyArray | None]:
+        table = mean(self.embedding) if self.is_initializing() else self.embedding
+        return table, _keys(self, table)[0]
+
+    def _flax(self, method: str) -> Callable[[Array, Array], Array]:
+        """A method of the layer of Flax as a function of its input and the table."""
+        own = {f.name: getattr(self, f.name) for f in fields(nn.Embed) if f.init}
+        options: dict[str, Any] = own | {"parent": None, "name": None}
+        layer: Any = nn.Embed(**options)
+        return lambda x, w: layer.apply({"params": {"embedding": w}}, x, method=method)
 
 
 def _bayesian(layer: Any, base: type[nn.Module], operation: str, linear: Callable) -> nn.Module:
@@ -145,64 +182,69 @@ def _bayesian(layer: Any, base: type[nn.Module], operation: str, linear: Callabl
 def _gaussian_init(layer: Any, mean_init: Callable) -> Callable:
     def init(key: KeyArray, shape: tuple[int, ...], dtype: Any) -> Params:
         return mean_field(
-            mean_init(key, shape, dtype), scale=layer.scale, estimator=layer.estimator
+            mean_init(key, shape, dtype),
+            scale=layer.scale,
+            estimator=layer.estimator,
+            parameterisation=layer.parameterisation,
         )
 
     return init
 
 
 def _promote_dtype(layer: nn.Module, x: Array, kernel: Any, bias: Any, *, dtype: Any) -> tuple:
-    """Flax's promotion; draws the bias, and leaves the kernel to `_estimate`."""
+    """Flax's promotion; Gaussian leaves are left to `_estimate`, and stand aside till then."""
+    x, *promoted = promote_dtype(x, *mean((kernel, bias)), dtype=dtype)
     if layer.is_initializing():  # only shapes matter then, and no key is asked for
-        kernel, bias = mean((kernel, bias))
-    if isinstance(bias, Gaussian):
-        bias = bias.sample(_path_keys(layer)[1])
+        return x, *promoted
     if isinstance(kernel, Gaussian):
-        x, _, bias = promote_dtype(x, kernel.mean, bias, dtype=dtype)
-        return x, kernel, bias
-    return tuple(promote_dtype(x, kernel, bias, dtype=dtype))
+        promoted[0] = kernel
+    if isinstance(bias, Gaussian):
+        promoted[1] = jnp.zeros_like(promoted[1])
+    return x, *promoted
 
 
 def _estimate(
-    layer: nn.Module, linear: Callable, x: Array, kernel: Any, *args: Any, **kwargs: Any
+    layer: Any, linear: Callable, x: Array, kernel: Any, *args: Any, **kwargs: Any
 ) -> Array:
-    def apply(x: Array, w: Array) -> Array:
+    """The layer's operation and its bias, each drawn by the estimator of its leaf."""
+
+    def multiply(x: Array, w: Array) -> Array:
         return linear(x, w.astype(x.dtype), *args, **kwargs)
 
-    match kernel:
-        case Gaussian(estimator="local_reparam"):
-            return local_reparam(apply, x, kernel, _single_use_key(layer))
-        case Gaussian(estimator="flipout"):
-            return flipout(apply, x, kernel, _path_keys(layer)[0])
-        case Gaussian():
-            return reparam(apply, x, kernel, _path_keys(layer)[0])
-    return apply(x, kernel)
+    def shift(x: Array, b: Array) -> Array:
+        return x * b.astype(x.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
+
+    if layer.is_initializing():
+        return multiply(x, kernel)
+    bias = layer.get_variable("params", "bias") if layer.use_bias else None
+    key_kernel, key_bias = _keys(layer, (kernel, bias))
+    y = draw(multiply, x, kernel, key_kernel)
+    if not isinstance(bias, Gaussian):
+        return y  # Flax adds it
+    # A bias is a kernel on an input that is constant.
+    return y + draw(shift, jnp.ones((*y.shape[:-1], 1), y.dtype), bias, key_bias)
 
 
-def _path_keys(layer: nn.Module) -> KeyArray:
-    """Keys of the kernel and the bias: they depend on where the layer stands, not on the call."""
+def _keys(layer: nn.Module, leaves: Params) -> tuple[KeyArray | None, KeyArray | None]:
+    """Two keys: they depend on where the layer stands, not on the call, so that ties hold."""
+    estimators = {leaf.estimator for leaf in gaussians(leaves)}
+    if not estimators:
+        return None, None
     scope = layer.scope
     assert scope is not None
+    path = "/".join(layer.path) or type(layer).__name__
     if not layer.has_rng("posterior"):
         raise InputError(
-            f"the weights of {_path(layer)} are Gaussian: give `apply` rngs={{'posterior': key}}, "
-            "or draw them first with `sample(params, key)`"
+            f"the weights of {path} are Gaussian: give `apply` rngs={{'posterior': key}}, or draw "
+            "them first with `sample(params, key)`"
         )
+    if "local_reparam" in estimators:
+        if scope.rng_counters["posterior"] > 0:
+            raise InputError(
+                f"{path} is used more than once in a pass: 'local_reparam' draws outputs and "
+                "cannot let two uses share their weights; use another estimator"
+            )
+        layer.make_rng("posterior")  # counts the use
     rng: Any = scope.rngs["posterior"]
-    return jax.random.split(rng.as_jax_rng())
-
-
-def _single_use_key(layer: nn.Module) -> KeyArray:
-    scope = layer.scope
-    assert scope is not None
-    _path_keys(layer)  # complains if there is no stream
-    if scope.rng_counters["posterior"] > 0:
-        raise InputError(
-            f"{_path(layer)} is used more than once in a pass: 'local_reparam' draws outputs and "
-            "cannot let two uses share their weights; use 'reparam' or 'flipout'"
-        )
-    return layer.make_rng("posterior")
-
-
-def _path(layer: nn.Module) -> str:
-    return "/".join(layer.path) or type(layer).__name__
+    key_kernel, key_bias = jax.random.split(rng.as_jax_rng())
+    return key_kernel, key_bias

@@ -312,7 +312,8 @@ def _dense_like(layer: Any) -> Callable[..., nn.Module]:
     """The dense layer that goes with a unit or a convolution: Bayesian if it is, and alike."""
     if isinstance(layer, partial):
         inner = layer.keywords.get("dense") or layer.keywords.get("conv") or layer.func
-        shared = {k: v for k, v in layer.keywords.items() if k in ("scale", "estimator", "dtype")}
+        alike = ("scale", "estimator", "parameterisation", "dtype")
+        shared = {k: v for k, v in layer.keywords.items() if k in alike}
         return partial(_dense_like(inner), **shared)
     return BayesDense if layer in (BayesConv, BayesDense) else nn.Dense
 

@@ -159,7 +159,7 @@ def _affine(module: Any, x: Array) -> tuple[Array, Array]:
     shape = (1,) * (x.ndim - 1) + x.shape[-1:]
     scale = module.param("scale", nn.initializers.ones_init(), x.shape[-1:])
     bias = module.param("bias", nn.initializers.zeros_init(), x.shape[-1:])
-    return scale.reshape(shape), bias.reshape(shape)
+    return jnp.reshape(scale, shape), jnp.reshape(bias, shape)
 
 
 NORMS: dict[str, Callable[..., nn.Module]] = {

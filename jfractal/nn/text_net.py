@@ -1,6 +1,6 @@
 """A net over sequences of tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -21,19 +21,21 @@ class TextNet(nn.Module):
         vocabulary_size: Number of tokens.
         features: Size of an embedding.
         dropout: Probability of dropping a feature of an embedded token in training.
+        embed: Layer of the embedding: `nn.Embed`, `BayesEmbed`, or a partial of one.
     """
 
     net: BlockNet
     vocabulary_size: int
     features: int = 64
     dropout: float = 0.0
+    embed: Callable[..., nn.Module] = nn.Embed
 
     @nn.compact
     def __call__(
         self, tokens: Int[Array, "batch length"], *, train: bool = False, **options: Any
     ) -> Logits:
         """Maps tokens to logits; takes the options of `BlockNet.__call__`."""
-        x = nn.Embed(self.vocabulary_size, self.features, name="embedding")(tokens)
+        x = self.embed(self.vocabulary_size, self.features, name="embedding")(tokens)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return self.net(x, train=train, **options)
 

@@ -1,17 +1,17 @@
 """How far a posterior is from its prior."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
-from jfractal.posterior.gaussian import gaussians
+from jfractal.posterior.gaussian import Gaussian
+from jfractal.posterior.paths import named_leaves
+from jfractal.posterior.priors import PriorLike, as_prior
 from jfractal.typing import KeyArray, Params, Scalar
 
-__all__ = ["kl"]
+__all__ = ["kl", "kl_by_leaf"]
 
 
-def kl(params: Params, prior: Any, key: KeyArray | None = None) -> Scalar:
+def kl(params: Params, prior: PriorLike, key: KeyArray | None = None) -> Scalar:
     """Kullback-Leibler divergence KL(q ‖ p) of a tree, in nats, summed over all weights.
 
     Leaves that are arrays are point estimates and contribute nothing.
@@ -26,8 +26,29 @@ def kl(params: Params, prior: Any, key: KeyArray | None = None) -> Scalar:
         A scalar.
 
     Raises:
-        InputError: If the prior needs a key and none is given.
+        InputError: If the prior needs a key and none is given, or does not fit the tree.
     """
-    leaves = gaussians(params)
+    return sum(kl_by_leaf(params, prior, key).values(), start=jnp.zeros(()))
+
+
+def kl_by_leaf(params: Params, prior: PriorLike, key: KeyArray | None = None) -> dict[str, Scalar]:
+    """The terms of `kl`, one for each Gaussian leaf: where the information is.
+
+    Args:
+        params: A tree with Gaussian leaves.
+        prior: As for `kl`.
+        key: As for `kl`; with the same key the sum is the same.
+
+    Returns:
+        Nats by path, e.g. ``{"head/kernel": 12.3}``.
+
+    Raises:
+        InputError: As for `kl`.
+    """
+    prior = as_prior(prior)
+    leaves = {path: x for path, x in named_leaves(params) if isinstance(x, Gaussian)}
     keys = [None] * len(leaves) if key is None else jax.random.split(key, max(len(leaves), 1))
-    return sum((prior.kl(leaf, k) for leaf, k in zip(leaves, keys)), start=jnp.zeros(()))
+    return {
+        path: prior.at(path, leaf.mean.shape).kl(leaf, k)
+        for (path, leaf), k in zip(leaves.items(), keys)
+    }

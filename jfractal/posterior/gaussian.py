@@ -19,6 +19,9 @@ from jfractal.typing import Array, Float, KeyArray, Params
 __all__ = [
     "Estimator",
     "Gaussian",
+    "Parameterisation",
+    "Where",
+    "everywhere",
     "gaussians",
     "inverse_softplus",
     "map_gaussians",
@@ -27,20 +30,30 @@ __all__ = [
     "sample",
 ]
 
-Estimator = Literal["reparam", "local_reparam", "flipout"]
+Estimator = Literal["reparam", "local_reparam", "flipout", "antithetic", "per_example"]
+Parameterisation = Literal["softplus", "log_variance"]
+Where = Callable[[str, Array], bool]
+"""Picks leaves by path and by value (or mean); paths look like ``block1/conv/kernel``."""
+
+
+def everywhere(path: str, leaf: Array) -> bool:
+    """Picks every leaf."""
+    return True
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Gaussian:
-    """A diagonal Gaussian over one weight array, ``w = mean + softplus(rho) · ε``, ε ~ N(0, 1).
+    """A diagonal Gaussian over one weight array, ``w = mean + std(rho) · ε``, ε ~ N(0, 1).
 
     Attributes:
         mean: Means.
-        rho: Standard deviations before the softplus, of the shape of `mean`.
+        rho: What stands for the standard deviations, unbounded, of the shape of `mean`.
         estimator: How a layer draws from the leaf in training: ``reparam`` (one draw of the
-            weights for the whole batch), ``local_reparam`` or ``flipout`` (see
-            `jfractal.nn.bayes`). The last two live inside `BayesDense` and `BayesConv`.
+            weights for the whole batch) or one of those of `jfractal.nn.estimators`, which live
+            inside `BayesDense`, `BayesConv` and `BayesEmbed`.
+        parameterisation: What rho is: ``softplus`` (std = softplus(rho)) or ``log_variance``
+            (std = e^{rho/2}).
 
     Source: Blundell et al., "Weight uncertainty in neural networks", ICML 2015, §3.2.
     """
@@ -49,11 +62,12 @@ class Gaussian:
     mean: Any
     rho: Any
     estimator: Estimator = field(default="reparam", metadata={"static": True})
+    parameterisation: Parameterisation = field(default="softplus", metadata={"static": True})
 
     @property
     def std(self) -> Array:
-        """Standard deviations, softplus(rho)."""
-        return jax.nn.softplus(self.rho)
+        """Standard deviations."""
+        return _STD[self.parameterisation](self.rho)
 
     def sample(self, key: KeyArray) -> Array:
         """One draw of the weights, of the shape and dtype of `mean`."""
@@ -71,8 +85,8 @@ class Gaussian:
         """Refuses: a distribution is not an array."""
         raise InputError(
             f"a Gaussian weight (estimator {self.estimator!r}) reached an operation that needs an "
-            "array: call `sample(params, key)` first, and use estimator 'local_reparam' or "
-            "'flipout' in BayesDense and BayesConv only"
+            "array: call `sample(params, key)` first, and use estimators other than 'reparam' in "
+            "BayesDense, BayesConv and BayesEmbed only"
         )
 
 
@@ -85,24 +99,39 @@ def inverse_softplus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return x + jnp.log(-jnp.expm1(-x))
 
 
-def gaussians(params: Params) -> list[Gaussian]:
-    """The Gaussian leaves of a tree, in its order."""
-    return [x for x in jax.tree.leaves(params, is_leaf=_is_gaussian) if _is_gaussian(x)]
+# From rho to the standard deviation, and back.
+_STD = {"softplus": jax.nn.softplus, "log_variance": lambda rho: jnp.exp(rho / 2)}
+_RHO = {"softplus": inverse_softplus, "log_variance": lambda std: 2 * jnp.log(std)}
 
 
-def map_gaussians(function: Callable[[Gaussian], Any], params: Params) -> Params:
-    """Replaces every Gaussian leaf by ``function(leaf)``; arrays stay as they are."""
-    return jax.tree.map(
-        lambda x: function(x) if _is_gaussian(x) else x, params, is_leaf=_is_gaussian
-    )
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def gaussians(params: Params, where: Where = everywhere) -> list[Gaussian]:
+    """The Gaussian leaves of a tree that ``where(path, mean)`` picks, in its order."""
+    leaves = jax.tree_util.tree_leaves_with_path(params, is_leaf=_is_gaussian)
+    return [x for path, x in leaves if _is_gaussian(x) and where(_name(path), x.mean)]
+
+
+def map_gaussians(
+    function: Callable[[Gaussian], Any], params: Params, where: Where = everywhere
+) -> Params:
+    """Replaces the Gaussian leaves that `where` picks by ``function(leaf)``; the rest stays."""
+
+    def replaced(path: Any, x: Any) -> Any:
+        return function(x) if _is_gaussian(x) and where(_name(path), x.mean) else x
+
+    return jax.tree_util.tree_map_with_path(replaced, params, is_leaf=_is_gaussian)
 
 
 def mean_field(
     params: Params,
     *,
     scale: float = 0.01,
-    where: Callable[[str, Array], bool] = lambda path, leaf: True,
+    where: Where = everywhere,
     estimator: Estimator = "reparam",
+    parameterisation: Parameterisation = "softplus",
 ) -> Params:
     """Lifts a tree of arrays to a mean-field posterior centred on it.
 
@@ -112,28 +141,40 @@ def mean_field(
     Args:
         params: Weights. Chosen leaves that are Gaussian already are lifted anew, from their mean.
         scale: Initial standard deviation of every weight, above 0.
-        where: ``where(path, leaf)`` says which leaves become Gaussian, e.g.
-            ``lambda path, leaf: path.startswith("head/")``; paths look like ``block1/conv/kernel``.
-        estimator: How layers draw from these leaves; only BayesDense and BayesConv know others
-            than ``reparam``.
+        where: ``where(path, leaf)`` says which leaves become Gaussian; the others stay as they
+            are. Paths look like ``block1/conv/kernel``.
+        estimator: How layers draw from these leaves; only BayesDense, BayesConv and BayesEmbed
+            know others than ``reparam``.
+        parameterisation: ``softplus`` or ``log_variance``, see `Gaussian`.
 
     Returns:
         The same tree with `Gaussian` nodes in place of the chosen arrays.
 
     Raises:
-        InputError: If `scale` is not positive, or `estimator` is unknown.
+        InputError: If `scale` is not positive, or `estimator` or `parameterisation` is unknown.
+
+    Example:
+        Partially Bayesian nets are a choice of paths::
+
+            mean_field(params, where=lambda path, leaf: path.startswith("head/"))  # last layer
+            mean_field(params, where=lambda path, leaf: "column2_" in path)  # one column
+            mean_field(params, where=lambda path, leaf: path.endswith("kernel"))  # no biases
     """
     if not scale > 0:
         raise InputError(f"`scale` must be above 0, got {scale}")
     if estimator not in get_args(Estimator):
         raise InputError(f"`estimator` must be one of {get_args(Estimator)}, got {estimator!r}")
+    if parameterisation not in _RHO:
+        raise InputError(
+            f"`parameterisation` must be one of {tuple(_RHO)}, got {parameterisation!r}"
+        )
 
     def lift(path: Any, leaf: Any) -> Any:
         mean = leaf.mean if _is_gaussian(leaf) else jnp.asarray(leaf)
-        if not where(jax.tree_util.keystr(path, simple=True, separator="/"), mean):
+        if not where(_name(path), mean):
             return leaf
-        rho = inverse_softplus(jnp.full(mean.shape, scale, mean.dtype))
-        return Gaussian(mean, rho, estimator)
+        rho = _RHO[parameterisation](jnp.full(mean.shape, scale, mean.dtype))
+        return Gaussian(mean, rho, estimator, parameterisation)
 
     return jax.tree_util.tree_map_with_path(lift, params, is_leaf=_is_gaussian)
 

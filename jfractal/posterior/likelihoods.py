@@ -1,15 +1,25 @@
 """Likelihoods: the log probability of targets, given the outputs of a net."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.scipy.stats import norm
 
+from jfractal.concrete import concrete
 from jfractal.errors import InputError
-from jfractal.typing import Array, Float, Int
+from jfractal.typing import Array, Float, Int, Shaped
 
-__all__ = ["Categorical", "Gaussian", "Likelihood"]
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "Gaussian",
+    "HeteroscedasticGaussian",
+    "Likelihood",
+    "per_example",
+]
 
 
 class Likelihood:
@@ -20,6 +30,31 @@ class Likelihood:
         raise NotImplementedError
 
 
+def per_example(likelihood: Likelihood, outputs: Any, targets: Any) -> Float[Array, " batch"]:
+    """The log likelihood of every example of a batch, made sure to be one number for each.
+
+    Args:
+        likelihood: What to ask.
+        outputs: Of a net.
+        targets: With a leading axis of examples.
+
+    Returns:
+        Nats per example.
+
+    Raises:
+        InputError: If the likelihood returns anything else, above all a mean or a sum over
+            the batch, with which the KL would be weighted wrongly.
+    """
+    values = likelihood.log_likelihood(outputs, targets)
+    expected = jnp.shape(jax.tree.leaves(targets)[0])[:1]
+    if jnp.shape(values) != expected:
+        raise InputError(
+            "`log_likelihood` must return one number per example, not their mean or sum: expected "
+            f"shape {expected}, got {jnp.shape(values)}"
+        )
+    return values
+
+
 @dataclass(frozen=True)
 class Categorical(Likelihood):
     """Class labels; outputs are logits."""
@@ -27,8 +62,46 @@ class Categorical(Likelihood):
     def log_likelihood(
         self, outputs: Float[Array, "batch classes"], targets: Int[Array, " batch"]
     ) -> Float[Array, " batch"]:
-        """``log softmax(outputs)[target]``, in nats per example."""
-        return -optax.softmax_cross_entropy_with_integer_labels(outputs, targets)
+        """``log softmax(outputs)[target]``, in nats per example.
+
+        Raises:
+            InputError: If a label is out of range; under `jit`, its log likelihood is NaN.
+        """
+        classes = outputs.shape[-1]
+        labels = concrete(targets)
+        if labels is not None and not ((labels >= 0) & (labels < classes)).all():
+            raise InputError(
+                f"labels must be in [0, {classes}), the classes of the outputs, got labels from "
+                f"{labels.min()} to {labels.max()}"
+            )
+        log_prob = -optax.softmax_cross_entropy_with_integer_labels(outputs, targets)
+        return jnp.where((targets >= 0) & (targets < classes), log_prob, jnp.nan)
+
+
+@dataclass(frozen=True)
+class Bernoulli(Likelihood):
+    """Binary targets, 0 or 1; outputs are logits, of the shape of the targets."""
+
+    def log_likelihood(
+        self, outputs: Float[Array, " batch *event"], targets: Shaped[Array, " batch *event"]
+    ) -> Float[Array, " batch"]:
+        """``log σ(output)`` where the target is 1, ``log σ(−output)`` where it is 0.
+
+        In nats, summed over the axes of one target.
+
+        Raises:
+            InputError: If the shapes differ, or a target is neither 0 nor 1; under `jit`, its log
+                likelihood is NaN.
+        """
+        _check_shapes(outputs, targets)
+        known = concrete(targets)
+        if known is not None and not ((known == 0) | (known == 1)).all():
+            raise InputError(
+                f"`targets` must be 0 or 1, got values from {known.min()} to {known.max()}"
+            )
+        is_binary = (targets == 0) | (targets == 1)
+        log_prob = jax.nn.log_sigmoid(jnp.where(targets == 1, outputs, -outputs))
+        return _sum_over_event(jnp.where(is_binary, log_prob, jnp.nan))
 
 
 @dataclass(frozen=True)
@@ -45,13 +118,82 @@ class Gaussian(Likelihood):
         if not self.scale > 0:
             raise InputError(f"`scale` must be above 0, got {self.scale}")
 
+    def moments(self, outputs: Float[Array, "*shape"]) -> tuple[Array, Array]:
+        """Mean and standard deviation of the targets, of the shape of the outputs."""
+        return outputs, jnp.full_like(outputs, self.scale)
+
     def log_likelihood(
         self, outputs: Float[Array, " batch *event"], targets: Float[Array, " batch *event"]
     ) -> Float[Array, " batch"]:
-        """``log N(target; output, scale²)``, in nats, summed over the axes of one target."""
-        if outputs.shape != targets.shape:
+        """``log N(target; output, scale²)``, in nats, summed over the axes of one target.
+
+        Raises:
+            InputError: If the shapes differ.
+        """
+        return _gaussian_log_likelihood(*self.moments(outputs), targets)
+
+
+@dataclass(frozen=True)
+class HeteroscedasticGaussian(Likelihood):
+    """Real targets whose noise the net gives with their mean.
+
+    The last axis of the outputs holds first the means of all k values of a target, then as many
+    ρ: ``outputs = [mean_1 … mean_k, ρ_1 … ρ_k]`` and ``std = softplus(ρ) + min_scale``. A net with
+    2k outputs learns noise that depends on its input; `jfractal.nn.LearnedNoise` gives one with k
+    outputs noise that does not.
+
+    Attributes:
+        min_scale: Least standard deviation, above 0: without it, the density of a target that is
+            hit exactly has no bound. In units of the targets, which should be standardised.
+
+    Source: Nix & Weigend, 1994; Lakshminarayanan et al., "Simple and scalable predictive
+        uncertainty estimation using deep ensembles", NeurIPS 2017, §2.2.1 (the floor).
+    """
+
+    min_scale: float = 1e-3
+
+    def __post_init__(self):
+        if not self.min_scale > 0:
+            raise InputError(f"`min_scale` must be above 0, got {self.min_scale}")
+
+    def moments(self, outputs: Float[Array, "*shape"]) -> tuple[Array, Array]:
+        """Mean and standard deviation of the targets, each half of the outputs' last axis.
+
+        Raises:
+            InputError: If that axis cannot be halved.
+        """
+        if outputs.ndim < 1 or outputs.shape[-1] % 2:
             raise InputError(
-                f"`targets` must have the shape of the outputs {outputs.shape}, got {targets.shape}"
+                "the last axis of the outputs must hold a mean and a rho for each value of a "
+                f"target, an even number, got shape {outputs.shape}"
             )
-        log_prob = jax.scipy.stats.norm.logpdf(targets, outputs, self.scale)
-        return jnp.sum(log_prob, axis=range(1, log_prob.ndim))
+        mean, rho = jnp.split(outputs, 2, axis=-1)
+        return mean, jax.nn.softplus(rho) + self.min_scale
+
+    def log_likelihood(
+        self, outputs: Float[Array, " batch *event"], targets: Float[Array, " batch *half"]
+    ) -> Float[Array, " batch"]:
+        """``log N(target; mean, std²)``, in nats, summed over the axes of one target.
+
+        Raises:
+            InputError: If the shape of the targets is not that of the means.
+        """
+        return _gaussian_log_likelihood(*self.moments(outputs), targets)
+
+
+def _gaussian_log_likelihood(mean: Array, std: Array, targets: Array) -> Float[Array, " batch"]:
+    _check_shapes(mean, targets)
+    return _sum_over_event(norm.logpdf(targets, mean, std))
+
+
+def _check_shapes(outputs: Array, targets: Array) -> None:
+    # (batch, 1) against (batch,) would silently make a (batch, batch) table.
+    if outputs.shape != targets.shape:
+        raise InputError(
+            f"`targets` must have the shape {outputs.shape} of what the net predicts, got "
+            f"{targets.shape}"
+        )
+
+
+def _sum_over_event(log_prob: Array) -> Float[Array, " batch"]:
+    return jnp.sum(log_prob, axis=range(1, log_prob.ndim))

@@ -4,11 +4,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 
 from jfractal.posterior.gaussian import sample
-from jfractal.typing import KeyArray, Params, Variables
+from jfractal.typing import KeyArray, Params, Scalar, Variables
 
-__all__ = ["MeanField", "Point", "Posterior", "Samples"]
+__all__ = ["Ensemble", "MeanField", "Point", "Posterior", "Samples"]
 
 
 @runtime_checkable
@@ -72,6 +73,41 @@ class Samples:
 
     def sample(self, key: KeyArray) -> Variables:
         """One of the draws, uniformly."""
-        index = jax.random.randint(key, (), 0, len(self))
-        params: Any = jax.tree.map(lambda x: x[index], self.params)
-        return {"params": params, **self.variables}
+        return self.sample_at(jax.random.uniform(key), key)
+
+    def sample_at(self, u: float | Scalar, key: KeyArray) -> Variables:
+        """Draw ``⌊u · draws⌋``, with u in [0, 1): even u use draws evenly. `key` is not used."""
+        return {"params": _slice(self.params, u), **self.variables}
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Ensemble:
+    """Equally weighted posteriors of one kind: deep ensembles, mixtures of Gaussians, chains.
+
+    Attributes:
+        members: A posterior, all of whose arrays have a leading axis of members.
+    """
+
+    # `Any`, for JAX rebuilds trees with shapes and other stand-ins where arrays were.
+    members: Any
+
+    def __len__(self) -> int:
+        return jax.tree.leaves(self.members)[0].shape[0]
+
+    def sample(self, key: KeyArray) -> Variables:
+        """A draw of one of the members, uniformly."""
+        key_member, key_draw = jax.random.split(key)
+        return self.sample_at(jax.random.uniform(key_member), key_draw)
+
+    def sample_at(self, u: float | Scalar, key: KeyArray) -> Variables:
+        """A draw of member ``⌊u · members⌋``, with u in [0, 1): even u use members evenly."""
+        return _slice(self.members, u).sample(key)
+
+
+def _slice(stacked: Any, u: float | Scalar) -> Any:
+    """Slice ``⌊u · n⌋`` of the leading axis, of length n, of every array of a tree."""
+    n = jax.tree.leaves(stacked)[0].shape[0]
+    # In float32 the product may round up to n.
+    index = jnp.minimum(jnp.floor(jnp.asarray(u) * n).astype(int), n - 1)
+    return jax.tree.map(lambda x: x[index], stacked)

@@ -1,5 +1,6 @@
 """Training by stochastic gradients: state, objectives, loop, checkpoints."""
 
+from jfractal.training import kl_weight as kl_weight
 from jfractal.training.checkpoint import Checkpoints as Checkpoints
 from jfractal.training.drop_path import DropPath as DropPath
 from jfractal.training.learned_routes import learned_routes as learned_routes

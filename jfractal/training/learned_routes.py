@@ -62,7 +62,7 @@ def learned_routes(
             f"`prior` must be over {len(routes)} routes, got {prior.logits.shape[0]} probabilities"
         )
 
-    def loss(params, variables, batch, key, route) -> Loss:
+    def loss(params, variables, batch, key, route, step) -> Loss:
         q = params.get("routes")
         if not isinstance(q, Routes) or q.logits.shape != prior.logits.shape:
             raise InputError(
@@ -71,7 +71,7 @@ def learned_routes(
         values, metrics = [], []
         for alone in routes:
             # One key: the routes see the same images and weights, and differ by their depth alone.
-            part = objective(params, variables, batch, key, alone)
+            part = objective(params, variables, batch, key, alone, step)
             values.append(part.value)
             metrics.append(part.metrics)
             variables = part.variables

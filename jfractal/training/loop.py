@@ -170,7 +170,7 @@ class Trainer:
 
             def objective(params):
                 part = images[batch], labels[batch]
-                loss = self.objective(params, state.variables, part, key, route)
+                loss = self.objective(params, state.variables, part, key, route, state.step)
                 return loss.value, loss
 
             gradient, loss = jax.grad(objective, has_aux=True)(state.params)

@@ -11,8 +11,9 @@ import optax
 from jfractal.errors import InputError
 from jfractal.inference.elbo import elbo
 from jfractal.posterior.likelihoods import Categorical
-from jfractal.posterior.priors import Prior
-from jfractal.typing import Array, KeyArray, Params, Scalar, Variables
+from jfractal.posterior.priors import PriorLike
+from jfractal.training.kl_weight import Schedule
+from jfractal.typing import Array, Int, KeyArray, Params, Scalar, Variables
 
 __all__ = [
     "Loss",
@@ -48,8 +49,9 @@ class Objective(Protocol):
         batch: tuple[Array, Array],
         key: KeyArray,
         route: int | None,
+        step: int | Int[Array, ""],
     ) -> Loss:
-        """The loss of `params` on a batch of raw images and labels."""
+        """The loss of `params` on a batch of raw images and labels, at a step of the training."""
         ...
 
 
@@ -83,7 +85,7 @@ def cross_entropy(
     """
     _check_rate(drop_path)
 
-    def loss(params, variables, batch, key, route) -> Loss:
+    def loss(params, variables, batch, key, route, step) -> Loss:
         key_images, key_route = jax.random.split(key)
         images, labels = prepare(key_images, batch[0]), batch[1]
         options = _route_options(route, drop_path, key_route)
@@ -100,9 +102,9 @@ def negative_elbo(
     prepare: Callable[[KeyArray, Array], Array],
     *,
     drop_path: float,
-    prior: Prior,
+    prior: PriorLike,
     num_data: int,
-    kl_weight: float = 1.0,
+    kl_weight: float | Schedule = 1.0,
 ) -> Objective:
     """Negative evidence lower bound of a Bayesian net, per example of the data set.
 
@@ -112,7 +114,7 @@ def negative_elbo(
         drop_path: Rate of local drop-path.
         prior: Prior over the Gaussian leaves.
         num_data: Size of the training set.
-        kl_weight: Factor of the KL, a temperature.
+        kl_weight: Factor of the KL: a temperature, or a schedule of `jfractal.training.kl_weight`.
 
     Returns:
         An `Objective`.
@@ -122,7 +124,7 @@ def negative_elbo(
     """
     _check_rate(drop_path)
 
-    def loss(params, variables, batch, key, route) -> Loss:
+    def loss(params, variables, batch, key, route, step) -> Loss:
         key_images, key_route, key_elbo = jax.random.split(key, 3)
         images, labels = prepare(key_images, batch[0]), batch[1]
         bound = elbo(
@@ -133,7 +135,7 @@ def negative_elbo(
             prior=prior,
             likelihood=Categorical(),
             num_data=num_data,
-            kl_weight=kl_weight,
+            kl_weight=kl_weight(step) if callable(kl_weight) else kl_weight,
             variables=variables,
             **_route_options(route, drop_path, key_route),
         )
@@ -165,9 +167,9 @@ def every_route(objective: Objective, *, columns: int) -> Objective:
     """
     _check_columns(columns)
 
-    def loss(params, variables, batch, key, route) -> Loss:
+    def loss(params, variables, batch, key, route, step) -> Loss:
         parts = [(1.0, batch), *[(1 / columns, batch)] * columns]
-        return _over_routes(objective, parts, params, variables, key)
+        return _over_routes(objective, parts, params, variables, key, step)
 
     return loss
 
@@ -192,7 +194,7 @@ def partitioned(objective: Objective, *, columns: int) -> Objective:
     """
     _check_columns(columns)
 
-    def loss(params, variables, batch, key, route) -> Loss:
+    def loss(params, variables, batch, key, route, step) -> Loss:
         size = len(batch[1])
         if size % (2 * columns):
             raise InputError(f"`batch_size` must be a multiple of {2 * columns}, got {size}")
@@ -200,7 +202,7 @@ def partitioned(objective: Objective, *, columns: int) -> Objective:
         bounds = pairwise((0, *ends))
         shares = [tuple(x[start:end] for x in batch) for start, end in bounds]
         parts = [(len(share[1]) / size, share) for share in shares]
-        return _over_routes(objective, parts, params, variables, key)
+        return _over_routes(objective, parts, params, variables, key, step)
 
     return loss
 
@@ -216,12 +218,14 @@ def _over_routes(
     params: Params,
     variables: Variables,
     key: KeyArray,
+    step: int | Int[Array, ""],
 ) -> Loss:
     """The weighted sum of the losses of the joined net and the columns, each on its examples."""
     (weight, batch), *columns = parts
-    joined = objective(params, variables, batch, key, None)
+    joined = objective(params, variables, batch, key, None, step)
     value, variables = weight * joined.value, joined.variables
     for column, (weight, batch) in enumerate(columns, start=1):
-        alone = objective(params, variables, batch, jax.random.fold_in(key, column), column)
+        own = jax.random.fold_in(key, column)
+        alone = objective(params, variables, batch, own, column, step)
         value, variables = value + weight * alone.value, alone.variables
     return Loss(value, joined.metrics, variables)

@@ -1,11 +1,14 @@
 from functools import partial
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.scipy.stats import norm
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
 
 import jfractal as jf
 
@@ -137,11 +140,74 @@ def test_vmap_over_seeds_counts_the_kl_once(problem):
     np.testing.assert_allclose(values, jf.kl(q, PRIOR), rtol=1e-6)
 
 
-@pytest.mark.parametrize("options", [{"num_data": 0}, {"num_samples": 0}])
-def test_bad_input(problem, options):
+def test_does_not_depend_on_the_number_of_devices(problem):
+    """The bound and its gradient, averaged over two halves of the batch, are those of the whole."""
     net, q, x, y = problem
-    with pytest.raises(jf.InputError, match=next(iter(options))):
-        bound(net, q, (x, y), jax.random.key(0), **options)
+    key = jax.random.key(3)
+
+    def value_and_gradient(q, batch):
+        return jax.value_and_grad(lambda q: bound(net, q, batch, key).value)(q)
+
+    @partial(
+        jax.shard_map,
+        mesh=Mesh(jax.devices()[:2], ("device",)),
+        in_specs=(P(), P("device")),
+        out_specs=P(),
+        check_vma=False,  # else `grad` would sum over devices by itself
+    )
+    def shared(q, batch):
+        return jax.lax.pmean(value_and_gradient(q, batch), "device")
+
+    alone, together = value_and_gradient(q, (x, y)), jax.jit(shared)(q, (x, y))
+    chex.assert_trees_all_close(together, alone, rtol=1e-4, atol=1e-6)
+
+
+BAD_NAN = (jnp.full((4, 3), jnp.nan), jnp.zeros((4, 1)))
+
+
+@pytest.mark.parametrize(
+    ("batch", "options", "message"),
+    [
+        (None, {"num_data": 0}, "`num_data` must be at least 12, the examples of the batch"),
+        (None, {"num_data": 11}, "`num_data` must be at least 12, .* got 11"),
+        (None, {"num_samples": 0}, "`num_samples` must be at least 1, got 0"),
+        (BAD_NAN, {}, "the inputs of a batch must be numbers, got a NaN"),
+        (BAD_NAN[::-1], {}, "the targets of a batch must be numbers, got a NaN"),
+        ((jnp.zeros((4, 3)), jnp.zeros((5, 1))), {}, "the same number of examples"),
+        ((jnp.zeros((0, 3)), jnp.zeros((0, 1))), {}, "the same number of examples, at least 1"),
+    ],
+)
+def test_bad_input(problem, batch, options, message):
+    net, q, x, y = problem
+    with pytest.raises(jf.InputError, match=message):
+        bound(net, q, batch or (x, y), jax.random.key(0), **options)
+
+
+def test_labels_out_of_range_are_seen(problem):
+    _, q, x, _ = problem
+    options = {"prior": PRIOR, "likelihood": jf.likelihoods.Categorical(), "num_data": 12}
+    with pytest.raises(jf.InputError, match=r"labels must be in \[0, 1\)"):
+        jf.elbo(problem[0].apply, q, (x, jnp.ones(12, int)), jax.random.key(0), **options)
+
+
+def test_a_mean_in_place_of_a_log_likelihood_is_seen(problem):
+    class MeanSquaredError(jf.likelihoods.Likelihood):
+        def log_likelihood(self, outputs, targets):
+            return -((outputs - targets) ** 2).mean()
+
+    net, q, x, y = problem
+    with pytest.raises(jf.InputError, match=r"one number per example, not their mean"):
+        bound(net, q, (x, y), jax.random.key(0), likelihood=MeanSquaredError())
+    log_joint = jf.LogJoint(net.apply, (x, y), PRIOR, MeanSquaredError())
+    with pytest.raises(jf.InputError, match=r"one number per example, not their mean"):
+        log_joint(jf.mean(q))
+
+
+def test_the_data_of_a_log_joint_are_checked(problem):
+    net, _, x, y = problem
+    for data, prior in [((x, y[:3]), PRIOR), ((x, y * jnp.nan), PRIOR), ((x, y), 1.0)]:
+        with pytest.raises(jf.InputError, match=r"number of examples|a NaN among|`prior` must be"):
+            jf.LogJoint(net.apply, data, prior, LIKELIHOOD)
 
 
 def test_log_likelihood_is_in_nats():

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import accuracy_score, brier_score_loss, log_loss
 
 from jfractal.errors import InputError
-from jfractal.metrics import accuracy, brier, ece, nll, reliability
+from jfractal.metrics import accuracy, brier, ece, mce, nll, reliability
 
 CLASSES = 4
 
@@ -31,7 +31,7 @@ def test_proper_scores_meet_scikit_learn(run, forecast):
     )
 
 
-@pytest.mark.parametrize("score", [accuracy, nll, brier, ece])
+@pytest.mark.parametrize("score", [accuracy, nll, brier, ece, mce])
 def test_batch_axes_are_averaged_over(score, forecast):
     probs, labels = jnp.asarray(forecast[0]), jnp.asarray(forecast[1])
     score = jax.jit(score)
@@ -59,6 +59,56 @@ def test_reliability_worked_by_hand(run):
     np.testing.assert_allclose(bins.accuracy, [0, 0, 1, 0.5, 0.5], rtol=1e-6)
     # (1 · 0.4 + 2 · 0.25 + 2 · 0.45) / 5
     assert run(partial(ece, num_bins=5))(probs, labels) == pytest.approx(0.36, abs=1e-6)
+
+
+def test_bins_of_equal_mass_worked_by_hand(run):
+    confidence = np.array([0.6, 0.95, 0.7, 0.9, 0.8, 1.0], np.float32)
+    probs = np.stack([confidence, 1 - confidence], axis=1)
+    labels = np.array([0, 0, 1, 1, 0, 0])
+    mass = {"num_bins": 3, "binning": "equal_mass"}
+    bins = run(partial(reliability, **mass))(probs, labels)
+    np.testing.assert_array_equal(bins.count, [2, 2, 2])
+    np.testing.assert_allclose(bins.confidence, [0.65, 0.85, 0.975], rtol=1e-6)
+    np.testing.assert_allclose(bins.accuracy, [0.5, 0.5, 1], rtol=1e-6)
+    # Gaps of 0.15, 0.35 and 0.025.
+    assert run(partial(ece, **mass))(probs, labels) == pytest.approx(0.175, abs=1e-6)
+    assert run(partial(mce, **mass))(probs, labels) == pytest.approx(0.35, abs=1e-6)
+
+
+def test_bins_of_equal_mass_meet_array_split(run, forecast):
+    probs, labels = forecast
+    order = np.argsort(probs.max(-1))
+    correct = (probs.argmax(-1) == labels)[order]
+    gaps = [
+        len(confidence) / len(labels) * abs(right.mean() - confidence.mean())
+        for confidence, right in zip(
+            np.array_split(probs.max(-1)[order], 10), np.array_split(correct, 10)
+        )
+    ]
+    mass = {"num_bins": 10, "binning": "equal_mass"}
+    assert run(partial(ece, **mass))(probs, labels) == pytest.approx(sum(gaps), abs=1e-6)
+
+
+def test_the_order_of_ties_does_not_count():
+    rng = np.random.default_rng(1)
+    confidence = rng.integers(5, 9, 200) / np.float32(8)
+    probs, labels = np.stack([confidence, 1 - confidence], 1), rng.integers(0, 2, 200)
+    mass = {"num_bins": 15, "binning": "equal_mass"}
+    order = rng.permutation(200)
+    ours, theirs = (
+        reliability(probs, labels, **mass),
+        reliability(probs[order], labels[order], **mass),
+    )
+    for a, b in zip(ours, theirs):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+    sizes = np.unique(confidence, return_counts=True)[1]
+    np.testing.assert_array_equal(ours.count[ours.count > 0], sizes)
+
+
+def test_mce_is_the_largest_gap(run, forecast):
+    bins = reliability(*forecast)
+    gaps = np.abs(bins.accuracy - bins.confidence)[bins.count > 0]
+    assert run(mce)(*forecast) == pytest.approx(gaps.max(), abs=1e-6)
 
 
 @pytest.mark.parametrize("num_bins", [1, 10, 15, 49])
@@ -89,7 +139,7 @@ def test_a_million_examples_in_one_bin_do_not_lose_float32_digits():
     assert bins.count[-1] == n
 
 
-@pytest.mark.parametrize("score", [accuracy, nll, brier, ece, reliability])
+@pytest.mark.parametrize("score", [accuracy, nll, brier, ece, mce, reliability])
 def test_shapes_that_do_not_match_are_refused(refused, score):
     probs = jnp.full((3, 2), 0.5)
     with refused("labels"):
@@ -99,6 +149,13 @@ def test_shapes_that_do_not_match_are_refused(refused, score):
     for empty in (probs[:0], probs[:, :0]):
         with pytest.raises(InputError, match="at least one example and one class"):
             score(empty, jnp.zeros(len(empty), int))
+
+
+@pytest.mark.parametrize("score", [accuracy, nll, brier, ece])
+@pytest.mark.parametrize("label", [-1, 2])
+def test_labels_out_of_range_are_refused(score, label):
+    with pytest.raises(InputError, match=r"`labels` must be in \[0, 2\), got values from"):
+        score(jnp.full((3, 2), 0.5), jnp.array([0, 1, label]))
 
 
 def test_bins_are_at_least_one():

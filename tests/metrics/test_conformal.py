@@ -1,3 +1,6 @@
+from functools import partial
+
+import jax
 import numpy as np
 import pytest
 
@@ -15,6 +18,13 @@ def test_a_threshold_worked_by_hand():
     np.testing.assert_array_equal(
         prediction_sets(probs, 0.6), [[True, False], [False, True], [True, False], [False, True]]
     )
+
+
+def test_it_is_compiled():
+    probs = np.random.default_rng(0).dirichlet(np.ones(3), 50).astype(np.float32)
+    labels = np.arange(50) % 3
+    threshold = partial(conformal_threshold, alpha=0.1)
+    assert jax.jit(threshold)(probs, labels) == threshold(probs, labels)
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.3])

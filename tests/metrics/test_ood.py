@@ -2,9 +2,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from jfractal.metrics import auroc, fpr95
+from jfractal.metrics import aupr, auroc, fpr95
 
 
 def continuous(rng, size):
@@ -25,6 +25,16 @@ def test_auroc_meets_scikit_learn(run, scores):
     is_out = np.repeat([0, 1], [len(group) for group in scores])
     expected = roc_auc_score(is_out, np.concatenate(scores))
     assert run(auroc)(*scores) == pytest.approx(expected, rel=1e-6)
+
+
+def test_aupr_meets_scikit_learn(run, scores):
+    is_out = np.repeat([0, 1], [len(group) for group in scores])
+    joined = np.concatenate(scores)
+    assert run(aupr)(*scores) == pytest.approx(average_precision_score(is_out, joined), rel=1e-6)
+    inside, outside = scores
+    assert run(aupr)(-outside, -inside) == pytest.approx(
+        average_precision_score(1 - is_out, -joined), rel=1e-6
+    )
 
 
 def test_fpr95_meets_the_roc_curve_of_scikit_learn(run, scores):
@@ -48,18 +58,20 @@ def test_extremes():
     assert jax.jit(auroc)(low, high) == 1
     assert jax.jit(auroc)(high, low) == 0
     assert jax.jit(auroc)(jnp.zeros(3), jnp.zeros(2)) == 0.5
+    assert jax.jit(aupr)(low, high) == 1
+    assert jax.jit(aupr)(jnp.zeros(3), jnp.zeros(2)) == pytest.approx(0.4)
     assert jax.jit(fpr95)(low, high) == 0
     assert jax.jit(fpr95)(high, low) == 1
 
 
-@pytest.mark.parametrize("metric", [auroc, fpr95])
+@pytest.mark.parametrize("metric", [aupr, auroc, fpr95])
 def test_a_diverged_net_is_no_perfect_detector(metric):
     fine, broken = jnp.zeros(3), jnp.full(2, jnp.nan)
     assert jnp.isnan(jax.jit(metric)(fine, broken))
     assert jnp.isnan(jax.jit(metric)(broken, fine))
 
 
-@pytest.mark.parametrize("metric", [auroc, fpr95])
+@pytest.mark.parametrize("metric", [aupr, auroc, fpr95])
 def test_only_vectors_are_scores(refused, metric):
     with refused("scores_in"):
         metric(jnp.zeros(0), jnp.zeros(2))

@@ -10,6 +10,7 @@ from jfractal.metrics import (
     aleatoric_entropy,
     epistemic_entropy,
     gaussian_mixture_log_prob,
+    joint_log_prob,
     mean_log_probs,
     mixture_moments,
     total_entropy,
@@ -50,6 +51,25 @@ def test_shares_of_the_mixture_meet_scipy(run, probs):
         np.testing.assert_allclose(
             run(function)(log_probs, log_weights), expected, rtol=1e-4, atol=1e-6
         )
+
+
+def test_joint_log_prob_meets_the_product(run, probs):
+    labels = np.random.default_rng(2).integers(0, 3, 7)
+    shares = np.random.default_rng(1).dirichlet(np.ones(5))
+    products = probs[:, np.arange(7), labels].prod(1)
+    actual = run(joint_log_prob)(jnp.log(probs), labels)
+    assert actual == pytest.approx(np.log(products.mean()), rel=1e-5)
+    actual = run(joint_log_prob)(jnp.log(probs), labels, jnp.log(shares))
+    assert actual == pytest.approx(np.log(shares @ products), rel=1e-5)
+
+
+def test_joint_log_prob_knows_that_labels_hang_together():
+    # Both draws are sure, of opposite worlds; the marginals are those of two coins.
+    together = jnp.log(jnp.array([[[1.0, 0.0]] * 2, [[0.0, 1.0]] * 2]))
+    assert joint_log_prob(together, jnp.array([0, 0])) == pytest.approx(np.log(1 / 2))
+    assert joint_log_prob(together, jnp.array([0, 1])) == -np.inf
+    coins = jnp.log(jnp.full((2, 2, 2), 0.5))
+    assert joint_log_prob(coins, jnp.array([0, 1])) == pytest.approx(np.log(1 / 4))
 
 
 def test_two_draws_that_are_sure_of_different_classes_leave_one_bit(run):

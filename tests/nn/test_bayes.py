@@ -1,4 +1,4 @@
-from functools import cache
+from typing import get_args
 
 import flax.linen as nn
 import jax
@@ -7,138 +7,22 @@ import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
 
-from jfractal import ops
+import jfractal as jf
 from jfractal.errors import InputError
-from jfractal.nn import BayesConv, BayesDense
-from jfractal.nn.bayes import flipout, local_reparam, reparam
-from jfractal.posterior import Gaussian, mean, mean_field, sample
-from jfractal.posterior.gaussian import gaussians, inverse_softplus
+from jfractal.nn import LOG_VARIANCE, BayesConv, BayesDense, BayesEmbed
+from jfractal.posterior import mean, mean_field, sample
+from jfractal.posterior.gaussian import Estimator, gaussians
+from tests.moments import assert_moments, draws
 
-ESTIMATORS = {"reparam": reparam, "local_reparam": local_reparam, "flipout": flipout}
-NUM_DRAWS = 20_000
+ESTIMATORS = get_args(Estimator)
+OF_A_TABLE = [name for name in ESTIMATORS if name != "flipout"]
+RNGS = {"posterior": jax.random.key(1)}
 
 each_estimator = pytest.mark.parametrize("estimator", ESTIMATORS)
 
 
-def dense(x, w):
-    return x @ w
-
-
-def conv(x, w):
-    numbers = ("NHWC", "HWIO", "NHWC")
-    return ops.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=numbers)
-
-
-def draws(function):
-    """``function(key)`` at many keys, in float64."""
-    keys = jax.random.split(jax.random.key(0), NUM_DRAWS)
-    return np.asarray(jax.jit(jax.vmap(function))(keys), np.float64)
-
-
-def gaussian(shape):
-    rng = np.random.default_rng(1)
-    std = jnp.asarray(rng.uniform(0.1, 0.9, shape), jnp.float32)
-    return Gaussian(jnp.asarray(rng.normal(0, 1, shape), jnp.float32), inverse_softplus(std))
-
-
 def normal(*shape):
     return jax.random.normal(jax.random.key(7), shape)
-
-
-def assert_mean(values, expected):
-    """The mean over the first axis, within four standard errors."""
-    error = values.std(0) / len(values) ** 0.5
-    assert np.all(abs(values.mean(0) - expected) <= 4 * error + 1e-6)
-
-
-def assert_moments(values, mean, variance):
-    """Mean and variance of Gaussian values, within four standard errors."""
-    assert_mean(values, mean)
-    ratio = values.var(0) / np.asarray(variance)
-    assert np.all(abs(ratio - 1) < 4 * (2 / len(values)) ** 0.5)
-
-
-# Estimators
-
-
-@cache
-def dense_draws(estimator):
-    """Outputs of a dense layer on a batch of four."""
-    return draws(lambda key: ESTIMATORS[estimator](dense, normal(4, 3), gaussian((3, 2)), key))
-
-
-@each_estimator
-def test_moments_of_a_dense_layer(estimator):
-    x, w = normal(4, 3), gaussian((3, 2))
-    assert_moments(dense_draws(estimator), x @ w.mean, x**2 @ w.std**2)
-
-
-@each_estimator
-def test_moments_of_a_convolution(estimator):
-    x, w = normal(2, 2, 2, 2), gaussian((3, 3, 2, 2))
-    y = draws(lambda key: ESTIMATORS[estimator](conv, x, w, key))
-    assert_moments(y, conv(x, w.mean), conv(x**2, w.std**2))
-
-
-@each_estimator
-def test_gradient_of_a_quadratic_loss_is_unbiased(estimator):
-    x, w, target = normal(5, 3), gaussian((3, 2)), jnp.ones((5, 2))
-
-    def loss(w, key):
-        return 0.5 * jnp.mean((ESTIMATORS[estimator](dense, x, w, key) - target) ** 2)
-
-    def expected_loss(w):
-        return 0.5 * jnp.mean((x @ w.mean - target) ** 2 + x**2 @ w.std**2)
-
-    def flat(gradient):
-        return jnp.concatenate([gradient.mean.ravel(), gradient.rho.ravel()])
-
-    gradients = draws(lambda key: flat(jax.grad(loss)(w, key)))
-    assert_mean(gradients, flat(jax.grad(expected_loss)(w)))
-
-
-@pytest.mark.parametrize(
-    ("estimator", "is_shared"), [("reparam", True), ("local_reparam", False), ("flipout", False)]
-)
-def test_noise_is_shared_by_the_batch_or_not(estimator, is_shared):
-    x, w, y = normal(4, 3), gaussian((3, 2)), dense_draws(estimator)
-    y = (y - y.mean(0)) / y.std(0)
-    correlation = (y[:, 0] * y[:, 1]).mean(0)
-    covariance, std = (x[0] * x[1]) @ w.std**2, jnp.sqrt(x**2 @ w.std**2)
-    expected = covariance / (std[0] * std[1]) if is_shared else np.zeros(2)
-    assert np.all(abs(correlation - expected) < 4 * 2**0.5 / NUM_DRAWS**0.5)
-
-
-@pytest.mark.parametrize("estimator", ["local_reparam", "flipout"])
-def test_the_gradient_of_a_batch_is_less_noisy(estimator):
-    # On n equal examples the shared draw gains nothing from the batch, the others a factor n.
-    n = 8
-    x, w = jnp.tile(normal(1, 3), (n, 1)), gaussian((3, 2))
-
-    def variance(estimator):
-        loss = lambda w, key: 0.5 * jnp.mean(estimator(dense, x, w, key) ** 2)
-        return draws(lambda key: jax.grad(loss)(w, key).mean).var(0)
-
-    ratio = variance(reparam) / variance(ESTIMATORS[estimator])
-    np.testing.assert_allclose(ratio, n, rtol=4 * 2 / NUM_DRAWS**0.5)
-
-
-def test_flipout_flips_inputs_and_outputs():
-    def noise(num_inputs, num_outputs):
-        w = gaussian((num_inputs, num_outputs))
-        x = jnp.ones((64, num_inputs))
-        return np.asarray(flipout(dense, x, w, jax.random.key(0)) - x @ w.mean)
-
-    # The outputs (±ε₁, ±ε₂) of one input, and the outputs ±ε₁ ± ε₂ of two.
-    assert len(np.unique(noise(1, 2) > 0, axis=0)) == 4
-    assert len(np.unique(abs(noise(2, 1)).round(4))) == 2
-
-
-def test_flipout_keeps_one_draw_over_the_pixels_of_an_example():
-    # With a 1×1 kernel every pixel of an example sees one and the same weight.
-    x, w = jnp.ones((2, 3, 4, 1)), gaussian((1, 1, 1, 1))
-    y = flipout(conv, x, w, jax.random.key(0))
-    np.testing.assert_allclose(y, jnp.broadcast_to(y[:, :1, :1], y.shape), rtol=1e-6)
 
 
 def test_local_reparam_has_a_gradient_at_zero():
@@ -154,46 +38,77 @@ def test_local_reparam_has_a_gradient_at_zero():
 # Layers against Flax
 
 
-DENSE = [{}, {"use_bias": False, "dtype": jnp.bfloat16}]
+DENSE = [{}, {"use_bias": False, "dtype": jnp.bfloat16}, {"precision": "highest"}]
 CONV = [
     {"dtype": jnp.bfloat16},
+    {"precision": "highest", "padding": "CIRCULAR"},
     {"use_bias": False, "padding": "VALID", "kernel_dilation": 2},
     {"strides": 2, "padding": [(1, 0), (0, 2)], "feature_group_count": 2, "kernel_size": (2, 3)},
+    {"kernel_size": (3,), "strides": 2, "kernel_dilation": 2, "padding": "SAME"},
+    {"kernel_size": 5, "feature_group_count": 2, "padding": "CAUSAL"},
 ]
 LAYERS = [
     *((BayesDense, nn.Dense, {"features": 4} | options) for options in DENSE),
     *((BayesConv, nn.Conv, {"features": 4, "kernel_size": (3, 3)} | options) for options in CONV),
 ]
-each_layer = pytest.mark.parametrize(
-    ("bayes", "flax", "options"),
-    LAYERS,
-    ids=["dense", "dense-low", "conv-low", "conv-valid", "conv-grouped"],
-)
+each_layer = pytest.mark.parametrize(("bayes", "flax", "options"), LAYERS)
+
+
+def inputs_of(options):
+    """Two examples, of one spatial axis if the window has one."""
+    window = options.get("kernel_size", (3, 3))
+    return normal(2, 5, 6, 2) if isinstance(window, tuple) and len(window) == 2 else normal(2, 9, 2)
+
+
+def assert_same(actual, expected):
+    assert actual.dtype == expected.dtype
+    tolerance = 2e-2 if expected.dtype == jnp.bfloat16 else 1e-5
+    actual, expected = (y.astype(jnp.float32) for y in (actual, expected))
+    np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
+
+
+@each_layer
+def test_a_layer_that_finds_arrays_is_that_of_flax(bayes, flax, options):
+    x = inputs_of(options)
+    params = flax(**options).init(jax.random.key(0), x)
+    assert_same(bayes(**options).apply(params, x), flax(**options).apply(params, x))
 
 
 @each_layer
 def test_without_spread_a_layer_is_that_of_flax(bayes, flax, options):
-    x = normal(2, 5, 6, 2)
+    x = inputs_of(options)
     params = flax(**options).init(jax.random.key(0), x)
     expected = flax(**options).apply(params, x)
-    layer = bayes(**options)
+    for estimator in ("local_reparam", "flipout"):
+        q = mean_field(params, scale=1e-20, estimator=estimator)
+        assert_same(bayes(**options).apply(q, x, rngs=RNGS), expected)
 
-    def outputs(params):
-        rngs = {"posterior": jax.random.key(1)}
-        narrow = [mean_field(params, scale=1e-20, estimator=e) for e in ESTIMATORS]
-        return [layer.apply(params, x), *(layer.apply(q, x, rngs=rngs) for q in narrow)]
 
-    tolerance = 2e-2 if expected.dtype == jnp.bfloat16 else 1e-5
-    for y in outputs(params):
-        assert y.dtype == expected.dtype
-        np.testing.assert_allclose(
-            y.astype(jnp.float32), expected.astype(jnp.float32), rtol=tolerance, atol=tolerance
-        )
+@each_layer
+def test_a_draw_is_the_layer_of_flax_at_the_drawn_weights(bayes, flax, options):
+    x, layer = inputs_of(options), flax(**options)
+    params = layer.init(jax.random.key(0), x)["params"]
+    keys = dict(zip(("kernel", "bias"), jax.random.split(RNGS["posterior"])))
+
+    def outputs(estimator):
+        q = mean_field(params, scale=0.5, estimator=estimator)
+        return bayes(**options).apply({"params": q}, x, rngs=RNGS)
+
+    def at(noise, x):
+        return layer.apply({"params": {k: w + 0.5 * noise[k] for k, w in params.items()}}, x)
+
+    shared = {k: jax.random.normal(keys[k], w.shape) for k, w in params.items()}
+    opposite = jax.tree.map(jnp.negative, shared)
+    apart = {k: jax.random.normal(keys[k], (2, *w.shape)) for k, w in params.items()}
+    each = [at({k: v[i] for k, v in apart.items()}, x[i : i + 1]) for i in range(2)]
+    assert_same(outputs("reparam"), at(shared, x))
+    assert_same(outputs("antithetic"), jnp.concatenate([at(shared, x[:1]), at(opposite, x[1:])]))
+    assert_same(outputs("per_example"), jnp.concatenate(each))
 
 
 @each_layer
 def test_init_makes_leaves_around_the_init_of_flax(bayes, flax, options):
-    x = normal(2, 5, 6, 2)
+    x = inputs_of(options)
     q = bayes(**options, scale=0.2, estimator="flipout").init(jax.random.key(0), x)
     expected = flax(**options).init(jax.random.key(0), x)
     jax.tree.map(np.testing.assert_array_equal, mean(q), expected)
@@ -203,9 +118,23 @@ def test_init_makes_leaves_around_the_init_of_flax(bayes, flax, options):
         np.testing.assert_allclose(leaf.std, 0.2, rtol=1e-6)
 
 
+def test_the_log_variance_preset():
+    q = BayesDense(200, **LOG_VARIANCE).init(jax.random.key(0), normal(2, 100))
+    for leaf in gaussians(q):
+        assert leaf.parameterisation == "log_variance"
+        np.testing.assert_allclose(leaf.rho, -3, rtol=1e-6)
+    kernel = q["params"]["kernel"]
+    np.testing.assert_allclose(kernel.std, np.exp(-1.5), rtol=1e-6)
+    n = kernel.mean.size
+    assert abs(kernel.mean.mean()) < 4 * 0.1 / n**0.5
+    assert abs(kernel.mean.var() / 0.1**2 - 1) < 4 * (2 / n) ** 0.5
+    conv = BayesConv(4, (3,), **LOG_VARIANCE).init(jax.random.key(0), normal(2, 5, 3))
+    np.testing.assert_allclose(conv["params"]["bias"].std, np.exp(-1.5), rtol=1e-6)
+
+
 @each_estimator
 def test_a_1x1_convolution_is_dense(estimator):
-    x, rngs = normal(4, 3), {"posterior": jax.random.key(1)}
+    x, rngs = normal(4, 3), RNGS
     layer = BayesDense(2, scale=0.5, estimator=estimator)
     q = layer.init(jax.random.key(0), x)
     as_kernel = lambda w: w.reshape(1, 1, *w.shape) if w.ndim == 2 else w
@@ -216,6 +145,8 @@ def test_a_1x1_convolution_is_dense(estimator):
 @each_estimator
 @pytest.mark.parametrize("shape", [(3,), (2, 3), (2, 4, 3)])
 def test_any_number_of_batch_axes(estimator, shape):
+    if (estimator, shape) == ("antithetic", (3,)):
+        pytest.skip("one example is no pair")
     layer = BayesDense(5, scale=1.0, estimator=estimator)
     q = layer.init(jax.random.key(0), normal(*shape))
     assert layer.apply(q, normal(*shape), rngs={"posterior": jax.random.key(1)}).shape == (
@@ -226,11 +157,25 @@ def test_any_number_of_batch_axes(estimator, shape):
 
 @each_estimator
 def test_the_layer_draws_kernel_and_bias(estimator):
-    x = normal(3, 2)
+    x = normal(4, 2)
     layer = BayesDense(2, scale=0.3, estimator=estimator, bias_init=nn.initializers.ones)
     q = layer.init(jax.random.key(0), x)
     y = draws(lambda key: layer.apply(q, x, rngs={"posterior": key}))
     assert_moments(y, layer.apply(mean(q), x), 0.3**2 * ((x**2).sum(-1, keepdims=True) + 1))
+
+
+def test_each_leaf_has_its_own_estimator():
+    x, layer = normal(4, 2), BayesDense(2)
+    q = mean_field(layer.init(jax.random.key(0), x), scale=0.3, estimator="per_example")
+    kernel = lambda path, leaf: path.endswith("kernel")
+    q = mean_field(q, scale=0.7, estimator="antithetic", where=kernel)
+    y = draws(lambda key: layer.apply(q, x, rngs={"posterior": key}))
+    per_example, opposite = 0.3**2, -(x[0] @ x[2]) * 0.7**2
+    assert_moments(
+        y[:, 0] + y[:, 2],
+        (layer.apply(mean(q), x)[::2]).sum(0),
+        (2 * per_example + 0.7**2 * (x[0] @ x[0] + x[2] @ x[2]) + 2 * opposite),
+    )
 
 
 @pytest.mark.parametrize("part", ["kernel", "bias"])
@@ -252,6 +197,111 @@ def test_a_drawn_tree_needs_no_rng():
     np.testing.assert_array_equal(layer.apply(drawn, x), nn.Dense(2).apply(drawn, x))
 
 
+# Embeddings
+
+
+TOKENS = jnp.array([[3, 1, 1], [0, 3, 4]])
+EMBED = [{}, {"dtype": jnp.bfloat16}, {"num_embeddings": 1}]
+
+
+def table_of(layer, scale=0.3, **options):
+    params = layer.init(jax.random.key(0), TOKENS)
+    return mean_field(mean(params), scale=scale, **options)
+
+
+@pytest.mark.parametrize("options", EMBED)
+def test_an_embedding_that_finds_an_array_is_that_of_flax(options):
+    options = {"num_embeddings": 5, "features": 4} | options
+    params = nn.Embed(**options).init(jax.random.key(0), TOKENS)
+    q = BayesEmbed(**options, scale=0.2).init(jax.random.key(0), TOKENS)
+    jax.tree.map(np.testing.assert_array_equal, mean(q), params)
+    expected = nn.Embed(**options).apply(params, TOKENS)
+    actual = BayesEmbed(**options).apply(params, TOKENS)
+    assert actual.dtype == expected.dtype
+    np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize("options", EMBED)
+@pytest.mark.parametrize("estimator", OF_A_TABLE)
+def test_moments_of_an_embedding(estimator, options):
+    layer = BayesEmbed(**{"num_embeddings": 5, "features": 4} | options)
+    q = table_of(layer, estimator=estimator)
+    y = draws(lambda key: layer.apply(q, TOKENS, rngs={"posterior": key}))
+    assert y.shape[1:] == (2, 3, 4)
+    if options.get("dtype") is None:
+        assert_moments(y, layer.apply(mean(q), TOKENS), 0.3**2)
+
+
+def test_an_embedding_is_one_draw_of_the_table():
+    layer, flax = BayesEmbed(5, 4), nn.Embed(5, 4)
+    table = table_of(layer)["params"]["embedding"]
+    noise = jax.random.normal(jax.random.split(RNGS["posterior"])[0], (5, 4))
+
+    def outputs(estimator):
+        return layer.apply(table_of(layer, estimator=estimator), TOKENS, rngs=RNGS)
+
+    def at(noise, tokens=TOKENS):
+        return flax.apply({"params": {"embedding": table.at(noise)}}, tokens)
+
+    assert_same(outputs("reparam"), at(noise))
+    opposite = jnp.concatenate([at(noise, TOKENS[:1]), at(-noise, TOKENS[1:])])
+    assert_same(outputs("antithetic"), opposite)
+    # Of two uses of one token, a table is drawn once, rows twice.
+    for estimator, is_shared in [
+        ("reparam", True),
+        ("per_example", True),
+        ("local_reparam", False),
+    ]:
+        y = outputs(estimator)
+        assert bool((y[0, 1] == y[0, 2]).all()) is is_shared
+
+
+def test_an_embedding_refuses_flipout():
+    layer = BayesEmbed(5, 4)
+    with pytest.raises(InputError, match="`estimator` of an embedding must be another than 'flip"):
+        layer.apply(table_of(layer, estimator="flipout"), TOKENS, rngs=RNGS)
+
+
+@pytest.mark.parametrize("estimator", ["reparam", "antithetic", "per_example"])
+def test_lookup_and_attention_share_the_table(estimator):
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, tokens):
+            embed = BayesEmbed(5, 4, estimator=estimator, scale=0.5)
+            rows = embed(tokens)
+            return rows, embed.attend(rows)
+
+    q = Net().init(jax.random.key(0), TOKENS)
+    rows, scores = Net().apply(q, TOKENS, rngs=RNGS)
+    # Every token's own score is the square of its row.
+    own = jnp.take_along_axis(scores, TOKENS[..., None], axis=-1)[..., 0]
+    np.testing.assert_allclose(own, (rows**2).sum(-1), rtol=1e-5)
+
+
+# Partially Bayesian nets
+
+
+def test_the_embedding_of_flax_takes_a_drawn_table():
+    embed = nn.Embed(5, 4)
+    q = mean_field(embed.init(jax.random.key(0), TOKENS), scale=0.1)
+    drawn = sample(q, jax.random.key(1))
+    rows = embed.apply(drawn, TOKENS)
+    np.testing.assert_array_equal(rows, drawn["params"]["embedding"][TOKENS])
+
+
+def test_one_column_may_be_bayesian():
+    net = jf.FractalNet(3, columns=2, widths=(4,), norm="none", conv=BayesConv, dense=nn.Dense)
+    x = normal(2, 4, 4, 3)
+    params = mean(net.init(jax.random.key(0), x)["params"])
+    q = mean_field(params, scale=0.3, where=lambda path, leaf: "column2_" in path)
+    lone = net.apply({"params": q}, x, column=1)  # needs no key
+    np.testing.assert_array_equal(lone, net.apply({"params": params}, x, column=1))
+    for column in (2, None):
+        apply = jax.jit(net.column(column).apply)
+        y = [apply({"params": q}, x, rngs={"posterior": jax.random.key(i)}) for i in (1, 2)]
+        assert jnp.all(y[0] != y[1])
+
+
 # Random numbers
 
 
@@ -267,7 +317,7 @@ class Twice(nn.Module):
         return self.layer(x), self.layer(2 * x)
 
 
-@pytest.mark.parametrize("estimator", ["reparam", "flipout"])
+@pytest.mark.parametrize("estimator", ["reparam", "flipout", "antithetic", "per_example"])
 def test_tied_use_is_one_draw(estimator):
     x, net = normal(4, 3), Twice(estimator)
     q = net.init(jax.random.key(0), x)

@@ -15,6 +15,7 @@ from jfractal.errors import InputError
 from jfractal.nn import (
     BayesConv,
     BayesDense,
+    BayesEmbed,
     ConvUnit,
     DenseNet,
     DenseUnit,
@@ -26,7 +27,7 @@ from jfractal.nn import (
     block_net,
     extract,
 )
-from jfractal.posterior import MeanField, mean, mean_field
+from jfractal.posterior import Gaussian, MeanField, mean, mean_field, sample
 from jfractal.posterior.gaussian import gaussians
 from tests.expressions import any_exprs
 
@@ -662,3 +663,19 @@ def test_dropout_of_an_embedding_is_of_training_only(text_net, getkey):
 def test_depth_of_a_residual_net_is_even():
     with pytest.raises(InputError, match="`depth` must be an even number of at least 2, got 3"):
         ResNet(10, depth=3)
+
+
+def test_a_text_net_may_be_bayesian_throughout():
+    net = TextNet(
+        FractalNet(2, columns=2, widths=(4,), norm="none", conv=BayesConv),
+        vocabulary_size=7,
+        features=5,
+        embed=BayesEmbed,
+    )
+    tokens = jnp.array([[1, 2, 3, 4]])
+    params = net.init(jax.random.key(0), tokens)["params"]
+    assert isinstance(params["embedding"]["embedding"], Gaussian)
+    drawn = net.apply({"params": sample(params, jax.random.key(1))}, tokens)
+    assert drawn.shape == (1, 2) and not jnp.allclose(
+        drawn, net.apply({"params": mean(params)}, tokens)
+    )

@@ -6,6 +6,7 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 import scipy.stats
+from jaxtyping import TypeCheckError
 
 from jfractal.errors import InputError
 from jfractal.posterior import Gaussian, kl, mean, mean_field, priors, sample
@@ -95,6 +96,22 @@ def test_the_estimator_is_static():
     assert jax.tree.structure(leaf) != jax.tree.structure(other)
 
 
+def test_both_parameterisations_are_one_distribution():
+    mean, std = jnp.array([1.0, -2.0]), jnp.array([0.3, 4.0])
+    softplus = Gaussian(mean, inverse_softplus(std))
+    log_variance = Gaussian(mean, 2 * jnp.log(std), parameterisation="log_variance")
+    for leaf in (softplus, log_variance):
+        np.testing.assert_allclose(leaf.std, std, rtol=1e-6)
+    key, prior = jax.random.key(0), priors.Gaussian(0.5)
+    np.testing.assert_allclose(softplus.sample(key), log_variance.sample(key), rtol=1e-5)
+    np.testing.assert_allclose(kl(softplus, prior), kl(log_variance, prior), rtol=1e-6)
+    # ds/drho = sigmoid(rho), and s / 2.
+    derivative = jax.grad(lambda leaf: leaf.std.sum())
+    np.testing.assert_allclose(derivative(softplus).rho, jax.nn.sigmoid(softplus.rho), rtol=1e-6)
+    np.testing.assert_allclose(derivative(log_variance).rho, std / 2, rtol=1e-6)
+    assert jax.tree.structure(softplus) != jax.tree.structure(log_variance)
+
+
 @pytest.mark.parametrize("use", [jnp.sum, lambda leaf: jnp.ones(3) + leaf, jnp.asarray])
 def test_a_leaf_is_not_an_array(use):
     with pytest.raises(
@@ -138,6 +155,43 @@ def test_where_picks_leaves_by_path_and_value(params):
     assert gaussians(mean_field(params, where=lambda path, leaf: False)) == []
 
 
+def test_the_log_variance_is_a_choice(params):
+    q = mean_field(params, scale=np.exp(-1.5), parameterisation="log_variance")
+    for leaf in gaussians(q):
+        np.testing.assert_allclose(leaf.rho, -3, rtol=1e-6)
+    back = mean_field(q, scale=0.3)
+    assert all(leaf.parameterisation == "softplus" for leaf in gaussians(back))
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        (lambda path, leaf: path.startswith("head/"), {"head/kernel", "head/bias"}),
+        (
+            lambda path, leaf: "column2_" in path,
+            {"block1/column2_unit1/kernel", "block1/column2_unit1/bias"},
+        ),
+        (
+            lambda path, leaf: path.endswith("kernel"),
+            {"block1/column1_unit1/kernel", "block1/column2_unit1/kernel", "head/kernel"},
+        ),
+    ],
+    ids=["last layer", "one column", "kernels only"],
+)
+def test_partially_bayesian(where, expected):
+    layer = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+    params = {"block1": {"column1_unit1": layer, "column2_unit1": layer}, "head": layer}
+    q = mean_field(params, where=where)
+    found = []
+    map_gaussians(lambda leaf: leaf, q, lambda path, leaf: found.append(path) or True)
+    assert set(found) == expected and len(gaussians(q)) == len(expected)
+    # A second call with the rest makes the whole net Bayesian, in two ways.
+    both = mean_field(q, scale=0.5, where=lambda path, leaf: not where(path, leaf))
+    assert len(gaussians(both)) == 6 and len(gaussians(both, where)) == len(expected)
+    for leaf in gaussians(both, where):
+        np.testing.assert_allclose(leaf.std, 0.01, rtol=1e-6)
+
+
 def test_a_leaf_is_lifted_again_from_its_mean(params):
     q = mean_field(mean_field(params, scale=0.3, estimator="flipout"), scale=0.1)
     chex.assert_trees_all_equal(mean(q), params)
@@ -156,6 +210,12 @@ def test_a_leaf_is_lifted_again_from_its_mean(params):
 def test_mean_field_refuses_a_scale(params, options, message):
     with pytest.raises(InputError, match=message):
         mean_field(params, **options)
+
+
+@pytest.mark.parametrize("name", ["estimator", "parameterisation"])
+def test_mean_field_knows_its_options(params, name):
+    with pytest.raises((InputError, TypeCheckError), match=f"[`']{name}[`']"):
+        mean_field(params, **{name: "magic"})
 
 
 # Sampling

@@ -1,4 +1,5 @@
 import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -32,6 +33,29 @@ class LogLikelihood(chex.TestCase):
         np.testing.assert_array_equal(actual, [-1e4, -1e4])
 
     @chex.variants(with_jit=True, without_jit=True)
+    def test_bernoulli_meets_scipy_and_two_classes(self):
+        logits = RNG.normal(0, 5, (20, 3)).astype(np.float32)
+        targets = RNG.integers(0, 2, (20, 3))
+        expected = scipy.stats.bernoulli.logpmf(targets, scipy.special.expit(np.float64(logits)))
+        log_likelihood = self.variant(likelihoods.Bernoulli().log_likelihood)
+        for dtype in (int, float, bool):
+            actual = log_likelihood(jnp.asarray(logits), jnp.asarray(targets, dtype))
+            np.testing.assert_allclose(actual, expected.sum(1), rtol=1e-5, atol=1e-6)
+        two = np.stack([0 * logits[:, 0], logits[:, 0]], axis=1)
+        categorical = likelihoods.Categorical().log_likelihood(
+            jnp.asarray(two), jnp.asarray(targets[:, 0])
+        )
+        actual = log_likelihood(jnp.asarray(logits[:, 0]), jnp.asarray(targets[:, 0]))
+        np.testing.assert_allclose(actual, categorical, rtol=1e-5, atol=1e-6)
+
+    @chex.variants(with_jit=True, without_jit=True)
+    def test_bernoulli_is_finite_where_probabilities_are_not(self):
+        actual = self.variant(likelihoods.Bernoulli().log_likelihood)(
+            jnp.array([1e4, -1e4]), jnp.array([0, 1])
+        )
+        np.testing.assert_array_equal(actual, [-1e4, -1e4])
+
+    @chex.variants(with_jit=True, without_jit=True)
     def test_gaussian_meets_scipy_and_sums_over_one_target(self):
         for event in [(), (3,), (2, 3)]:
             outputs, targets = RNG.normal(0, 2, (2, 7, *event)).astype(np.float32)
@@ -42,18 +66,82 @@ class LogLikelihood(chex.TestCase):
             expected = log_prob.sum(tuple(range(1, log_prob.ndim)))
             np.testing.assert_allclose(actual, expected, rtol=1e-4)
 
+    @chex.variants(with_jit=True, without_jit=True)
+    def test_heteroscedastic_gaussian_meets_scipy(self):
+        for event in [(1,), (3,), (2, 3)]:
+            mean, rho, targets = RNG.normal(0, 2, (3, 7, *event)).astype(np.float32)
+            std = np.log1p(np.exp(np.float64(rho))) + 0.01
+            log_prob = scipy.stats.norm.logpdf(targets, mean, std)
+            actual = self.variant(likelihoods.HeteroscedasticGaussian(0.01).log_likelihood)(
+                jnp.asarray(np.concatenate([mean, rho], axis=-1)), jnp.asarray(targets)
+            )
+            expected = log_prob.sum(tuple(range(1, log_prob.ndim)))
+            np.testing.assert_allclose(actual, expected, rtol=1e-4)
 
-def test_shapes_must_agree():
-    # (batch, 1) against (batch,) would silently make a (batch, batch) table.
-    # Under the import hook the annotation speaks first.
+
+def test_the_noise_never_vanishes():
+    outputs = jnp.array([[0.3, -1e3]])
+    value = likelihoods.HeteroscedasticGaussian(0.01).log_likelihood(outputs, jnp.array([[0.3]]))
+    np.testing.assert_allclose(value, scipy.stats.norm.logpdf(0, 0, 0.01), rtol=1e-6)
+
+
+LIKELIHOODS = [
+    (likelihoods.Bernoulli(), jnp.zeros((5, 1))),
+    (likelihoods.Gaussian(1.0), jnp.zeros((5, 1))),
+    (likelihoods.HeteroscedasticGaussian(), jnp.zeros((5, 2))),
+]
+
+
+@pytest.mark.parametrize(("likelihood", "outputs"), LIKELIHOODS)
+def test_shapes_must_agree(likelihood, outputs):
+    # Under the import hook the annotation may speak first.
     with pytest.raises((InputError, TypeCheckError), match=r"[`']targets[`']"):
-        likelihoods.Gaussian(1.0).log_likelihood(jnp.zeros((5, 1)), jnp.zeros((5,)))
+        likelihood.log_likelihood(outputs, jnp.zeros((5,)))
+
+
+def test_means_and_rhos_are_equal_in_number():
+    with pytest.raises(InputError, match=r"last axis .* an even number, got shape \(5, 3\)"):
+        likelihoods.HeteroscedasticGaussian().log_likelihood(jnp.zeros((5, 3)), jnp.zeros((5, 1)))
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_labels_out_of_range(label):
+    logits, labels = jnp.zeros((4, 3)), jnp.array([0, 1, 2, label])
+    log_likelihood = likelihoods.Categorical().log_likelihood
+    with pytest.raises(InputError, match=rf"labels must be in \[0, 3\), .* {min(label, 0)} to"):
+        log_likelihood(logits, labels)
+    under_jit = jax.jit(log_likelihood)(logits, labels)
+    np.testing.assert_array_equal(jnp.isnan(under_jit), [False, False, False, True])
+
+
+def test_binary_targets_are_0_or_1():
+    targets = jnp.array([0, 1, 2])
+    log_likelihood = likelihoods.Bernoulli().log_likelihood
+    with pytest.raises(InputError, match="`targets` must be 0 or 1, got values from 0 to 2"):
+        log_likelihood(jnp.zeros(3), targets)
+    np.testing.assert_array_equal(
+        jnp.isnan(jax.jit(log_likelihood)(jnp.zeros(3), targets)), [False, False, True]
+    )
+
+
+@pytest.mark.parametrize("reduce", [jnp.mean, jnp.sum, lambda x: x[:, None]])
+def test_a_likelihood_is_one_number_per_example(reduce):
+    class Reduced(likelihoods.Gaussian):
+        def log_likelihood(self, outputs, targets):
+            return reduce(super().log_likelihood(outputs, targets))
+
+    y = jnp.zeros((4, 1))
+    assert likelihoods.per_example(likelihoods.Gaussian(1.0), y, y).shape == (4,)
+    with pytest.raises(InputError, match=r"one number per example, not their mean .* \(4,\), got"):
+        likelihoods.per_example(Reduced(1.0), y, y)
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan")])
 def test_the_scale_must_be_positive(scale):
     with pytest.raises(InputError, match=f"`scale` must be above 0, got {scale}"):
         likelihoods.Gaussian(scale)
+    with pytest.raises(InputError, match=f"`min_scale` must be above 0, got {scale}"):
+        likelihoods.HeteroscedasticGaussian(scale)
 
 
 def test_a_likelihood_of_ones_own_defines_log_likelihood():

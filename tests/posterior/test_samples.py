@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jfractal.posterior import MeanField, Point, Posterior, Samples, mean_field, sample
+from jfractal.posterior import Ensemble, MeanField, Point, Posterior, Samples, mean_field, sample
 
 NUM_DRAWS = 5
 STATISTICS = {"batch_stats": {"mean": jnp.ones(2)}}
@@ -21,6 +21,12 @@ def q():
     return mean_field({"a": jnp.zeros(2), "b": jnp.ones(())}, scale=1.0)
 
 
+def assert_uniform(index):
+    share = np.bincount(np.asarray(index, int), minlength=NUM_DRAWS) / len(index)
+    p = 1 / NUM_DRAWS
+    assert np.all(abs(share - p) < 4 * np.sqrt(p * (1 - p) / len(index)))
+
+
 def test_samples_draw_one_member_whole(draws):
     assert len(draws) == NUM_DRAWS
     one = draws.sample(jax.random.key(0))
@@ -30,12 +36,41 @@ def test_samples_draw_one_member_whole(draws):
 
 
 def test_samples_draw_members_equally_often(draws):
-    n = 10_000
-    keys = jax.random.split(jax.random.key(0), n)
-    drawn = jax.jit(jax.vmap(draws.sample))(keys)["params"]["b"] / 10
-    share = np.bincount(np.asarray(drawn, int), minlength=NUM_DRAWS) / n
-    p = 1 / NUM_DRAWS
-    assert np.all(abs(share - p) < 4 * np.sqrt(p * (1 - p) / n))
+    keys = jax.random.split(jax.random.key(0), 10_000)
+    assert_uniform(jax.jit(jax.vmap(draws.sample))(keys)["params"]["b"] / 10)
+
+
+def test_even_shares_use_draws_evenly(draws):
+    at = [draws.sample_at(u, jax.random.key(0))["params"]["b"] for u in np.arange(5) / 5 + 0.1]
+    np.testing.assert_array_equal(at, draws.params["b"])
+
+
+@pytest.fixture
+def points():
+    return Ensemble(Point({"params": {"w": jnp.arange(float(NUM_DRAWS))}}))
+
+
+def test_every_share_has_its_member(points):
+    edges = np.arange(NUM_DRAWS) / NUM_DRAWS
+    for offset in (0.0, 0.1999):
+        at = [points.sample_at(u + offset, jax.random.key(0))["params"]["w"] for u in edges]
+        np.testing.assert_array_equal(at, np.arange(NUM_DRAWS))
+    # The largest float below 1, times 5, is 5 in float32.
+    last = points.sample_at(jnp.nextafter(jnp.float32(1), jnp.float32(0)), jax.random.key(0))
+    assert last["params"]["w"] == NUM_DRAWS - 1
+
+
+def test_an_ensemble_draws_its_members_equally_often(points):
+    keys = jax.random.split(jax.random.key(0), 10_000)
+    assert_uniform(jax.jit(jax.vmap(points.sample))(keys)["params"]["w"])
+
+
+def test_an_ensemble_draws_from_the_member():
+    chains = Ensemble(Samples({"w": jnp.arange(6.0).reshape(2, 3)}))
+    assert isinstance(chains, Posterior) and len(chains) == 2
+    keys = jax.random.split(jax.random.key(0), 100)
+    drawn = jax.vmap(lambda key: chains.sample_at(0.5, key))(keys)["params"]["w"]
+    assert set(drawn.tolist()) == {3.0, 4.0, 5.0}
 
 
 def test_mean_field_draws_its_weights_and_hands_the_rest_on(q):

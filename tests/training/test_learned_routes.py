@@ -38,7 +38,7 @@ def net():
     objective = cross_entropy(NET, as_they_are, drop_path=0.0)
 
     def alone(route):
-        return lambda params: objective(params, variables, (X, LABELS), KEY, route).value
+        return lambda params: objective(params, variables, (X, LABELS), KEY, route, 0).value
 
     parts = [jax.jit(jax.value_and_grad(alone(route)))(params) for route in (None, 1, 2)]
     return objective, params, variables, parts
@@ -56,14 +56,14 @@ PRIOR = (0.5, 0.2, 0.3)
 NUM_DATA = 40
 
 
-def constant(params, variables, batch, key, route):
+def constant(params, variables, batch, key, route, step):
     value = jnp.asarray(LOSSES[route - 1])
     return Loss(value, {"loss": value, "square": value**2}, variables)
 
 
 def loss_of_routes(routes, prior=None, num_data=NUM_DATA):
     objective = learned_routes(constant, routes=(1, 2, 3), num_data=num_data, prior=prior)
-    return objective({"routes": routes}, {}, (X, LABELS), KEY, None)
+    return objective({"routes": routes}, {}, (X, LABELS), KEY, None, 0)
 
 
 def test_value_and_metrics_are_expectations_and_the_kl():
@@ -98,7 +98,7 @@ def value_and_gradient(net):
     learned = learned_routes(objective, routes=(None, 1, 2), num_data=10)
 
     def value(params, routes):
-        return learned({**params, "routes": routes}, variables, (X, LABELS), KEY, None).value
+        return learned({**params, "routes": routes}, variables, (X, LABELS), KEY, None, 0).value
 
     compiled = jax.jit(jax.value_and_grad(value))
     return lambda routes: compiled(params, routes)
@@ -123,7 +123,9 @@ def test_routes_leave_their_statistics(net):
     objective, params, variables, _ = net
     learned = learned_routes(objective, routes=(None, 1, 2), num_data=10)
     params = {**params, "routes": jf.Routes.uniform(3)}
-    after = jax.jit(learned, static_argnums=4)(params, variables, (X, LABELS), KEY, None).variables
+    after = jax.jit(learned, static_argnums=4)(
+        params, variables, (X, LABELS), KEY, None, 0
+    ).variables
     for unit, old in variables["batch_stats"]["block1"].items():
         for route in ("joined", "alone"):
             new = after["batch_stats"]["block1"][unit]["norm"][route]["var"]
@@ -171,7 +173,7 @@ def test_elbo_of_weights_and_routes_has_one_kl_of_the_weights():
     bound = negative_elbo(module, as_they_are, drop_path=0.0, prior=prior, num_data=6)
     learned = learned_routes(bound, routes=(1, 2), num_data=6)
     params["routes"] = jf.Routes.of((0.3, 0.7))
-    metrics = jax.jit(learned, static_argnums=4)(params, {}, (x, y), KEY, None).metrics
+    metrics = jax.jit(learned, static_argnums=4)(params, {}, (x, y), KEY, None, 0).metrics
     kl = jf.kl(params, prior) + params["routes"].kl(jf.Routes.uniform(2))
     np.testing.assert_allclose(metrics["loss"], metrics["nll"] + kl / 6, rtol=1e-5)
 
@@ -193,4 +195,4 @@ def test_learned_routes_refuses(options, said):
 def test_the_params_must_hold_a_distribution_over_the_routes(params):
     learned = learned_routes(constant, routes=(1, 2, 3), num_data=1)
     with pytest.raises(jf.InputError, match='`params` must hold a `Routes` over 3 routes as "rout'):
-        learned(params, {}, (X, LABELS), KEY, None)
+        learned(params, {}, (X, LABELS), KEY, None, 0)

@@ -15,6 +15,7 @@ from jfractal.training import (
     Trainer,
     TrainState,
     cross_entropy,
+    kl_weight,
     negative_elbo,
 )
 from jfractal.training.objective import Loss
@@ -95,7 +96,7 @@ def test_devices_that_share_a_batch_average_to_one_device():
 
 
 def test_every_device_draws_for_itself_and_returns_the_mean():
-    def noisy(params, variables, batch, key, route):
+    def noisy(params, variables, batch, key, route, step):
         noise = jax.random.normal(key)
         metrics = {"noise": noise, "square": noise**2, "images": batch[0].mean()}
         return Loss(params["w"] * noise, metrics, {"last": noise})
@@ -128,7 +129,7 @@ def test_a_finished_run_is_left_alone(uninterrupted):
 
 
 def test_a_nan_stops_and_keeps_the_checkpoint(tmp_path):
-    def broken(params, variables, batch, key, route):
+    def broken(params, variables, batch, key, route, step):
         value = jnp.where(variables["n"] >= 3, jnp.nan, params["w"] ** 2)
         return Loss(value, {"loss": value}, {"n": variables["n"] + 1})
 
@@ -148,7 +149,7 @@ def test_a_lone_column_leaves_the_others_without_gradient():
 
     def value(params):
         batch = IMAGES[:8], LABELS[:8]
-        return objective(params, state.variables, batch, jax.random.key(0), 1).value
+        return objective(params, state.variables, batch, jax.random.key(0), 1, 0).value
 
     gradient = jax.grad(value)(state.params)["block1"]
     assert all((g == 0).all() for g in jax.tree.leaves(gradient["column2_unit1"]))
@@ -171,6 +172,18 @@ def test_elbo_trains_a_bayesian_net():
     accuracies = [row["accuracy"] for row in rows if "kl" in row]
     assert 0 <= np.mean(accuracies[:6]) < np.mean(accuracies[-6:]) <= 1
     assert isinstance(state.params["head"]["kernel"], jf.Gaussian)
+
+
+def test_the_weight_of_the_kl_follows_its_schedule():
+    net = jf.FractalNet(3, columns=2, widths=(4,), conv=jf.BayesConv, norm="group")
+    schedule = kl_weight.warm_up(4)
+    options = {"drop_path": 0.3, "prior": jf.priors.Gaussian(1.0), "num_data": 20}
+    objective = negative_elbo(net, prepare, kl_weight=schedule, **options)
+    rows = []
+    trainer(objective=objective).fit(start(net), IMAGES, LABELS, log=rows.append)
+    rows = [row for row in rows if "kl" in row]
+    weights = [20 * (row["loss"] - row["nll"]) / row["kl"] for row in rows]
+    np.testing.assert_allclose(weights, [0, 0.25, 0.5, 0.75, 1, 1], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("batch_size", "num_epochs"), [(0, 1), (21, 1), (8, 0)])

@@ -18,10 +18,10 @@ def test_every_route_is_the_joined_net_and_the_mean_over_columns():
     key = jax.random.key(2)
 
     def alone(route):
-        return lambda params: objective(params, variables, (x, labels), key, route).value
+        return lambda params: objective(params, variables, (x, labels), key, route, 0).value
 
     def together(params):
-        return every_route(objective, columns=2)(params, variables, (x, labels), key, None)
+        return every_route(objective, columns=2)(params, variables, (x, labels), key, None, 0)
 
     value, gradient = jax.jit(jax.value_and_grad(lambda p: together(p).value))(params)
     parts = [jax.jit(jax.value_and_grad(alone(route)))(params) for route in (None, 1, 2)]
@@ -47,14 +47,14 @@ def test_partitions_are_trained_each_by_its_route():
 
     @jax.jit
     def together(params):
-        return partitioned(objective, columns=2)(params, variables, (x, labels), key, None).value
+        return partitioned(objective, columns=2)(params, variables, (x, labels), key, None, 0).value
 
     shares = {None: (slice(0, 4), 1 / 2), 1: (slice(4, 6), 1 / 4), 2: (slice(6, 8), 1 / 4)}
 
     @jax.jit
     def apart(params):
         return sum(
-            weight * objective(params, variables, (x[part], labels[part]), key, route).value
+            weight * objective(params, variables, (x[part], labels[part]), key, route, 0).value
             for route, (part, weight) in shares.items()
         )
 
@@ -63,7 +63,7 @@ def test_partitions_are_trained_each_by_its_route():
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
     with pytest.raises(jf.InputError, match="`batch_size` must be a multiple of 4, got 6"):
-        partitioned(objective, columns=2)(params, variables, (x[:6], labels[:6]), key, None)
+        partitioned(objective, columns=2)(params, variables, (x[:6], labels[:6]), key, None, 0)
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0])

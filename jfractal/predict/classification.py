@@ -1,21 +1,20 @@
-"""Monte Carlo prediction: from a posterior over weights to a distribution over outputs."""
+"""A posterior's prediction of a class."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jfractal import ops
 from jfractal.errors import InputError
 from jfractal.metrics import uncertainty
+from jfractal.metrics.interval import Interval, credible_interval
 from jfractal.posterior.samples import Posterior
-from jfractal.typing import Apply, Array, Float, KeyArray
+from jfractal.predict.draws import sample_outputs
+from jfractal.typing import Apply, Array, Float, Int, KeyArray, Scalar
 
-__all__ = ["Prediction", "mixture", "predict", "sample_outputs"]
+__all__ = ["Prediction", "mixture", "predict"]
 
 
 @jax.tree_util.register_dataclass
@@ -55,6 +54,32 @@ class Prediction:
     def epistemic(self) -> Float[Array, " batch"]:
         """Mutual information of label and weights, in nats per example: entropy − aleatoric."""
         return uncertainty.epistemic_entropy(self.samples, self.log_weights)
+
+    def credible_interval(self, mass: float = 0.95) -> Interval:
+        """The central interval of each class probability over draws of the weights.
+
+        Args:
+            mass: Probability of the interval, in (0, 1).
+
+        Returns:
+            ``lower`` and ``upper``, "batch classes" each.
+
+        Raises:
+            InputError: If `mass` is out of range.
+        """
+        probs = jnp.exp(self.samples)
+        return credible_interval(probs, mass=mass, log_weights=self.log_weights)
+
+    def joint_log_prob(self, labels: Int[Array, " batch"]) -> Scalar:
+        """Log probability of all labels at once, in nats, see `jfractal.metrics.joint_log_prob`.
+
+        Args:
+            labels: The true classes.
+
+        Returns:
+            ``log Σ_s w_s Π_i p(y_i | x_i, w_s)``, for the batch as a whole.
+        """
+        return uncertainty.joint_log_prob(self.samples, labels, self.log_weights)
 
 
 def predict(
@@ -119,70 +144,3 @@ def mixture(
         jnp.concatenate([p.samples for p in predictions]),
         jnp.concatenate([w + log_w for w, log_w in zip(within, log_weights)]),
     )
-
-
-def sample_outputs(
-    apply: Apply,
-    posterior: Posterior,
-    x: Any,
-    key: KeyArray,
-    *,
-    num_samples: int = 32,
-    batch_size: int | None = None,
-    samples_per_pass: int = 8,
-) -> Float[Array, "samples batch *event"]:
-    """The outputs of a model under draws of its weights, ``apply(w_s, x)`` with ``w_s ~ p(w | D)``.
-
-    Draw s is one network for all of `x`, whatever the batches. Within a pass draws are vmapped;
-    memory grows with `samples_per_pass` and `batch_size`, not with `num_samples`.
-
-    Args:
-        apply: ``apply(variables, x) -> outputs``. Keep the same object between calls, e.g.
-            ``net.apply``, and it is compiled once.
-        posterior: A pytree with ``sample(key) -> variables``: `MeanField`, `Point`, `Samples`, …
-        x: Inputs with a leading batch axis, at least one.
-        key: Random key.
-        num_samples: Number of draws, at least 1.
-        batch_size: Examples in a pass; all of them if left out. A last batch that is not full is
-            padded, so that nothing is compiled twice.
-        samples_per_pass: Draws vmapped in a pass.
-
-    Returns:
-        Outputs, "samples batch *event".
-
-    Raises:
-        InputError: If a number is smaller than 1, or `x` is empty.
-    """
-    batch_size = len(x) if batch_size is None else batch_size
-    if min(num_samples, samples_per_pass) < 1:
-        raise InputError(
-            "`num_samples` and `samples_per_pass` must be at least 1, "
-            f"got {num_samples} and {samples_per_pass}"
-        )
-    if len(x) < 1 or batch_size < 1:
-        raise InputError(
-            f"`x` and `batch_size` must hold at least 1 example, got {len(x)} and {batch_size}"
-        )
-    keys = jax.random.split(key, num_samples)
-    chunk = min(samples_per_pass, num_samples)
-    outputs = [
-        _pass(apply, posterior, batch, keys, chunk)[:, :size]
-        for batch, size in _padded_batches(x, min(batch_size, len(x)))
-    ]
-    return jnp.concatenate(outputs, axis=1)
-
-
-@partial(ops.jit, static_argnums=(0, 4))
-def _pass(apply: Apply, posterior: Posterior, x: Array, keys: Array, chunk: int) -> Array:
-    return jax.lax.map(lambda key: apply(posterior.sample(key), x), keys, batch_size=chunk)
-
-
-def _padded_batches(x: Any, batch_size: int) -> Iterator[tuple[Any, int]]:
-    for start in range(0, len(x), batch_size):
-        batch = x[start : start + batch_size]
-        size = len(batch)
-        if size < batch_size:
-            batch = np.concatenate(
-                [batch, np.broadcast_to(batch[-1:], (batch_size - size, *batch.shape[1:]))]
-            )
-        yield batch, size

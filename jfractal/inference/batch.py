@@ -1,0 +1,44 @@
+"""A batch: inputs and targets of the same examples."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jfractal.concrete import concrete
+from jfractal.errors import InputError
+
+__all__ = ["batch_size"]
+
+
+def batch_size(batch: tuple[Any, Any]) -> int:
+    """The number of examples in a batch, once it has been found to be one.
+
+    Args:
+        batch: Inputs and targets, ``(x, y)``, each a tree of arrays.
+
+    Returns:
+        The length that the leading axes of all arrays share.
+
+    Raises:
+        InputError: If they differ or are empty, or, where values can be seen, one is NaN.
+    """
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(batch)]
+    sizes = {shape[0] if shape else 0 for shape in shapes}
+    if len(sizes) != 1 or 0 in sizes:
+        raise InputError(
+            "inputs and targets must have the same number of examples, at least 1, on their "
+            f"leading axis, got shapes {shapes}"
+        )
+    for name, part in zip(("inputs", "targets"), batch):
+        if any(_has_nan(leaf) for leaf in jax.tree.leaves(part)):
+            raise InputError(f"the {name} of a batch must be numbers, got a NaN among them")
+    return sizes.pop()
+
+
+def _has_nan(leaf: Any) -> bool:
+    if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+        return False
+    values = concrete(leaf)
+    return values is not None and bool(np.isnan(values).any())

@@ -1,0 +1,101 @@
+"""Prediction with the right to abstain: how accurate are the answers it is most certain of.
+
+An uncertainty is any number that should be higher for an example that is answered wrongly, such
+as `total_entropy` or one minus the confidence.
+"""
+
+import math
+
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jfractal.errors import InputError
+from jfractal.typing import Array, Bool, Float, Scalar
+
+__all__ = ["aurc", "risk_coverage", "selective_accuracy"]
+
+
+def risk_coverage(
+    uncertainty: Float[ArrayLike, " batch"], correct: Bool[ArrayLike, " batch"]
+) -> Float[Array, " batch"]:
+    """The share of errors among the k most certain examples, for every k from 1 to their number.
+
+    Examples of equal uncertainty are taken in no particular order: each counts as the mean of them.
+
+    Args:
+        uncertainty: of each example, ``batch``.
+        correct: whether its answer is right, ``batch``.
+
+    Returns:
+        Fractions in [0, 1], ``batch``: entry k - 1 is the risk at coverage k / batch. NaN if an
+        uncertainty is NaN.
+
+    Raises:
+        InputError: they are not two vectors of one length, or empty.
+
+    References:
+        El-Yaniv & Wiener, *On the foundations of noise-free selective classification*, JMLR 2010.
+    """
+    uncertainty, correct = jnp.asarray(uncertainty), jnp.asarray(correct, bool)
+    if uncertainty.ndim != 1 or uncertainty.size == 0 or uncertainty.shape != correct.shape:
+        raise InputError(
+            "`uncertainty` and `correct` must be vectors of one length, at least 1, got shapes "
+            f"{uncertainty.shape} and {correct.shape}"
+        )
+    order = jnp.argsort(uncertainty)
+    ordered = uncertainty[order]
+    errors = jnp.concatenate([jnp.zeros(1, int), jnp.cumsum(~correct[order])])
+    first = jnp.searchsorted(ordered, ordered, side="left")
+    last = jnp.searchsorted(ordered, ordered, side="right")
+    k = jnp.arange(1, ordered.size + 1)
+    # Within a tie, errors accumulate evenly: their expectation over its orders.
+    expected = errors[first] + (errors[last] - errors[first]) * (k - first) / (last - first)
+    return jnp.where(jnp.isnan(uncertainty).any(), jnp.nan, expected / k)
+
+
+def aurc(uncertainty: Float[ArrayLike, " batch"], correct: Bool[ArrayLike, " batch"]) -> Scalar:
+    """Area under the risk-coverage curve, the mean of `risk_coverage` over all coverages.
+
+    Args:
+        uncertainty: of each example, ``batch``.
+        correct: whether its answer is right, ``batch``.
+
+    Returns:
+        A fraction in [0, 1]; lower is better, and the error rate is what a blind order gets.
+
+    Raises:
+        InputError: as `risk_coverage`.
+
+    References:
+        Geifman, Uziel & El-Yaniv, *Bias-reduced uncertainty estimation for deep neural
+        classifiers*, ICLR 2019.
+    """
+    return jnp.mean(risk_coverage(uncertainty, correct))
+
+
+def selective_accuracy(
+    uncertainty: Float[ArrayLike, " batch"], correct: Bool[ArrayLike, " batch"], *, coverage: float
+) -> Scalar:
+    """Accuracy on the most certain examples, if the others are left unanswered.
+
+    Args:
+        uncertainty: of each example, ``batch``.
+        correct: whether its answer is right, ``batch``.
+        coverage: share of the examples that are answered, in (0, 1], rounded up to a whole
+            number of them; static under `jax.jit`.
+
+    Returns:
+        A fraction in [0, 1].
+
+    Raises:
+        InputError: `coverage` is out of range, or as `risk_coverage`.
+
+    References:
+        Geifman & El-Yaniv, *Selective classification for deep neural networks*, NeurIPS 2017.
+    """
+    if not 0 < coverage <= 1:
+        raise InputError(f"`coverage` must be in (0, 1], got {coverage}")
+    risk = risk_coverage(uncertainty, correct)
+    # 0.07 · 100 is above 7 in floating point.
+    answered = math.ceil(round(coverage * risk.size, 9))
+    return 1 - risk[answered - 1]

@@ -1,0 +1,30 @@
+"""Noise that is learned with the net."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from jfractal.typing import Array, Float
+
+__all__ = ["LearnedNoise"]
+
+
+class LearnedNoise(nn.Module):
+    """Appends to the outputs of a net one learned ρ for each: noise that is the same everywhere.
+
+    For `likelihoods.HeteroscedasticGaussian`, ``std = softplus(ρ) + min_scale``. The parameter
+    ``rho`` is a leaf of the tree like any other: it has a prior, and `mean_field` may lift it.
+
+    Attributes:
+        net: A module of k outputs; its parameters stand under ``net``.
+    """
+
+    net: nn.Module
+
+    @nn.compact
+    def __call__(self, x: Any, **options: Any) -> Float[Array, "batch outputs"]:
+        """Maps what the net maps to "batch k" to "batch 2k": the means, then ρ."""
+        means = self.net(x, **options)
+        rho = self.param("rho", nn.initializers.zeros_init(), means.shape[-1:], means.dtype)
+        return jnp.concatenate([means, jnp.broadcast_to(rho, means.shape)], axis=-1)

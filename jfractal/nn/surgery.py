@@ -1,0 +1,203 @@
+"""Smaller nets: the units, join inputs or columns that the posterior is unsure of leave.
+
+What competes to stay is ranked by the signal-to-noise of all the weights that would leave with it,
+see `jfractal.posterior.pruning.group_snr`.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jfractal import topology
+from jfractal.errors import InputError
+from jfractal.nn.nets import BlockNet
+from jfractal.posterior.gaussian import mean
+from jfractal.posterior.pruning import group_snr
+from jfractal.typing import Array, Bool, Float, Params, Variables
+
+__all__ = ["keep_columns", "path_snr", "prune_paths", "prune_units"]
+
+Alive = Sequence[Sequence[Sequence[bool] | Bool[np.ndarray, " inputs"]]]
+"""Of every block and join, which inputs are alive."""
+
+
+# Units of a chain of dense layers
+
+
+def prune_units(params: Params, layers: Sequence[str], fraction: float) -> Params:
+    """Takes the hidden units with the lowest signal-to-noise out of a chain of dense layers.
+
+    A unit leaves with its weights in, its bias and its weights out. The smaller tree is that of
+    the same chain with fewer features; its outputs are those of the whole net with the weights out
+    of these units at zero.
+
+    Args:
+        params: A tree with Gaussian leaves.
+        layers: Names of the dense layers in `params`, first to last, with elementwise functions
+            between them: ``("Dense_0", "Dense_1", "Dense_2")``.
+        fraction: Share of each hidden layer that goes, between 0 and 1; its best unit stays.
+
+    Returns:
+        The smaller tree; ``tree[layer]["kernel"].mean.shape[-1]`` are the features of a layer.
+
+    Raises:
+        InputError: If `fraction` is not between 0 and 1, or the layers are not a chain.
+    """
+    _check_chain(params, layers)
+    small, pairs = dict(params), list(pairwise(layers))
+    leave_together = jax.vmap(lambda *weights: group_snr(weights), in_axes=(-1, 0))
+    ratios = [leave_together(small[name], small[after]["kernel"]) for name, after in pairs]
+    # Layer by layer: the level differs from layer to layer, and a chain is as wide as its waist.
+    flags = [_survivors([layer], fraction)[0] for layer in ratios]
+    for (name, after), alive in zip(pairs, flags):
+        kernel = jax.tree.map(partial(jnp.compress, alive, axis=0), small[after]["kernel"])
+        small[name] = jax.tree.map(partial(jnp.compress, alive, axis=-1), small[name])
+        small[after] = {**small[after], "kernel": kernel}
+    return small
+
+
+def _check_chain(params: Params, layers: Sequence[str]) -> None:
+    if len(layers) < 2 or not set(layers) <= set(params):
+        raise InputError(f"`layers` must name two or more of {tuple(params)}, got {tuple(layers)}")
+    shapes = [np.shape(mean(params[name]).get("kernel")) for name in layers]
+    if any(shape[-1:] != after[:-1] for shape, after in pairwise(shapes)):
+        raise InputError(
+            "`layers` must be a chain of dense layers, got kernels of the shapes "
+            f"{dict(zip(layers, shapes))}"
+        )
+
+
+# Paths and columns of a net of blocks
+
+
+def path_snr(net: BlockNet, params: Params) -> list[list[Float[np.ndarray, " inputs"]]]:
+    """Signal-to-noise of every join input: of the weights that leave if it alone is dropped.
+
+    Args:
+        net: The net.
+        params: Its weights, with Gaussian leaves.
+
+    Returns:
+        For every block and join, in the order of `jfractal.topology.join_sizes`, one value for
+        each input; infinite if no Gaussian weight would leave, as with a skip.
+    """
+    return [_join_snr(expr, params[f"block{i}"]) for i, expr in enumerate(net.blocks, start=1)]
+
+
+def prune_paths(net: BlockNet, variables: Variables, fraction: float) -> tuple[BlockNet, Variables]:
+    """Takes the join inputs with the lowest signal-to-noise out of a net, and what only they need.
+
+    The outputs are those of the net with these inputs dropped, as by drop-path.
+
+    Args:
+        net: The net.
+        variables: Its variables, with Gaussian leaves.
+        fraction: Share of all join inputs that go, between 0 and 1; the best of each join stays.
+
+    Returns:
+        The smaller net and its variables; see `jfractal.nn.extract` to fold batch norms in.
+
+    Raises:
+        InputError: If `fraction` is not between 0 and 1, or as by `keep_columns`.
+    """
+    ratios = path_snr(net, variables["params"])
+    flags = iter(_survivors([inputs for block in ratios for inputs in block], fraction))
+    return _restrict(net, variables, [[next(flags) for _ in block] for block in ratios])
+
+
+def keep_columns(
+    net: BlockNet, variables: Variables, columns: Sequence[int]
+) -> tuple[BlockNet, Variables]:
+    """Takes all but some columns out of a net; each join averages those that stay.
+
+    Which to keep, `group_snr` of a column can say.
+
+    Args:
+        net: The net.
+        variables: Its variables.
+        columns: The columns that stay, at least one.
+
+    Returns:
+        The smaller net and its variables.
+
+    Raises:
+        InputError: If `columns` is empty or not of the net, a join is a ``concat`` or ``convex``
+            one, or the net has projections that it does not show (see `BlockNet.project`).
+    """
+    if not columns or not set(columns) <= set(net.columns):
+        raise InputError(f"`columns` must be one or more of {net.columns}, got {tuple(columns)}")
+
+    def alive(expr: topology.Expr) -> list[list[bool]]:
+        joins: list[list[bool]] = []
+
+        def unit(node: topology.Unit, is_live: bool) -> bool:
+            return is_live and node.column in (None, *columns)
+
+        def join(node: topology.Join, inputs: list[bool]) -> bool:
+            joins.append(inputs)
+            return any(inputs)
+
+        topology.evaluate(expr, True, unit=unit, join=join)
+        return joins
+
+    return _restrict(net, variables, [alive(expr) for expr in net.blocks])
+
+
+def _join_snr(expr: topology.Expr, params: Params) -> list[Float[np.ndarray, " inputs"]]:
+    sizes = topology.join_sizes(expr)
+
+    def ratio(join: int, dropped: int) -> float:
+        if sizes[join] == 1:
+            return np.inf
+        alive = [[(j, k) != (join, dropped) for k in range(n)] for j, n in enumerate(sizes)]
+        rest = topology.units(topology.restrict(expr, alive=alive))
+        return float(group_snr({k: params[k] for k in topology.units(expr) if k not in rest}))
+
+    return [np.array([ratio(j, k) for k in range(n)]) for j, n in enumerate(sizes)]
+
+
+def _restrict(net: BlockNet, variables: Variables, alive: Alive) -> tuple[BlockNet, Variables]:
+    """The net that is left when join inputs are dropped, and its part of the variables."""
+    blocks = []
+    gone: dict[str, set[str]] = {}
+    for i, (expr, flags) in enumerate(zip(net.blocks, alive), start=1):
+        units, kinds = set(topology.units(expr)), topology.join_kinds(expr)
+        if "concat" in kinds or "convex" in kinds:
+            raise InputError(
+                f"block {i} of `net` has joins that cannot spare an input: concat or convex"
+            )
+        if not units.issuperset(variables["params"][f"block{i}"]):
+            raise InputError(
+                f"block {i} of `net` has projections that its expression does not show: give "
+                "`net.project(channels)`, with the channels of the input"
+            )
+        blocks.append(topology.restrict(expr, alive=[list(inputs) for inputs in flags]))
+        gone[f"block{i}"] = units.difference(topology.units(blocks[-1]))
+
+    def left(name: str, block: Params) -> Params:
+        return {k: v for k, v in block.items() if k not in gone[name]} if name in gone else block
+
+    smaller = {
+        collection: {name: left(name, block) for name, block in tree.items()}
+        for collection, tree in variables.items()
+    }
+    return net.clone(blocks=tuple(blocks)), smaller
+
+
+def _survivors(
+    groups: Sequence[Array | np.ndarray], fraction: float
+) -> list[Bool[np.ndarray, " members"]]:
+    """Flags: of all groups together the lowest share dies, but of each group the best stays."""
+    if not 0 <= fraction <= 1:
+        raise InputError(f"`fraction` must be between 0 and 1, got {fraction}")
+    ratios = np.concatenate([np.zeros(0), *groups])
+    alive = np.ones(ratios.shape, bool)
+    alive[np.argsort(ratios, kind="stable")[: round(fraction * ratios.size)]] = False
+    flags = np.split(alive, np.cumsum([len(group) for group in groups])[:-1])
+    for group, members in zip(groups, flags):
+        members[np.argmax(group)] = True
+    return flags

@@ -1,0 +1,53 @@
+"""Dropout as a distribution over weights: rows of kernels are there or not."""
+
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jfractal.posterior.leaves import replace, select
+from jfractal.typing import Array, Bool, KeyArray, Params, Variables
+
+__all__ = ["Dropout"]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Dropout:
+    """Each input of a kernel is dropped or kept, ``w_i = params_i · m_i / (1 − rate)``.
+
+    ``m_i ~ Bernoulli(1 − rate)`` is one number for all weights that leave input i: a row of a dense
+    kernel, an input channel of a convolution, a word of an embedding. A draw is one network for
+    any number of examples, and needs no dropout layer in the model.
+
+    Attributes:
+        params: The tree of weights, all kept and not rescaled.
+        rates: Probability of dropping an input, in [0, 1), by path; their leaves have at least two
+            axes, the last two "inputs outputs". Leaves whose paths are not here are fixed.
+
+    Source: Gal & Ghahramani, "Dropout as a Bayesian approximation", ICML 2016, eq. 2.
+    """
+
+    # `Any`, for JAX rebuilds trees with shapes and other stand-ins where arrays were.
+    params: Params
+    rates: Any
+
+    def sample(self, key: KeyArray) -> Variables:
+        """One draw of all masks, applied to the weights."""
+        kernels = select(self.params, lambda path, _: path in self.rates)
+        sizes = [kernel.shape[-2] for kernel in kernels.values()]
+        # Drawn together: one by one they would compile for much longer.
+        uniform = jax.random.uniform(key, (sum(sizes),))
+        parts = jnp.split(uniform, list(accumulate(sizes[:-1])))
+        draw = {
+            path: _masked(kernel, part >= self.rates[path], self.rates[path])
+            for (path, kernel), part in zip(kernels.items(), parts, strict=True)
+        }
+        return {"params": replace(self.params, draw)}
+
+
+def _masked(kernel: Array, is_kept: Bool[Array, " inputs"], rate: Any) -> Array:
+    column = is_kept.reshape(*(1,) * (kernel.ndim - 2), -1, 1)
+    return jnp.where(column, kernel / (1 - rate), 0).astype(kernel.dtype)

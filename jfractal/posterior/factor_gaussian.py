@@ -1,0 +1,51 @@
+"""A Gaussian over many leaves at once, whose weights are correlated."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from jfractal.posterior.leaves import replace, select
+from jfractal.typing import KeyArray, Params, Variables
+
+__all__ = ["FactorGaussian"]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class FactorGaussian:
+    """``w = mean + std · ε + Σ_k z_k factor_k``, with ε and z standard normal.
+
+    Its covariance is ``diag(std²) + Σ_k factor_k factor_kᵀ``: of low rank beside a diagonal
+    (SWAG), or full with as many factors as weights and std = 0 (Laplace).
+
+    Attributes:
+        mean: The tree of weights at the centre.
+        std: Deviations that no two weights share, by path, each of the shape of its leaf.
+        factors: Deviations that weights share, by path, each with a leading axis "rank". Leaves
+            whose paths are not here are fixed.
+    """
+
+    # `Any`, for JAX rebuilds trees with shapes and other stand-ins where arrays were.
+    mean: Params
+    std: Any
+    factors: Any
+
+    def sample(self, key: KeyArray) -> Variables:
+        """One draw of all weights, of the shapes and dtypes of `mean`."""
+        key_own, key_shared = jax.random.split(key)
+        flat, unravel = ravel_pytree(self.std)
+        own = unravel(jax.random.normal(key_own, flat.shape, flat.dtype))
+        rank = jax.tree.leaves(self.factors)[0].shape[0]
+        shared = jax.random.normal(key_shared, (rank,), flat.dtype)
+        centre = select(self.mean, lambda path, _: path in self.factors)
+        draw = jax.tree.map(
+            lambda m, s, e, f: m + s * e + jnp.tensordot(shared, f, 1),
+            centre,
+            self.std,
+            own,
+            self.factors,
+        )
+        return {"params": replace(self.mean, draw)}

@@ -1,0 +1,96 @@
+"""NumPyro's distributions as priors."""
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpyro import distributions as dist
+from numpyro.distributions import constraints
+from numpyro.distributions.kl import kl_divergence
+
+from jfractal.errors import InputError
+from jfractal.posterior.gaussian import Gaussian
+from jfractal.posterior.priors.prior import Prior
+from jfractal.typing import Array, KeyArray, Scalar
+
+__all__ = ["Distribution", "PriorLike", "as_prior"]
+
+PriorLike: TypeAlias = Prior | dist.Distribution
+"""A prior, or a distribution that `as_prior` makes one of."""
+
+
+def as_prior(prior: Any) -> Prior:
+    """The prior itself, or a `numpyro.distributions` object as a prior.
+
+    Raises:
+        InputError: If it is neither, or its values are not all real numbers.
+    """
+    if isinstance(prior, Prior):
+        return prior
+    if not isinstance(prior, dist.Distribution):
+        raise InputError(
+            f"`prior` must be a Prior or a numpyro.distributions.Distribution, got {prior!r}"
+        )
+    if not _is_over_reals(prior.support):
+        raise InputError(
+            "`prior` must be a distribution over the real numbers, got "
+            f"{type(prior).__name__} with support {prior.support}"
+        )
+    return Distribution(prior)
+
+
+@dataclass(frozen=True, eq=False)
+class Distribution(Prior):
+    """A NumPyro distribution; the KL is exact where NumPyro knows that from a Normal.
+
+    Attributes:
+        distribution: Its batch shape broadcasts to the leading axes of a leaf, its event shape
+            is that of the last ones.
+    """
+
+    distribution: dist.Distribution
+
+    def at(self, path: str, shape: tuple[int, ...]) -> "Distribution":
+        """Itself, if it fits the leaf.
+
+        Raises:
+            InputError: If it does not.
+        """
+        batch, event = self.distribution.batch_shape, self.distribution.event_shape
+        lead = shape[: len(shape) - len(event)]
+        if lead + event != shape or not _broadcasts(batch, lead):
+            raise InputError(
+                f"`prior` must broadcast to the shape {shape} of the leaf '{path}', got a "
+                f"{type(self.distribution).__name__} of batch shape {batch} and event shape {event}"
+            )
+        return self
+
+    def log_prob(self, w: Array) -> Array:
+        """Log density of each event of `w`, in nats."""
+        with jax.numpy_rank_promotion("allow"):
+            return jnp.asarray(self.distribution.log_prob(w))
+
+    def kl(self, leaf: Gaussian, key: KeyArray | None = None) -> Scalar:
+        """Of NumPyro's `kl_divergence` where it has the pair, else of one draw, in nats."""
+        # The KL is summed over the leaf, so it does not matter which axes are an event.
+        prior = self.distribution
+        while isinstance(prior, dist.Independent):
+            prior = prior.base_dist
+        try:
+            with jax.numpy_rank_promotion("allow"):
+                return kl_divergence(dist.Normal(leaf.mean, leaf.std), prior).sum()
+        except NotImplementedError:
+            return super().kl(leaf, key)
+
+
+def _is_over_reals(support: Any) -> bool:
+    return getattr(support, "base_constraint", support) == constraints.real
+
+
+def _broadcasts(batch: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    try:
+        return np.broadcast_shapes(batch, shape) == shape
+    except ValueError:
+        return False

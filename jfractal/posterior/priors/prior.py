@@ -1,0 +1,65 @@
+"""What a prior over weights is."""
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from jfractal.concrete import concrete
+from jfractal.errors import InputError
+from jfractal.posterior.gaussian import Gaussian
+from jfractal.posterior.paths import named_leaves
+from jfractal.typing import Array, KeyArray, Params, Scalar
+
+__all__ = ["Prior", "check_positive"]
+
+
+class Prior:
+    """A distribution over weights.
+
+    A subclass gives `log_prob`, and `kl` where it is exact; one whose leaves differ gives `at`.
+    """
+
+    def at(self, path: str, shape: tuple[int, ...]) -> "Prior":
+        """The prior of one leaf of a tree; this one, unless a subclass tells leaves apart.
+
+        Args:
+            path: Where the leaf stands, e.g. ``block1/conv/kernel``.
+            shape: Its shape.
+
+        Returns:
+            A prior with `log_prob` and `kl`.
+        """
+        return self
+
+    def log_prob(self, w: Array) -> Array:
+        """The terms whose sum is the log density of a leaf at `w`, in nats.
+
+        One for each entry of `w` where entries are independent, fewer where they are not.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} has no density of its own: `at(path, shape)` is that of a leaf"
+        )
+
+    def tree_log_prob(self, params: Params) -> Scalar:
+        """Log density of a tree of arrays, in nats, summed over all weights."""
+        priors = ((self.at(path, jnp.shape(w)), w) for path, w in named_leaves(params))
+        return sum((prior.log_prob(w).sum() for prior, w in priors), start=jnp.zeros(()))
+
+    def kl(self, leaf: Gaussian, key: KeyArray | None = None) -> Scalar:
+        """KL(leaf ‖ self) in nats, summed: ``log q(w) − log p(w)`` at one draw ``w ~ q``.
+
+        Raises:
+            InputError: If no key is given.
+        """
+        if key is None:
+            raise InputError(f"the KL to {self!r} has no closed form: `key` must be given")
+        w = leaf.sample(key)
+        return leaf.log_prob(w).sum() - self.log_prob(w).sum()
+
+
+def check_positive(**parameters: Any) -> None:
+    """Refuses parameters that are known and not above 0."""
+    for name, value in parameters.items():
+        known = concrete(value)
+        if known is not None and not (known > 0).all():
+            raise InputError(f"`{name}` must be above 0, got {value}")

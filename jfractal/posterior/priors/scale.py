@@ -1,0 +1,71 @@
+"""Gaussian priors whose scale is not given: one scale a leaf, integrated out or fitted."""
+
+import math
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+
+from jfractal.errors import InputError
+from jfractal.posterior.gaussian import Gaussian
+from jfractal.posterior.priors.prior import Prior, check_positive
+from jfractal.typing import Array, KeyArray, Scalar
+
+__all__ = ["EmpiricalBayes", "HierarchicalScale"]
+
+
+@dataclass(frozen=True)
+class HierarchicalScale(Prior):
+    """One unknown variance for all n weights of a leaf, integrated out.
+
+    ``w | v ~ N(0, v I)`` and ``v ~ InverseGamma(a, b)`` give the multivariate Student-t
+    ``p(w) = Γ(a + n/2) / Γ(a) · (2πb)^−n/2 · (1 + |w|²/2b)^−(a + n/2)``: of one weight alone, t
+    with 2a degrees of freedom and scale √(b/a). Large leaves settle their scale by themselves.
+
+    Attributes:
+        concentration: a, above 0.
+        rate: b, above 0, in squared units of the weights; ``v`` has its mode at b / (a + 1).
+
+    Source: Gelman et al., "Bayesian data analysis", 3rd ed., ch. 3.
+    """
+
+    concentration: float
+    rate: float
+
+    def __post_init__(self):
+        check_positive(concentration=self.concentration, rate=self.rate)
+
+    def log_prob(self, w: Array) -> Scalar:
+        """Log density of the leaf as a whole, in nats: its weights are not independent."""
+        a, b = self.concentration, self.rate
+        half = w.size / 2
+        constant = math.lgamma(a + half) - math.lgamma(a) - half * math.log(2 * math.pi * b)
+        return constant - (a + half) * jnp.log1p(jnp.sum(w**2) / (2 * b))
+
+
+@dataclass(frozen=True)
+class EmpiricalBayes(Prior):
+    """``N(0, v)`` with the variance v of each leaf that is best for the posterior at hand.
+
+    ``v = mean(m² + s²)`` over the leaf minimises the KL. Being fitted, it is no prior for MAP or
+    HMC: there, use `HierarchicalScale`.
+
+    Source: the closed form is that of Titsias & Lázaro-Gredilla, "Doubly stochastic variational
+        Bayes for non-conjugate inference", ICML 2014, with one variance for a leaf in place of one
+        for a weight.
+    """
+
+    def log_prob(self, w: Array) -> Array:
+        """Refuses: without a posterior there is nothing to fit.
+
+        Raises:
+            InputError: Always.
+        """
+        raise InputError(
+            "EmpiricalBayes has no density, for it is fitted to a variational posterior: use it "
+            "in `elbo`, and HierarchicalScale with MAP and HMC"
+        )
+
+    def kl(self, leaf: Gaussian, key: KeyArray | None = None) -> Scalar:
+        """``min_v KL(q ‖ N(0, v)) = Σ ½ log v − log s``, in nats."""
+        variance = jnp.mean(leaf.mean**2 + leaf.std**2)
+        return (0.5 * jnp.log(variance) - jnp.log(leaf.std)).sum()

@@ -1,0 +1,119 @@
+"""Pruning by signal-to-noise, ``|mean| / std``: the weights that the posterior is unsure of go."""
+
+from dataclasses import replace
+from itertools import accumulate
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jfractal.errors import InputError
+from jfractal.posterior.gaussian import Gaussian, Where, everywhere, gaussians, map_gaussians
+from jfractal.typing import Array, Params, Scalar
+
+__all__ = ["group_snr", "prune", "snr", "unit_snr"]
+
+
+def snr(params: Params) -> Params:
+    """Signal-to-noise of every weight, ``|mean| / std``.
+
+    Args:
+        params: A tree with Gaussian leaves.
+
+    Returns:
+        The same tree of arrays; infinite where a leaf is an array, which has no noise.
+
+    Source: Blundell et al., "Weight uncertainty in neural networks", ICML 2015, §5.1.
+    """
+
+    def ratio(leaf: Any) -> Array:
+        if isinstance(leaf, Gaussian):
+            return jnp.abs(leaf.mean) / _not_zero(leaf.std)
+        return jnp.full(jnp.shape(leaf), jnp.inf)
+
+    return jax.tree.map(ratio, params, is_leaf=_is_gaussian)
+
+
+def group_snr(params: Params, *, where: Where = everywhere) -> Scalar:
+    """Signal-to-noise of a group of weights, ``√(Σ mean² / Σ std²)``.
+
+    Of a single weight it is `snr`. A column of a fractal net is such a group:
+    ``where=lambda path, leaf: "column2_" in path``.
+
+    Args:
+        params: A tree with Gaussian leaves.
+        where: ``where(path, mean)`` says which Gaussian leaves are in the group.
+
+    Returns:
+        A scalar; infinite if there is no Gaussian leaf in the group: nothing of it is in doubt.
+    """
+    group = gaussians(params, where)
+    if not group:
+        return jnp.asarray(jnp.inf)
+    signal = jnp.sqrt(sum((leaf.mean**2).sum() for leaf in group))
+    noise = jnp.sqrt(sum((leaf.std**2).sum() for leaf in group))
+    return signal / _not_zero(noise)
+
+
+def unit_snr(params: Params, *, axis: int = -1) -> Params:
+    """Signal-to-noise of the units of every layer: `group_snr` of each slice of each leaf.
+
+    Args:
+        params: A tree with Gaussian leaves.
+        axis: -1 for the outputs (columns of a matrix, filters of a convolution), -2 for the
+            inputs (rows of a matrix); a bias is the row of a constant input.
+
+    Returns:
+        The tree with a vector in place of each leaf.
+    """
+
+    def by_slice(leaf: Any) -> Array:
+        return jax.vmap(group_snr, in_axes=axis)(jax.tree.map(jnp.atleast_2d, leaf))
+
+    return jax.tree.map(by_slice, params, is_leaf=_is_gaussian)
+
+
+def prune(params: Params, fraction: float, *, where: Where = everywhere) -> Params:
+    """Sets the share of the weights with the lowest signal-to-noise to zero, for certain.
+
+    The weights of the whole tree compete. Those that go get mean 0 and standard deviation 0, so
+    that every draw is exactly zero there; the KL to a prior is infinite from then on.
+
+    Args:
+        params: A tree with Gaussian leaves.
+        fraction: Share of the chosen weights that go, between 0 and 1; rounded to whole weights.
+        where: ``where(path, mean)`` says which Gaussian leaves are pruned.
+
+    Returns:
+        The tree, of the same shapes.
+
+    Raises:
+        InputError: If `fraction` is not between 0 and 1.
+
+    Source: Blundell et al., ICML 2015, §5.1 and Table 2.
+    """
+    if not 0 <= fraction <= 1:
+        raise InputError(f"`fraction` must be between 0 and 1, got {fraction}")
+    ratios = [snr(leaf).ravel() for leaf in gaussians(params, where)]
+    if not ratios:
+        return params
+    order = jnp.argsort(jnp.concatenate(ratios))
+    dead = jnp.zeros(order.shape, bool).at[order[: round(fraction * order.size)]].set(True)
+    masks = iter(jnp.split(dead, list(accumulate(r.size for r in ratios[:-1]))))
+
+    def silence(leaf: Gaussian) -> Gaussian:
+        mask = next(masks).reshape(leaf.mean.shape)
+        # In every parameterisation a rho of -∞ is a standard deviation of zero.
+        rho = jnp.where(mask, -jnp.inf, leaf.rho)
+        return replace(leaf, mean=jnp.where(mask, 0, leaf.mean), rho=rho)
+
+    return map_gaussians(silence, params, where)
+
+
+def _is_gaussian(x: Any) -> bool:
+    return isinstance(x, Gaussian)
+
+
+def _not_zero(noise: Array) -> Array:
+    """A weight that is zero for certain has signal-to-noise 0, in place of 0/0."""
+    return jnp.maximum(noise, jnp.finfo(noise.dtype).tiny)
