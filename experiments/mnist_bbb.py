@@ -67,7 +67,7 @@ class DataConfig:
 class PriorConfig:
     """Gaussian prior of all methods, and the scale mixture of one."""
 
-    scale: float = 0.1
+    scale: float = 0.3
     """Standard deviation of the Gaussian."""
     pi: float = 0.25
     """Share of the wide component of the mixture."""
@@ -99,7 +99,7 @@ class Config(Options):
     """The images."""
     prior: PriorConfig = field(default_factory=PriorConfig)
     """The priors."""
-    fit: FitConfig = field(default_factory=lambda: FitConfig(num_epochs=30))
+    fit: FitConfig = field(default_factory=lambda: FitConfig(num_epochs=20, scale=0.03))
     """The methods."""
 
 

@@ -1,4 +1,4 @@
-"""What the guide shows, runs; the values behind its arrows are right; its pictures are made.
+"""What the guides show, runs; the values behind their arrows are right; their pictures are made.
 
 Run as a script it makes the pictures anew.
 """
@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parent.parent / "docs"
-TEXT = (DOCS / "fractal_nets.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+GUIDES = sorted(DOCS.glob("*.md"))
+
+
+def blocks(text):
+    return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
 
 
 def run(block, names):
@@ -28,20 +31,29 @@ def run(block, names):
 
 
 @pytest.mark.slow
-def test_the_guide_runs_as_it_stands(tmp_path, monkeypatch):
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.stem)
+def test_the_guide_runs_as_it_stands(guide, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}
-    arrows = [arrow for block in BLOCKS for arrow in run(block, names)]
-    assert len(arrows) == TEXT.count("  # → ")
+    text = guide.read_text(encoding="utf-8")
+    arrows = [arrow for block in blocks(text) for arrow in run(block, names)]
+    assert len(arrows) == text.count("  # → ")
     for source, value, expected in arrows:
         assert value == expected, source
-    shown = set(re.findall(r"\]\((\w+\.svg)\)", TEXT))
+    shown = set(re.findall(r"\]\((\w+\.svg)\)", text))
     assert shown == {path.name for path in tmp_path.iterdir()}
+
+
+def test_every_picture_is_shown():
+    shown = {
+        name for guide in GUIDES for name in re.findall(r"\]\((\w+\.svg)\)", guide.read_text())
+    }
     assert shown == {path.name for path in DOCS.glob("*.svg")}
 
 
 if __name__ == "__main__":
     os.chdir(DOCS)
-    names = {}
-    for block in BLOCKS:
-        list(run(block, names))
+    for guide in GUIDES:
+        names = {}
+        for block in blocks(guide.read_text(encoding="utf-8")):
+            list(run(block, names))
