@@ -155,8 +155,11 @@ def run(config: Config, run: Run) -> Outcome:
         for method, of in figures.items():
             for name in ("accuracy", "nll", "ece", "auroc", "fpr95", "selective_accuracy"):
                 result[f"{name}_{short}_{slug(method)}"] = float(np.mean(of[name]))
-        sections += [strange_section(config, run, problem, figures)]
-        sections += [spoilt_section(config, run, problem, figures)]
+        sections += [
+            familiar_section(config, problem, figures),
+            strange_section(run, problem, figures),
+            spoilt_section(config, run, problem, figures),
+        ]
     return Outcome(
         {
             "dataset": ", ".join(problem.split.source.name for problem in problems),
@@ -303,37 +306,54 @@ def slug(name: str) -> str:
 # Report
 
 
-def strange_section(config: Config, run: Run, problem: Problem, figures: Figures) -> Section:
-    """One row for each method: familiar and strange images."""
+def familiar_section(config: Config, problem: Problem, figures: Figures) -> Section:
+    """One row for each method: images of the kind that the net was trained on."""
     names = {
         "accuracy": "accuracy",
         "nll": "NLL (nats)",
         "ece": "ECE",
+        "aurc": "AURC",
+        "selective_accuracy": f"accuracy on the surest {COVERAGE:.0%}",
+    }
+    return Section(
+        f"Familiar images: {problem.split.source.name}",
+        f"{problem.split.source.note}\n\n{len(problem.split.train[0]):,} training images and "
+        f"{len(problem.split.test[0]):,} test images, means ± standard errors over the seeds 0 to "
+        f"{config.num_seeds - 1}. AURC is the error rate averaged over all shares of the surest "
+        "images.",
+        table_of(figures, names),
+    )
+
+
+def strange_section(run: Run, problem: Problem, figures: Figures) -> Section:
+    """One row for each method: can its entropy find images of another kind?"""
+    names = {
         "auroc": "AUROC",
         "auroc_epistemic": "AUROC, epistemic",
         "aupr": "AUPR",
         "fpr95": "FPR95",
-        "aurc": "AURC",
-        "selective_accuracy": f"accuracy on the surest {COVERAGE:.0%}",
     }
-    rows = []
-    for method, of in figures.items():
-        cells = ["{:.3f} ± {:.3f}".format(*mean_and_error(np.array(of[name]))) for name in names]
-        rows.append([method, *cells])
     picture = viz.intervals(
         {method: mean_and_error(np.array(of["auroc"])) for method, of in figures.items()},
         xlabel="AUROC of strange images, ± standard error",
     )
     return Section(
         f"Strange images: {problem.title}",
-        f"{problem.split.source.note}\n\n{len(problem.split.train[0]):,} training images, "
-        f"{len(problem.split.test[0]):,} test images and {len(problem.strange):,} strange ones; "
-        f"means over {config.num_seeds} seeds ± their standard errors. Strange images are the ones "
-        "to be found, by the entropy of the prediction, or by its epistemic part (of one net there "
-        "is none, and nothing to find them by: 0.5).",
-        Table(["method", *names.values()], rows),
+        f"{len(problem.split.test[0]):,} test images and {len(problem.strange):,} strange ones, "
+        "which are to be found by the entropy of the prediction, or by its epistemic part (of one "
+        "net there is none, and nothing to find them by: 0.5).",
+        table_of(figures, names),
         [(run.figure(f"{problem.requested}_auroc", picture), "AUROC by the predictive entropy.")],
     )
+
+
+def table_of(figures: Figures, names: Mapping[str, str]) -> Table:
+    """Some of the figures, a row for each method."""
+    rows = []
+    for method, of in figures.items():
+        cells = ["{:.3f} ± {:.3f}".format(*mean_and_error(np.array(of[name]))) for name in names]
+        rows.append([method, *cells])
+    return Table(["method", *names.values()], rows)
 
 
 def spoilt_section(config: Config, run: Run, problem: Problem, figures: Figures) -> Section:
