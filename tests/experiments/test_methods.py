@@ -1,0 +1,55 @@
+"""Every recipe of the comparisons fits the same small problem and predicts with it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jfractal as jf
+from experiments._methods import FitConfig, recipes
+from experiments._perceptron import Perceptron
+from experiments._seeds import mean_and_error, standard_error
+
+CONFIG = FitConfig(
+    num_epochs=60,
+    batch_size=20,
+    learning_rate=1e-2,
+    kl_weight=0.1,
+    temperature=0.1,
+    dropout_rate=0.05,
+    num_members=2,
+    num_samples=10,
+)
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """Two clouds that a line tells apart."""
+    x = jax.random.normal(jax.random.key(0), (40, 2)) + 2 * jnp.repeat(
+        jnp.array([[-1.0], [1.0]]), 20, axis=0
+    )
+    return x, jnp.repeat(jnp.arange(2), 20)
+
+
+def fits(x, y):
+    net = Perceptron((8,), 2)
+    log_joint = jf.LogJoint(
+        net.apply, (x, y), jf.priors.Gaussian(1.0), jf.likelihoods.Categorical()
+    )
+    return net, recipes(CONFIG, log_joint, lambda key: jf.mean(net.init(key, x)["params"]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(fits(jnp.zeros((40, 2)), jnp.zeros(40, int))[1]))
+def test_recipe_learns(problem, name):
+    x, y = problem
+    net, recipe = fits(x, y)
+    posterior = recipe[name](jax.random.key(1))
+    prediction = jf.predict(net.apply, posterior, x, jax.random.key(2), num_samples=10)
+    assert float(jf.metrics.accuracy(prediction.probs, y)) > 0.8
+
+
+def test_standard_error_of_known_numbers():
+    values = np.array([1.0, 2.0, 3.0, 6.0])
+    assert standard_error(values) == pytest.approx(np.sqrt(14 / 3) / 2)
+    assert mean_and_error(values[:1]) == (1.0, 0.0)
