@@ -62,13 +62,13 @@ PUBLISHED = {
 class ChainsConfig:
     """The No-U-Turn sampler."""
 
-    num_splits: int = 3
+    num_splits: int = 2
     """Splits of each set that it runs on; 0 leaves it out."""
     num_chains: int = 4
     """Chains, vectorised in one program."""
-    num_warmup: int = 300
+    num_warmup: int = 200
     """Steps of each chain to adapt."""
-    num_samples: int = 300
+    num_samples: int = 200
     """Draws of each chain."""
     max_tree_depth: int = 7
     """Bound on the depth of a trajectory: at most 2^depth gradients a draw."""
@@ -107,6 +107,7 @@ class Config(Options):
             learning_rate=1e-2,
             dropout_rate=0.05,
             scale=0.05,
+            swag_rate=0.005,
             num_samples=100,
         )
     )
