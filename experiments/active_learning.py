@@ -43,7 +43,7 @@ class DataConfig:
     """Images labelled at the start, at random."""
     num_bought: int = 10
     """Labels bought at a time."""
-    num_rounds: int = 14
+    num_rounds: int = 10
     """Times that labels are bought."""
 
 
@@ -67,7 +67,7 @@ class ModelConfig:
 class TrainConfig:
     """The fit after each purchase, from the start, on all labels there are."""
 
-    num_steps: int = 800
+    num_steps: int = 500
     """Steps of Adam on the full data."""
     learning_rate: float = 3e-3
     """Highest learning rate; it falls to 0 along a cosine."""

@@ -69,9 +69,9 @@ class PriorConfig:
 
     scale: float = 0.3
     """Standard deviation of the Gaussian."""
-    pi: float = 0.25
+    pi: float = 0.75
     """Share of the wide component of the mixture."""
-    scale1: float = 1.0
+    scale1: float = 0.37
     """Standard deviation of the wide component."""
     scale2: float = 0.0025
     """Standard deviation of the narrow one."""

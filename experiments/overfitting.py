@@ -39,7 +39,7 @@ class DataConfig:
 
     name: str = "mnist"
     """Data set: mnist, fashion_mnist or digits."""
-    sizes: tuple[int, ...] = (100, 200, 500, 1000, 2000, 5000)
+    sizes: tuple[int, ...] = (100, 300, 1000, 3000)
     """Numbers of training images; the smaller sets are parts of the larger."""
     num_test: int = 5000
     """Test images."""
@@ -51,7 +51,7 @@ class Config(Options):
 
     num_seeds: int = 3
     """Runs of each method at each size, with images of their own."""
-    num_steps: int = 1500
+    num_steps: int = 1000
     """Gradient steps of each run."""
     hidden: tuple[int, ...] = (200,)
     """Units of each hidden layer (ReLU)."""
