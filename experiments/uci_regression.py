@@ -164,7 +164,7 @@ def run(config: Config, run: Run) -> Outcome:
     result: dict[str, Any] = {
         "dataset": ", ".join(names),
         "dataset_requested": ", ".join(
-            sorted({s.name if not s.note else f"UCI {s.requested}" for s in sources.values()})
+            sorted({s.requested if s.note else s.name for s in sources.values()})
         ),
     }
     for name, table in tables.items():

@@ -80,7 +80,7 @@ def load_regression(name: str, *, strict: bool = False) -> TableData:
         _numbers(folder / file) for file in ("data.txt", "index_features.txt", "index_target.txt")
     )
     features = rows[:, inputs.ravel().astype(int)]
-    return TableData(f"UCI {name}", name, features, rows[:, int(target.item())])
+    return TableData(f"{name} (UCI)", name, features, rows[:, int(target.item())])
 
 
 def load_mushrooms(*, strict: bool = False) -> TableData:
@@ -111,7 +111,7 @@ def load_mushrooms(*, strict: bool = False) -> TableData:
     one_hot = [(column[:, None] == np.unique(column)) for column in table[:, 1:].T]
     features = np.concatenate(one_hot, axis=1).astype(np.float64)
     edible = (table[:, 0] == "e").astype(np.float64)
-    return TableData("UCI mushroom", "mushroom", features, edible)
+    return TableData("mushroom (UCI)", "mushroom", features, edible)
 
 
 def standard_splits(

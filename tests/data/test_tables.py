@@ -20,7 +20,7 @@ def write(folder, **files):
 def test_columns_are_those_that_the_indices_name(folder):
     write(folder / "yacht", data="1 2 3\n4 5 6\n", index_features="2\n0\n", index_target="1")
     data = load_regression("yacht")
-    assert (data.name, data.requested, data.note) == ("UCI yacht", "yacht", "")
+    assert (data.name, data.requested, data.note) == ("yacht (UCI)", "yacht", "")
     np.testing.assert_array_equal(data.features, [[3, 1], [6, 4]])
     np.testing.assert_array_equal(data.targets, [2, 5])
 
