@@ -10,6 +10,11 @@ of the turns. Regret is the expected reward lost against an oracle that eats exa
 ones: 5 for passing an edible one by, 15 for eating a poisonous one. All turns of all seeds of an
 agent are one compiled program.
 
+Laptop: 4,000 turns and 16 gradient steps after each in place of 50,000 and 64; 8 minutes of
+processor time. Cumulative regret, mean of 5 seeds ± standard error: Thompson sampling 2133 ± 257,
+greedy 4062 ± 376, 1 % greedy 4001 ± 361, 5 % greedy 4589 ± 236; in the second half of the turns
+0.22, 0.53, 0.50 and 0.91 a turn.
+
     make experiment NAME=bandit_mushroom
     make experiment NAME=bandit_mushroom ARGS="--preset paper"    # 50,000 turns; best on a GPU
 """
