@@ -273,19 +273,16 @@ def errors_section(
     config: Config, run: Run, split: Split, figures: Mapping[str, Mapping[str, np.ndarray]]
 ) -> Section:
     """One row for each method."""
-    rows = []
-    for name, row in figures.items():
-        error, error_se = mean_and_error(100 * row["error"])
-        rows.append(
-            [
-                name,
-                round(error, 2),
-                round(error_se, 2),
-                PUBLISHED.get(name, "-"),
-                round(100 * float(row["validation_error"].mean()), 2),
-                *(round(figure, 4) for of in ("nll", "ece") for figure in mean_and_error(row[of])),
-            ]
-        )
+    rows = [
+        [
+            name,
+            "{:.2f} ± {:.2f}".format(*mean_and_error(100 * row["error"])),
+            str(PUBLISHED.get(name, "")),
+            "{:.2f}".format(100 * row["validation_error"].mean()),
+            *("{:.3f} ± {:.3f}".format(*mean_and_error(row[of])) for of in ("nll", "ece")),
+        ]
+        for name, row in figures.items()
+    ]
     picture = viz.intervals(
         {name: mean_and_error(100 * row["error"]) for name, row in figures.items()},
         xlabel="test error (%), ± standard error",
@@ -300,13 +297,10 @@ def errors_section(
             [
                 "method",
                 "test error (%)",
-                "standard error",
                 "published (%)",
                 "validation error (%)",
                 "NLL (nats)",
-                "standard error",
                 "ECE",
-                "standard error",
             ],
             rows,
         ),
