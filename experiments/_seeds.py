@@ -1,8 +1,25 @@
 """What a figure that was measured with several seeds is worth."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
-__all__ = ["mean_and_error", "standard_error"]
+import jfractal as jf
+from experiments.run import Options
+
+__all__ = ["SeedsOptions", "mean_and_error", "standard_error"]
+
+
+@dataclass(frozen=True)
+class SeedsOptions(Options):
+    """What an experiment can be told that repeats itself."""
+
+    num_seeds: int = 3
+    """Runs of each method, with draws of their own."""
+
+    def __post_init__(self):
+        if self.num_seeds < 1:
+            raise jf.InputError(f"`num_seeds` must be at least 1, got {self.num_seeds}")
 
 
 def standard_error(values: np.ndarray) -> float:

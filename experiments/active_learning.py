@@ -23,9 +23,9 @@ from tqdm.auto import tqdm
 
 import jfractal as jf
 from experiments._perceptron import Perceptron
-from experiments._seeds import mean_and_error, standard_error
+from experiments._seeds import SeedsOptions, mean_and_error, standard_error
 from experiments.report import Outcome, Section, Table
-from experiments.run import Options, Run
+from experiments.run import Run
 from jfractal import metrics, viz
 from jfractal.data import ImageData
 from jfractal.typing import Array, KeyArray
@@ -74,7 +74,7 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
-class Config(Options):
+class Config(SeedsOptions):
     """Settings of `active_learning`."""
 
     num_seeds: int = 5

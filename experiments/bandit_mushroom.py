@@ -32,9 +32,9 @@ from tqdm.auto import tqdm
 
 import jfractal as jf
 from experiments._perceptron import Perceptron
-from experiments._seeds import standard_error
+from experiments._seeds import SeedsOptions, standard_error
 from experiments.report import Outcome, Section, Table
-from experiments.run import Options, Run
+from experiments.run import Run
 from jfractal import viz
 from jfractal.data import TableData
 from jfractal.typing import Array, KeyArray, Params
@@ -73,7 +73,7 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
-class Config(Options):
+class Config(SeedsOptions):
     """Settings of `bandit_mushroom`."""
 
     num_turns: int = 4000
@@ -88,10 +88,11 @@ class Config(Options):
     """The optimisation."""
 
     def __post_init__(self):
-        if self.num_seeds < 1 or self.num_turns < 1 or self.num_turns % self.turns_per_row:
+        super().__post_init__()
+        if self.num_turns < 1 or self.num_turns % self.turns_per_row:
             raise jf.InputError(
-                "`num_seeds` must be at least 1 and `num_turns` a multiple of `turns_per_row`, "
-                f"got {self.num_seeds}, {self.num_turns} and {self.turns_per_row}"
+                f"`num_turns` must be a multiple of `turns_per_row`, {self.turns_per_row}, "
+                f"got {self.num_turns}"
             )
 
 

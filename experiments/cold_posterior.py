@@ -26,9 +26,9 @@ import jfractal as jf
 from experiments._classification import scores
 from experiments._methods import FitConfig, recipes
 from experiments._perceptron import Perceptron
-from experiments._seeds import mean_and_error
+from experiments._seeds import SeedsOptions, mean_and_error
 from experiments.report import Outcome, Section, Table
-from experiments.run import Options, Run
+from experiments.run import Run
 from jfractal import viz
 from jfractal.data import ImageData
 from jfractal.posterior.likelihoods import Categorical
@@ -54,11 +54,9 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
-class Config(Options):
+class Config(SeedsOptions):
     """Settings of `cold_posterior`."""
 
-    num_seeds: int = 3
-    """Runs of each method at each temperature."""
     temperatures: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0, 3.0)
     """What to sweep; 1 is Bayes."""
     num_steps: int = 1500
@@ -73,6 +71,7 @@ class Config(Options):
     """The methods; ``num_epochs`` follows from ``num_steps``."""
 
     def __post_init__(self):
+        super().__post_init__()
         if not self.temperatures or min(self.temperatures) <= 0:
             raise jf.InputError(
                 f"`temperatures` must be one or more numbers above 0, got {self.temperatures}"

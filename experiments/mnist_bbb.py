@@ -32,9 +32,9 @@ import jfractal as jf
 from experiments._classification import Split, scores
 from experiments._methods import FitConfig, recipes
 from experiments._perceptron import Perceptron
-from experiments._seeds import mean_and_error
+from experiments._seeds import SeedsOptions, mean_and_error
 from experiments.report import Outcome, Section, Table
-from experiments.run import Options, Run
+from experiments.run import Run
 from jfractal import metrics, viz
 from jfractal.typing import Array, KeyArray, Params
 
@@ -78,11 +78,9 @@ class PriorConfig:
 
 
 @dataclass(frozen=True)
-class Config(Options):
+class Config(SeedsOptions):
     """Settings of `mnist_bbb`."""
 
-    num_seeds: int = 3
-    """Runs of each method."""
     hidden: tuple[int, ...] = (400, 400)
     """Units of each hidden layer (ReLU)."""
     methods: tuple[str, ...] = (
@@ -195,7 +193,9 @@ def fits_of(
     mixture = with_prior(jf.priors.ScaleMixture(given.pi, given.scale1, given.scale2))
     fits = {**gaussian, "mean field, scale mixture": mixture["mean field"]}
     if unknown := set(config.methods) - set(fits):
-        raise jf.InputError(f"`methods` must be out of {', '.join(fits)}, got {min(unknown)!r}")
+        raise jf.InputError(
+            f"`methods` must be out of {', '.join(map(repr, fits))}, got {min(unknown)!r}"
+        )
     return {name: jf.ops.jit(fits[name]) for name in config.methods}
 
 

@@ -26,9 +26,9 @@ from tqdm.auto import tqdm
 import jfractal as jf
 from experiments._classification import Split, scores
 from experiments._methods import FitConfig, recipes
-from experiments._seeds import mean_and_error
+from experiments._seeds import SeedsOptions, mean_and_error
 from experiments.report import Outcome, Section, Table
-from experiments.run import Options, Run
+from experiments.run import Run
 from jfractal import metrics, viz
 from jfractal.data import ImageData
 from jfractal.nn import BayesConv, BlockNet
@@ -70,13 +70,11 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class Config(Options):
+class Config(SeedsOptions):
     """Settings of `ood`."""
 
     problems: tuple[str, ...] = ("fashion_mnist", "cifar10")
     """fashion_mnist: against MNIST; cifar10: against its held-out classes."""
-    num_seeds: int = 3
-    """Runs of each method."""
     methods: tuple[str, ...] = (
         "MAP",
         "MC dropout",
@@ -234,7 +232,9 @@ def compare(config: Config, run: Run, problem: Problem) -> Figures:
 
     fits = recipes(config.fit, log_joint, init, last_layer="head")
     if unknown := set(config.methods) - set(fits):
-        raise jf.InputError(f"`methods` must be out of {', '.join(fits)}, got {min(unknown)!r}")
+        raise jf.InputError(
+            f"`methods` must be out of {', '.join(map(repr, fits))}, got {min(unknown)!r}"
+        )
     figures: Figures = {}
     for method in config.methods:
         fit = jf.ops.jit(fits[method])

@@ -22,9 +22,9 @@ from tqdm.auto import tqdm
 import jfractal as jf
 from experiments._methods import FitConfig, recipes
 from experiments._perceptron import Perceptron
-from experiments._seeds import mean_and_error
+from experiments._seeds import SeedsOptions, mean_and_error
 from experiments.report import Outcome, Section, Table
-from experiments.run import Options, Run
+from experiments.run import Run
 from jfractal import metrics, viz
 from jfractal.data import ImageData
 from jfractal.typing import Array, KeyArray, Params
@@ -46,11 +46,9 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
-class Config(Options):
+class Config(SeedsOptions):
     """Settings of `overfitting`."""
 
-    num_seeds: int = 3
-    """Runs of each method at each size, with images of their own."""
     num_steps: int = 1000
     """Gradient steps of each run."""
     hidden: tuple[int, ...] = (200,)

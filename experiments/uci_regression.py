@@ -250,7 +250,9 @@ def fit_and_test(
     log_joint, init = model(config, net, split)
     fits = recipes(config.fit, log_joint, init, last_layer="net/output", fixed="rho")
     if method not in fits:
-        raise jf.InputError(f"`methods` must be out of {', '.join(fits)}, got {method!r}")
+        raise jf.InputError(
+            f"`methods` must be out of {', '.join(map(repr, fits))}, got {method!r}"
+        )
     return test(config, net, fits[method](key), split, key)
 
 
