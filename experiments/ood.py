@@ -5,8 +5,8 @@ images: a net trained on Fashion-MNIST sees MNIST, and a net trained on eight cl
 sees the other two; the entropy of its prediction should tell them apart (AUROC, AUPR, FPR at 95 %
 recall), and leaving out the images it is unsure of should leave fewer errors (selective accuracy).
 Spoilt images: test images rotated or covered by noise, further and further; accuracy falls, and
-confidence should fall with it (ECE). A small fractal net without batch statistics, the same start,
-batches and steps for every inference method.
+confidence should fall with it (ECE). A small fractal net of dense units on the pixels, the same
+start, batches and steps for every inference method.
 
     make experiment NAME=ood
     make experiment NAME=ood ARGS="--problems fashion_mnist --num-seeds 5"
@@ -31,8 +31,8 @@ from experiments.report import Outcome, Section, Table
 from experiments.run import Run
 from jfractal import metrics, viz
 from jfractal.data import ImageData
-from jfractal.nn import BayesConv, BlockNet
-from jfractal.typing import KeyArray, Params
+from jfractal.nn import BlockNet, DenseUnit
+from jfractal.typing import Array, KeyArray, Params
 
 COVERAGE = 0.8
 
@@ -61,10 +61,8 @@ class ModelConfig:
 
     columns: int = 2
     """Columns of every block."""
-    widths: tuple[int, ...] = (8, 16, 32)
-    """Channels of each block."""
-    norm: str = "frn"
-    """frn, group, layer or none: sampled weights have no batch statistics."""
+    widths: tuple[int, ...] = (200, 100)
+    """Features of each block."""
     prior_scale: float = 0.3
     """Standard deviation of the Gaussian prior."""
 
@@ -94,13 +92,13 @@ class Config(SeedsOptions):
     """The net."""
     fit: FitConfig = field(
         default_factory=lambda: FitConfig(
-            num_epochs=8,
+            num_epochs=20,
             batch_size=64,
-            learning_rate=3e-3,
+            learning_rate=1e-3,
             kl_weight=0.1,
             temperature=0.1,
             dropout_rate=0.1,
-            num_samples=8,
+            num_samples=16,
         )
     )
     """The methods."""
@@ -113,7 +111,7 @@ PRESETS = {
         LAPTOP,
         preset="paper",
         data=DataConfig(num_train=50_000, num_test=10_000, num_validation=5000),
-        model=ModelConfig(columns=3, widths=(16, 32, 64, 128)),
+        model=ModelConfig(columns=3, widths=(400, 400)),
         fit=replace(LAPTOP.fit, num_epochs=100, num_samples=32),
     ),
     "quick": replace(
@@ -123,7 +121,7 @@ PRESETS = {
         num_seeds=1,
         methods=("MAP", "mean field", "ensemble"),
         data=DataConfig(num_train=80, num_test=40, num_validation=10, angles=(90,), noises=(0.5,)),
-        model=ModelConfig(widths=(4,)),
+        model=ModelConfig(widths=(8,)),
         fit=FitConfig(num_epochs=1, batch_size=20, num_samples=2, num_members=2),
     ),
 }
@@ -219,10 +217,10 @@ def compare(config: Config, run: Run, problem: Problem) -> Figures:
         len(split.source.class_names),
         columns=config.model.columns,
         widths=config.model.widths,
-        norm=config.model.norm,
-        conv=BayesConv,
+        unit=partial(DenseUnit, dense=jf.BayesDense),
+        norm="none",  # there are no batch statistics of sampled weights
     )
-    data = split.standardise(split.train[0]), jnp.asarray(split.train[1])
+    data = pixels(split, split.train[0]), jnp.asarray(split.train[1])
     log_joint = jf.LogJoint(
         net.apply, data, jf.priors.Gaussian(config.model.prior_scale), jf.likelihoods.Categorical()
     )
@@ -256,7 +254,7 @@ def test(
 
     def predict(images: np.ndarray) -> jf.Prediction:
         number = 1 if isinstance(posterior, jf.Point) else config.fit.num_samples
-        x = split.standardise(images)
+        x = pixels(split, images)
         return jf.predict(net.apply, posterior, x, key, num_samples=number, batch_size=500)
 
     inside, outside = predict(split.test[0]), predict(problem.strange)
@@ -280,6 +278,11 @@ def test(
         ),
         **spoilt,
     }
+
+
+def pixels(split: Split, images: np.ndarray) -> Array:
+    """Standardised images as a dense net reads them."""
+    return split.standardise(images).reshape(len(images), -1)
 
 
 def spoilers(config: DataConfig) -> dict[str, tuple[Callable[..., np.ndarray], tuple[float, ...]]]:

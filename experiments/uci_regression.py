@@ -95,7 +95,6 @@ class Config(Options):
         "ensemble",
         "SWAG",
         "Laplace, last layer",
-        "Laplace, full",
         "SGLD",
         "SGHMC",
     )
@@ -107,7 +106,7 @@ class Config(Options):
             learning_rate=1e-2,
             dropout_rate=0.05,
             scale=0.05,
-            swag_rate=0.005,
+            swag_rate=1e-4,
             num_samples=100,
         )
     )
@@ -131,7 +130,7 @@ PRESETS = {
         sets=("diabetes",),
         num_splits=2,
         hidden=(4,),
-        methods=("MAP", "mean field, local", "Laplace, full", "SGHMC"),
+        methods=("MAP", "mean field, local", "Laplace, last layer", "SGHMC"),
         fit=replace(LAPTOP.fit, num_epochs=2, num_samples=4, num_members=2),
         chains=ChainsConfig(1, 2, num_warmup=10, num_samples=10, max_tree_depth=3),
     ),
