@@ -13,6 +13,20 @@ Published for 400 units, 50,000 training images and 600 epochs: 1.83 % error (SG
 1.82 (Gaussian prior), 1.36 (scale mixture); pruned by 0, 50, 75, 95 and 98 % (1,200 units, scale
 mixture): 1.24, 1.24, 1.24, 1.29, 1.39.
 
+Laptop: 9,000 training images, 20 epochs, 3 seeds, 13 minutes of processor time (18 minutes beside
+other work). Test error in %, its standard errors below 0.1, and NLL in nats:
+
+    MAP  MC dropout  mean field  scale mixture  local reparam.  IVON  ensemble
+    4.03    3.65        4.57         8.73           4.30        5.96    3.99
+    .130    .124        .153         .332           .149        .241    .127
+
+With a sixth of the images and a thirtieth of the epochs the order of table 1 does not come out:
+variational nets are not at the end of their training, the scale mixture least of all (it had π = ¼,
+σ₁ = 1, σ₂ = 0.0025 then; the preset's is the best of three of the paper's grid on the validation
+images, one seed: error 6.7 % against 7.1 and 7.8). Pruned by 50, 75, 95 and 98 % its error is 8.8,
+9.0, 10.3 and 12.4 %: three quarters of the weights are not needed. With half of the hidden units
+taken out it is 9.5 %, at less than half the time (5.6 against 12.1 ms for 1,000 images).
+
     make experiment NAME=mnist_bbb
     make experiment NAME=mnist_bbb ARGS="--preset paper"    # 3 × 600 epochs; needs a GPU or TPU
 """
