@@ -8,6 +8,16 @@ Spoilt images: test images rotated or covered by noise, further and further; acc
 confidence should fall with it (ECE). A small fractal net of dense units on the pixels, the same
 start, batches and steps for every inference method.
 
+Laptop, Fashion-MNIST against MNIST only and seven of the methods, 11 minutes beside other work
+(`--problems fashion_mnist`), 3 seeds: AUROC of total and of epistemic entropy
+
+    MAP .916 -            MC dropout .936 .933    mean field .913 .927    IVON .929 .950
+    ensemble .934 .982    last-layer Laplace .938 .978                    SGHMC .910 .864
+
+and 91 to 92 % accuracy on the surest 80 % of images, from 83 to 84 % on all. Every method is as
+good as any other on rotated images, which is bad: at 90 degrees accuracy is 2 % and ECE above 0.7.
+CIFAR-10 has not been run at this length.
+
     make experiment NAME=ood
     make experiment NAME=ood ARGS="--problems fashion_mnist --num-seeds 5"
 """
