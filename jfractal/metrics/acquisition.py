@@ -75,9 +75,13 @@ def batch_bald(
 def _joint_entropy(joint: Array, log_probs: Array, drawn: bool) -> Float[Array, " batch"]:
     """Entropy of the labels of the chosen and of one more example, for each that it could be."""
     log_samples = jnp.log(joint.shape[1])
+    # A sum of products of probabilities is a matrix product, with the largest of each row at 1.
+    largest = joint.max(axis=1, keepdims=True)
+    scaled, tiny = jnp.exp(joint - largest), jnp.finfo(joint.dtype).tiny
 
     def one(log_probs: Float[Array, "samples classes"]) -> Array:
-        together = logsumexp(joint[:, :, None] + log_probs[None], axis=1) - log_samples
+        products = jnp.maximum(scaled @ jnp.exp(log_probs), tiny)
+        together = jnp.log(products) + largest - log_samples
         if not drawn:
             return -(jnp.exp(together) * together).sum()
         # Combinations come from their own distribution, so each stands for an equal share of it.
