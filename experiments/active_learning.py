@@ -7,6 +7,15 @@ Ghahramani, ICML 2017), one by one; BatchBALD those whose labels together do (Ki
 mean field, fitted anew after each purchase; all seeds are trained in one program, each with a pool,
 a start and draws of its own.
 
+Laptop, digits, 7 minutes, mean test accuracy of 5 seeds with 20, 50, 80 and 120 labels, and its
+standard error at the last:
+
+    random       .568  .810  .882  .897 ± .007
+    BALD         .568  .771  .873  .926 ± .007
+    BatchBALD    .568  .828  .907  .948 ± .006
+
+BALD by itself buys ten of a kind and is behind random choice up to 80 labels.
+
     make experiment NAME=active_learning
     make experiment NAME=active_learning ARGS="--data.name mnist --data.num-pool 4000"
 """
