@@ -14,7 +14,7 @@ standard error at the last:
     BALD         .568  .771  .873  .926 ± .007
     BatchBALD    .568  .828  .907  .948 ± .006
 
-BALD by itself buys ten of a kind and is behind random choice up to 80 labels.
+BALD by itself buys ten of a kind and is behind random choice most of the way to 90 labels.
 
     make experiment NAME=active_learning
     make experiment NAME=active_learning ARGS="--data.name mnist --data.num-pool 4000"
