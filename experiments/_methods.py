@@ -1,6 +1,6 @@
 """Every inference method as one recipe: the same model, start, data, steps and batches."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import gcd
@@ -13,7 +13,7 @@ from jfractal.inference.sgmcmc import cosine_cycles
 from jfractal.posterior.gaussian import Estimator
 from jfractal.typing import KeyArray, Params
 
-__all__ = ["Fit", "FitConfig", "recipes"]
+__all__ = ["Fit", "FitConfig", "chosen", "recipes", "slug"]
 
 Fit = Callable[[KeyArray], jf.Posterior]
 
@@ -139,3 +139,21 @@ def recipes(
         "SGLD": chain(jf.sgld, config.sgld_rate),
         "SGHMC": chain(jf.sghmc, config.sghmc_rate),
     }
+
+
+def chosen(fits: Mapping[str, Fit], methods: Sequence[str]) -> dict[str, Fit]:
+    """The methods that the settings name.
+
+    Raises:
+        InputError: If there is none of a name.
+    """
+    if unknown := set(methods) - set(fits):
+        raise jf.InputError(
+            f"`methods` must be out of {', '.join(map(repr, fits))}, got {min(unknown)!r}"
+        )
+    return {name: fits[name] for name in methods}
+
+
+def slug(name: str) -> str:
+    """A method's name in result.json."""
+    return name.lower().replace(",", "").replace("-", "_").replace(" ", "_")

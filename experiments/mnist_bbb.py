@@ -44,7 +44,7 @@ from tqdm.auto import tqdm
 
 import jfractal as jf
 from experiments._classification import Split, scores
-from experiments._methods import FitConfig, recipes
+from experiments._methods import FitConfig, chosen, recipes, slug
 from experiments._perceptron import Perceptron
 from experiments._seeds import SeedsOptions, mean_and_error
 from experiments.report import Outcome, Section, Table
@@ -206,11 +206,7 @@ def fits_of(
     gaussian = with_prior(jf.priors.Gaussian(given.scale))
     mixture = with_prior(jf.priors.ScaleMixture(given.pi, given.scale1, given.scale2))
     fits = {**gaussian, "mean field, scale mixture": mixture["mean field"]}
-    if unknown := set(config.methods) - set(fits):
-        raise jf.InputError(
-            f"`methods` must be out of {', '.join(map(repr, fits))}, got {min(unknown)!r}"
-        )
-    return {name: jf.ops.jit(fits[name]) for name in config.methods}
+    return {name: jf.ops.jit(fit) for name, fit in chosen(fits, config.methods).items()}
 
 
 def predict(
@@ -276,11 +272,6 @@ def milliseconds(forward: Callable[[Array], Any], images: Array) -> float:
     began = perf_counter()
     jax.block_until_ready(forward(images))
     return 1e3 * (perf_counter() - began)
-
-
-def slug(name: str) -> str:
-    """A method's name in result.json."""
-    return name.lower().replace(",", "").replace("-", "_").replace(" ", "_")
 
 
 def errors_section(

@@ -35,7 +35,7 @@ from tqdm.auto import tqdm
 
 import jfractal as jf
 from experiments._classification import Split, scores
-from experiments._methods import FitConfig, recipes
+from experiments._methods import FitConfig, chosen, recipes, slug
 from experiments._seeds import SeedsOptions, mean_and_error
 from experiments.report import Outcome, Section, Table
 from experiments.run import Run
@@ -238,14 +238,10 @@ def compare(config: Config, run: Run, problem: Problem) -> Figures:
     def init(key: KeyArray) -> Params:
         return jf.mean(net.init(key, data[0][:1])["params"])
 
-    fits = recipes(config.fit, log_joint, init, last_layer="head")
-    if unknown := set(config.methods) - set(fits):
-        raise jf.InputError(
-            f"`methods` must be out of {', '.join(map(repr, fits))}, got {min(unknown)!r}"
-        )
+    fits = chosen(recipes(config.fit, log_joint, init, last_layer="head"), config.methods)
     figures: Figures = {}
-    for method in config.methods:
-        fit = jf.ops.jit(fits[method])
+    for method, recipe in fits.items():
+        fit = jf.ops.jit(recipe)
         rows = []
         for seed in tqdm(range(config.num_seeds), desc=f"{problem.requested}, {method}"):
             key = jax.random.fold_in(jax.random.key(config.seed), seed)
@@ -310,11 +306,6 @@ def noisy(images: np.ndarray, scale: float) -> np.ndarray:
     """Images with Gaussian noise on every pixel."""
     noise = np.random.default_rng(0).normal(0, 255 * scale, images.shape)
     return np.clip(images + noise, 0, 255).astype(np.uint8)
-
-
-def slug(name: str) -> str:
-    """A method's name in result.json."""
-    return name.lower().replace(",", "").replace("-", "_").replace(" ", "_")
 
 
 # Report

@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jfractal as jf
-from experiments._methods import FitConfig, recipes
+from experiments._methods import FitConfig, chosen, recipes, slug
 from experiments._perceptron import Perceptron
 from experiments._seeds import mean_and_error
 from experiments.report import Outcome, Section, Table
@@ -254,11 +254,8 @@ def fit_and_test(
     """One method on one split."""
     log_joint, init = model(config, net, split)
     fits = recipes(config.fit, log_joint, init, last_layer="net/output", fixed="rho")
-    if method not in fits:
-        raise jf.InputError(
-            f"`methods` must be out of {', '.join(map(repr, fits))}, got {method!r}"
-        )
-    return test(config, net, fits[method](key), split, key)
+    (fit,) = chosen(fits, [method]).values()
+    return test(config, net, fit(key), split, key)
 
 
 def nuts(config: Config, net: LearnedNoise, split: Fold, key: KeyArray) -> Scores:
@@ -294,11 +291,6 @@ def test(
     return Scores(
         metrics.rmse(prediction.mean, split.y_test), prediction.log_prob(split.y_test).mean()
     )
-
-
-def slug(name: str) -> str:
-    """A method's name in result.json."""
-    return name.lower().replace(",", "").replace("-", "_").replace(" ", "_")
 
 
 # Report

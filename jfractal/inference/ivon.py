@@ -10,8 +10,7 @@ from jax.flatten_util import ravel_pytree
 from jfractal.errors import InputError
 from jfractal.inference.descent import fold, schedule
 from jfractal.inference.log_joint import LogJoint
-from jfractal.posterior.gaussian import Gaussian, inverse_softplus
-from jfractal.posterior.paths import named_leaves
+from jfractal.posterior.gaussian import Gaussian, inverse_softplus, named_leaves
 from jfractal.posterior.priors import Gaussian as GaussianPrior
 from jfractal.posterior.priors import Prior
 from jfractal.posterior.samples import MeanField

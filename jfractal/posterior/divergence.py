@@ -3,8 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jfractal.posterior.gaussian import Gaussian
-from jfractal.posterior.paths import named_leaves
+from jfractal.posterior.gaussian import Gaussian, named_leaves
 from jfractal.posterior.priors import PriorLike, as_prior
 from jfractal.typing import KeyArray, Params, Scalar
 

@@ -27,6 +27,7 @@ __all__ = [
     "map_gaussians",
     "mean",
     "mean_field",
+    "named_leaves",
     "sample",
 ]
 
@@ -108,10 +109,15 @@ def _name(path: Any) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
+def named_leaves(params: Params) -> list[tuple[str, Any]]:
+    """The leaves of a tree and their paths, ``block1/conv/kernel``; a `Gaussian` is one leaf."""
+    leaves = jax.tree_util.tree_leaves_with_path(params, is_leaf=_is_gaussian)
+    return [(_name(path), leaf) for path, leaf in leaves]
+
+
 def gaussians(params: Params, where: Where = everywhere) -> list[Gaussian]:
     """The Gaussian leaves of a tree that ``where(path, mean)`` picks, in its order."""
-    leaves = jax.tree_util.tree_leaves_with_path(params, is_leaf=_is_gaussian)
-    return [x for path, x in leaves if _is_gaussian(x) and where(_name(path), x.mean)]
+    return [x for path, x in named_leaves(params) if _is_gaussian(x) and where(path, x.mean)]
 
 
 def map_gaussians(

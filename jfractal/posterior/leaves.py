@@ -5,8 +5,7 @@ from typing import Any
 import jax
 
 from jfractal.errors import InputError
-from jfractal.posterior.gaussian import Where
-from jfractal.posterior.paths import named_leaves
+from jfractal.posterior.gaussian import Where, named_leaves
 from jfractal.typing import Params
 
 __all__ = ["replace", "select"]

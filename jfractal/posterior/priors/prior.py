@@ -6,8 +6,7 @@ import jax.numpy as jnp
 
 from jfractal.concrete import concrete
 from jfractal.errors import InputError
-from jfractal.posterior.gaussian import Gaussian
-from jfractal.posterior.paths import named_leaves
+from jfractal.posterior.gaussian import Gaussian, named_leaves
 from jfractal.typing import Array, KeyArray, Params, Scalar
 
 __all__ = ["Prior", "check_positive"]

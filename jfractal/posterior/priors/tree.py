@@ -9,8 +9,7 @@ from functools import cached_property
 import jax.numpy as jnp
 
 from jfractal.errors import InputError
-from jfractal.posterior.gaussian import mean
-from jfractal.posterior.paths import named_leaves
+from jfractal.posterior.gaussian import mean, named_leaves
 from jfractal.posterior.priors.distribution import PriorLike, as_prior
 from jfractal.posterior.priors.elementwise import Gaussian
 from jfractal.posterior.priors.prior import Prior, check_positive
