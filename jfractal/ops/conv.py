@@ -6,7 +6,9 @@ reaches a tenth of the speed of a matrix product. So the operation has its own r
 
 - it is a `custom_vjp` whose three parts (output, input gradient, kernel gradient) are bilinear
   and each bring a batching rule, so that ``jit(grad(vmap(...)))`` in user code is fast as it is;
-- on small maps it is lowered, on CPU, to shifted slices and one matrix product.
+- on small maps it is lowered, on CPU, to shifted slices and one matrix product;
+- on CPU its gradients are convolutions of transposed arrays: left to itself, XLA transposes for
+  its fast kernels outside of loops only, and a `scan` over training steps is twenty times slower.
 
 What it computes is what `lax` computes. Reverse-mode differentiation only, once: there is no `jvp`.
 """
@@ -155,9 +157,15 @@ def _output(spec: _Spec) -> Callable:
 
 @cache
 def _input_gradient(spec: _Spec, shape: tuple[int, ...], dtype: Any) -> Callable:
-    def gradient(g: jax.Array, w: jax.Array) -> jax.Array:
-        x = jax.ShapeDtypeStruct(shape, dtype)
+    x = jax.ShapeDtypeStruct(shape, dtype)
+
+    def transposed(g: jax.Array, w: jax.Array) -> jax.Array:
         return _transpose(lambda x: _lower(spec, x, w), x, g)
+
+    def gradient(g: jax.Array, w: jax.Array) -> jax.Array:
+        if not _is_plain(spec, g.shape, w.shape):
+            return transposed(g, w)
+        return _by_platform(partial(_input_gradient_as_convolution, spec, x), transposed, g, w)
 
     def batched(axis_size: int, in_batched: list[bool], g: jax.Array, w: jax.Array):
         match in_batched:
@@ -177,19 +185,21 @@ def _input_gradient(spec: _Spec, shape: tuple[int, ...], dtype: Any) -> Callable
 def _kernel_gradient(spec: _Spec, shape: tuple[int, ...], dtype: Any) -> Callable:
     w = jax.ShapeDtypeStruct(shape, dtype)
 
-    def at_once(x: jax.Array, g: jax.Array) -> jax.Array:
+    def transposed(x: jax.Array, g: jax.Array) -> jax.Array:
         return _transpose(lambda w: _lower(spec, x, w), w, g)
+
+    at_once = partial(_kernel_gradient_as_convolution, spec, w)
 
     def in_slices(x: jax.Array, g: jax.Array) -> jax.Array:
         starts = range(0, len(x), SLICE)
         return sum(at_once(x[i : i + SLICE], g[i : i + SLICE]) for i in starts)  # pyright: ignore
 
     def gradient(x: jax.Array, g: jax.Array) -> jax.Array:
+        if not _is_plain(spec, g.shape, w.shape):
+            return transposed(x, g)
         num_slices, ragged = divmod(len(x), SLICE)
-        is_plain = _is_channels_last(spec, x.ndim) and _grouping(spec) == (1, 1)
-        if not is_plain or ragged or num_slices > MAX_SLICES or prod(g.shape[1:-1]) <= SMALL_MAP:
-            return at_once(x, g)
-        return _by_platform(in_slices, at_once, x, g)
+        on_cpu = at_once if ragged or num_slices > MAX_SLICES else in_slices
+        return _by_platform(on_cpu, transposed, x, g)
 
     def batched(axis_size: int, in_batched: list[bool], x: jax.Array, g: jax.Array):
         on_cpu = partial(_unrolled, operation, in_batched, axis_size)
@@ -207,6 +217,50 @@ def _with_batching(function: Callable, rule: Callable) -> Callable:
 
 def _transpose(linear: Callable, primal: Any, cotangent: jax.Array) -> jax.Array:
     return jax.linear_transpose(linear, primal)(cotangent)[0]
+
+
+def _is_plain(spec: _Spec, out: tuple[int, ...], w: tuple[int, ...]) -> bool:
+    """Whether the gradients may be written as the convolutions below."""
+    return (
+        _is_ungrouped(spec, len(out))
+        and not _is_matrix_product(out, w)
+        and spec.preferred_element_type is None
+    )
+
+
+def _input_gradient_as_convolution(
+    spec: _Spec, x: jax.ShapeDtypeStruct, g: jax.Array, w: jax.Array
+) -> jax.Array:
+    """The cotangent, spread out by the strides, with the kernel turned round."""
+    padding = []
+    for n, m, k, stride, dilation, (low, _) in _by_axis(spec, x.shape, g.shape, w.shape):
+        window = (k - 1) * dilation
+        before = window - low
+        padding.append((before, n + window - 1 - (m - 1) * stride - before))
+    turned = jnp.flip(w, range(w.ndim - 2)).swapaxes(-1, -2)
+    ones = (1,) * len(padding)
+    backward = spec._replace(strides=ones, padding=tuple(padding), lhs_dilation=spec.strides)
+    return _direct(backward, g, turned).astype(x.dtype)
+
+
+def _kernel_gradient_as_convolution(
+    spec: _Spec, w: jax.ShapeDtypeStruct, x: jax.Array, g: jax.Array
+) -> jax.Array:
+    """The input with the cotangent for a kernel: channels are examples, examples are channels."""
+    padding = []
+    for n, m, k, stride, dilation, (low, _) in _by_axis(spec, x.shape, g.shape, w.shape):
+        window = (m - 1) * stride + 1
+        padding.append((low, (k - 1) * dilation + window - n - low))
+    backward = spec._replace(
+        strides=spec.rhs_dilation, padding=tuple(padding), rhs_dilation=spec.strides
+    )
+    out = _direct(backward, jnp.swapaxes(x, 0, -1), jnp.moveaxis(g, 0, -2))
+    return jnp.moveaxis(out, 0, -2).astype(w.dtype)
+
+
+def _by_axis(spec: _Spec, x: tuple[int, ...], g: tuple[int, ...], w: tuple[int, ...]):
+    """Sizes of input, output and kernel, and the settings, of each spatial axis."""
+    return zip(x[1:-1], g[1:-1], w[:-2], spec.strides, spec.rhs_dilation, spec.padding)
 
 
 # Batching rules
@@ -234,7 +288,7 @@ def _one_by_one(operation: Callable, in_batched: Sequence[bool], *args: jax.Arra
 def _unrolled(
     operation: Callable, in_batched: Sequence[bool], axis_size: int, *args: jax.Array
 ) -> jax.Array:
-    """No loop: within one, XLA's CPU backend runs the transposed convolutions ~40 times slower."""
+    """No loop: within one, XLA's CPU backend runs grouped and transposed convolutions slowly."""
     return jnp.stack(
         [operation(*(a[i] if m else a for a, m in zip(args, in_batched))) for i in range(axis_size)]
     )
@@ -272,21 +326,29 @@ def _grouping(spec: _Spec) -> tuple[int, int]:
 
 def _lower(spec: _Spec, x: jax.Array, w: jax.Array) -> jax.Array:
     direct, product_of_slices = partial(_direct, spec), partial(_matrix_product, spec)
-    if not _is_channels_last(spec, x.ndim) or set(spec.lhs_dilation) != {1}:
-        return direct(x, w)
     shape = jax.eval_shape(direct, x, w).shape
-    if _grouping(spec) != (1, 1) or prod(shape[1:-1]) > SMALL_MAP or prod(w.shape[:-2]) == 1:
+    if not _is_ungrouped(spec, x.ndim) or not _is_matrix_product(shape, w.shape):
         return direct(x, w)
     return _by_platform(product_of_slices, direct, x, w)
 
 
-def _is_channels_last(spec: _Spec, ndim: int) -> bool:
+def _is_ungrouped(spec: _Spec, ndim: int) -> bool:
+    """Whether it is as nets use it: channels last, one group, the input not dilated."""
     spatial = range(1, ndim - 1)
-    return spec.dimensions == (
+    channels_last = (
         (0, ndim - 1, *spatial),
         (ndim - 1, ndim - 2, *range(ndim - 2)),
         (0, ndim - 1, *spatial),
     )
+    return (
+        spec.dimensions == channels_last
+        and _grouping(spec) == (1, 1)
+        and set(spec.lhs_dilation) == {1}
+    )
+
+
+def _is_matrix_product(out: tuple[int, ...], w: tuple[int, ...]) -> bool:
+    return prod(out[1:-1]) <= SMALL_MAP and prod(w[:-2]) > 1
 
 
 def _direct(spec: _Spec, x: jax.Array, w: jax.Array) -> jax.Array:

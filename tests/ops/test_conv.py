@@ -62,6 +62,12 @@ def same(conv):
         pytest.param((2, 5, 5, 4), (3, 3, 4, 5), {"padding": ((-1, 0), (-1, 0))}, id="cropped"),
         pytest.param(SMALL, (3, 3, 4, 5), {"padding": "SAME_LOWER", "strides": (2, 2)}, id="lower"),
         pytest.param(LARGE, (3, 3, 4, 5), {"rhs_dilation": (2, 1)}, id="dilated kernel"),
+        pytest.param(
+            (16, 9, 11, 4),
+            (3, 2, 4, 5),
+            {"rhs_dilation": (1, 2), "strides": (2, 1), "padding": ((0, 2), (-1, 3))},
+            id="everything, in slices",
+        ),
         pytest.param(SMALL, (3, 3, 4, 5), {"rhs_dilation": (1, 2)}, id="dilated kernel, small"),
         pytest.param(
             (2, 3, 2, 4),
@@ -202,6 +208,23 @@ def test_vmapped_nets_have_no_grouped_convolution_on_cpu():
 
     assert group_counts(program(ops.conv_general_dilated), w1, w2) == {1}
     assert 8 in group_counts(program(lax.conv_general_dilated), w1, w2)  # what is being avoided
+
+
+@pytest.mark.parametrize("strides", [(1, 1), (2, 1)])
+def test_in_a_loop_all_convolutions_have_the_layout_of_the_fast_kernels_on_cpu(strides):
+    """XLA's CPU backend transposes for them at the top of a program only, not in its loops."""
+
+    def descend(x, w):
+        loss = lambda w: (
+            ops.conv_general_dilated(x, w, strides, "SAME", dimension_numbers=NHWC) ** 2
+        ).sum()
+        return lax.scan(lambda w, _: (w - 1e-3 * jax.grad(loss)(w), None), w, None, length=3)
+
+    x, w = normal(0, (16, 8, 8, 4), (3, 3, 4, 4))
+    text = jax.jit(descend).lower(x, w).compile().as_text()
+    labels = re.findall(r" convolution\(.*dim_labels=([^,]+)", text)
+    assert "while" in text and labels
+    assert set(labels) == {"b01f_01io->b01f"}
 
 
 def test_small_maps_are_matrix_products_on_cpu():
