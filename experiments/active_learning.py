@@ -22,6 +22,7 @@ BALD by itself buys ten of a kind and is behind random choice most of the way to
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -142,7 +143,10 @@ def run(config: Config, run: Run) -> Outcome:
     source = jf.data.load_images(config.data.name)
     _check(config.data, source)
     learner = Learner(config, source)
-    accuracy = {name: buy(config, run, learner, name) for name in STRATEGIES}
+    accuracy = {
+        name: run.once(partial(buy, config, run, learner, name), strategy=name)
+        for name in STRATEGIES
+    }
     labels = config.data.num_start + config.data.num_bought * np.arange(config.data.num_rounds + 1)
     last = {name: values[:, -1] for name, values in accuracy.items()}
     middle = {name: values.mean(1) for name, values in accuracy.items()}

@@ -132,7 +132,10 @@ def run(config: Config, run: Run) -> Outcome:
     net = Perceptron(config.model.hidden, 1)
     bandit = Bandit(config, net, jnp.asarray(data.features, jnp.float32), jnp.asarray(data.targets))
     agents = {"Thompson sampling": None, **{f"{eps:.0%} greedy": eps for eps in EPSILONS}}
-    regrets = {name: live(config, run, bandit, name, eps) for name, eps in agents.items()}
+    regrets = {
+        name: run.once(partial(live, config, run, bandit, name, eps), agent=name)
+        for name, eps in agents.items()
+    }
     last = {name: regret[:, -1] for name, regret in regrets.items()}
     return Outcome(
         {

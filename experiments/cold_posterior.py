@@ -27,6 +27,7 @@ short chain, which at high temperatures has not got far from its start, and no t
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -140,10 +141,14 @@ def run(config: Config, run: Run) -> Outcome:
     cells: dict[tuple[str, bool, float], list[dict[str, float]]] = {}
     grid = list(product((False, True), config.temperatures, METHODS, range(config.num_seeds)))
     for augmented, temperature, method, seed in tqdm(grid, unit="run"):
-        row = one(config, source, method, temperature, augmented=augmented, seed=seed)
+        row = run.once(
+            partial(one, config, source, method, temperature, augmented=augmented, seed=seed),
+            method=method,
+            augmented=augmented,
+            temperature=temperature,
+            step=seed,
+        )
         cells.setdefault((method, augmented, temperature), []).append(row)
-        at = {"method": method, "augmented": augmented, "temperature": temperature}
-        run.log({**at, "step": seed, **row})
     result = {
         f"{of}_{slug(method, augmented)}_{temperature:g}": float(np.mean([row[of] for row in rows]))
         for (method, augmented, temperature), rows in cells.items()

@@ -245,9 +245,9 @@ def compare(config: Config, run: Run, problem: Problem) -> Figures:
         rows = []
         for seed in tqdm(range(config.num_seeds), desc=f"{problem.requested}, {method}"):
             key = jax.random.fold_in(jax.random.key(config.seed), seed)
-            rows.append(test(config, net, fit(key), problem, key))
-            numbers = {k: v for k, v in rows[-1].items() if isinstance(v, float)}
-            run.log({"problem": problem.requested, "method": method, "step": seed, **numbers})
+            compute = lambda key=key, fit=fit: test(config, net, fit(key), problem, key)
+            of = {"problem": problem.requested, "method": method, "step": seed}
+            rows.append(run.once(compute, **of))
         figures[method] = {name: [row[name] for row in rows] for name in rows[0]}
     return figures
 

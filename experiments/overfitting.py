@@ -25,6 +25,7 @@ they are worse on the test images too, though less and less so.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -108,13 +109,13 @@ def run(config: Config, run: Run) -> Outcome:
         )
     figures = {name: {"train": [], "test": []} for name in METHODS}
     for size in tqdm(config.data.sizes, unit="size"):
-        rows = [one(config, source, size, seed) for seed in range(config.num_seeds)]
+        rows = [
+            run.once(partial(one, config, source, size, seed), step=size, seed=seed)
+            for seed in range(config.num_seeds)
+        ]
         for name in METHODS:
             for part in ("train", "test"):
-                values = [row[name][part] for row in rows]
-                figures[name][part].append(values)
-                nll = float(np.mean([v["nll"] for v in values]))
-                run.log({"method": name, "part": part, "step": size, "nll": nll})
+                figures[name][part].append([row[name][part] for row in rows])
     return Outcome(
         {
             "dataset": source.name,
@@ -150,7 +151,8 @@ def one(config: Config, source: ImageData, size: int, seed: int) -> dict[str, An
             part: scores(config, net, posterior, *examples, key_test)
             for part, examples in parts.items()
         }
-    return rows
+    numbers = {f"nll_{name} ({part})": rows[name][part]["nll"] for name in rows for part in parts}
+    return {**rows, **numbers}
 
 
 def fits(

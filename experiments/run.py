@@ -6,9 +6,10 @@ import json
 import math
 import os
 import platform
+import re
 import subprocess
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from importlib import metadata
@@ -17,6 +18,8 @@ from typing import Any, Literal
 
 import jax
 import matplotlib.pyplot as plt
+import numpy as np
+from flax.serialization import msgpack_restore, msgpack_serialize
 from flax.traverse_util import flatten_dict
 from matplotlib.figure import Figure
 
@@ -148,20 +151,43 @@ class Run:
         text = self._metrics.read_text(encoding="utf-8")
         return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
-    def rewind(self, step: float, **of: Any) -> None:
+    def rewind(self, step: float, /, **of: Any) -> None:
         """Drop the rows after `step`: those that a restored checkpoint is about to log again.
 
         Args:
             step: the last step to keep.
             **of: drop only rows with these values, e.g. ``net="mean_field"``.
         """
-        rows = [
-            row
-            for row in self.rows()
-            if row.get("step", -math.inf) <= step
-            or any(row.get(key) != value for key, value in of.items())
-        ]
+        self._keep(lambda row: row.get("step", -math.inf) <= step or _differs(row, of))
+
+    def _keep(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
+        rows = filter(wanted, self.rows())
         self.write("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+
+    def once(self, compute: Callable[[], Any], /, **of: Any) -> Any:
+        """``compute()``, or what it gave before the run was interrupted.
+
+        If it is a dict, the numbers in it are a row of metrics.jsonl.
+
+        Args:
+            compute: returns a tree of dicts and lists with arrays and numbers; rows that it logs
+                itself have the values `of`.
+            **of: what it is the result of, e.g. ``method="MAP", step=0``; no other part's.
+
+        Returns:
+            The tree, with NumPy arrays.
+        """
+        name = "_".join(re.sub(r"\W+", "-", str(value)) for value in of.values())
+        path = self.checkpoints / f"{name}.msgpack"
+        if self.resume and path.exists():
+            return msgpack_restore(path.read_bytes())
+        self._keep(lambda row: _differs(row, of))
+        content = msgpack_serialize(jax.device_get(compute()))
+        result = msgpack_restore(content)
+        if isinstance(result, dict) and (numbers := _numbers(result)):
+            self.log({**of, **numbers})
+        self.write(f"{self.checkpoints.name}/{path.name}", content)
+        return result
 
     def figure(self, name: str, figure: Figure) -> str:
         """Save a figure as figures/NAME.png, close it, and return its name for a `Section`."""
@@ -189,6 +215,15 @@ class Run:
         self._config.unlink()
         with contextlib.suppress(OSError):  # somebody's own files may lie there too
             self.directory.rmdir()
+
+
+def _differs(row: Mapping[str, Any], of: Mapping[str, Any]) -> bool:
+    return any(row.get(key) != value for key, value in of.items())
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    is_number = lambda value: not isinstance(value, dict | str) and np.ndim(value) == 0
+    return {key: float(value) for key, value in values.items() if is_number(value)}
 
 
 def finite(values: Mapping[str, Any]) -> dict[str, Any]:

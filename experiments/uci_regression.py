@@ -159,6 +159,8 @@ class Scores(NamedTuple):
 
     rmse: Any
     log_likelihood: Any
+    rhat: Any = 0.0
+    """Of a Markov chain: the largest of its predictions."""
 
 
 def run(config: Config, run: Run) -> Outcome:
@@ -174,13 +176,15 @@ def run(config: Config, run: Run) -> Outcome:
     }
     for name, table in tables.items():
         for method, scores in table.items():
-            for of, values in scores._asdict().items():
-                result[f"{of}_{name}_{slug(method)}"] = float(np.mean(values))
+            for of in ("rmse", "log_likelihood"):
+                result[f"{of}_{name}_{slug(method)}"] = float(np.mean(getattr(scores, of)))
+        if "NUTS" in table:
+            result[f"rhat_{name}_nuts"] = float(table["NUTS"].rhat.max())
     return Outcome(
         result,
         [
             summary_section(config, tables),
-            *(set_section(run, sources[name], table) for name, table in tables.items()),
+            *(set_section(config, run, sources[name], table) for name, table in tables.items()),
         ],
     )
 
@@ -193,27 +197,34 @@ def one_set(config: Config, run: Run, source: TableData) -> dict[str, Scores]:
     keys = jax.random.split(jax.random.key(config.seed), config.num_splits)
     net = LearnedNoise(Perceptron(config.hidden, 1))
     table = {}
+
+    def keep(method: str, scores: Scores) -> None:
+        row = f"{source.name:20} {method:20}"
+        if diverged := int(np.sum(~np.isfinite(scores.rmse + scores.log_likelihood))):
+            print(f"{row} left out: it diverged on {diverged} of {len(scores.rmse)} splits")
+            return
+        rmse, log_likelihood = np.mean(scores.rmse), np.mean(scores.log_likelihood)
+        print(f"{row} RMSE {rmse:8.3f}   log likelihood {log_likelihood:7.3f}", flush=True)
+        table[method] = scores
+
     for method in config.methods:
-        fit = partial(fit_and_test, config, net, method)
-        table[method] = jax.tree.map(np.asarray, jf.ops.jit(jax.vmap(fit))(folds, keys))
-        log(run, source, method, table[method])
-    chosen = range(min(config.chains.num_splits, config.num_splits))
-    rows = [nuts(config, net, jax.tree.map(lambda x, i=i: x[i], folds), keys[i]) for i in chosen]
+        fit = jf.ops.jit(jax.vmap(partial(fit_and_test, config, net, method)))
+        of = {"set": source.requested, "method": method}
+        keep(method, Scores(**run.once(lambda fit=fit: with_means(fit(folds, keys)), **of)["all"]))
+    rows = []
+    for i in range(min(config.chains.num_splits, config.num_splits)):
+        split = jax.tree.map(lambda x, i=i: x[i], folds)
+        of = {"set": source.requested, "method": "NUTS", "step": i}
+        rows.append(run.once(lambda split=split, i=i: nuts(config, net, split, keys[i]), **of))
     if rows:
-        table["NUTS"] = jax.tree.map(lambda *x: np.array(x), *rows)
-        log(run, source, "NUTS", table["NUTS"])
+        keep("NUTS", Scores(*(np.array([row[of] for row in rows]) for of in Scores._fields)))
     return table
 
 
-def log(run: Run, source: TableData, method: str, scores: Scores) -> None:
-    """A row of metrics, which is also what a person sees."""
-    row = {"set": source.name, "method": method, "rmse": float(np.mean(scores.rmse))}
-    run.log({**row, "log_likelihood": float(np.mean(scores.log_likelihood))})
-    print(
-        f"{source.name:20} {method:20} RMSE {np.mean(scores.rmse):8.3f}   "
-        f"log likelihood {np.mean(scores.log_likelihood):7.3f}",
-        flush=True,
-    )
+def with_means(scores: Scores) -> dict[str, Any]:
+    """Those of all splits, and their means where they are numbers."""
+    means = {"rmse": np.mean(scores.rmse), "log_likelihood": np.mean(scores.log_likelihood)}
+    return {"all": scores._asdict(), **{k: v for k, v in means.items() if np.isfinite(v)}}
 
 
 def fold(source: TableData, train: Array, test: Array) -> Fold:
@@ -258,8 +269,8 @@ def fit_and_test(
     return test(config, net, fit(key), split, key)
 
 
-def nuts(config: Config, net: LearnedNoise, split: Fold, key: KeyArray) -> Scores:
-    """The reference on one split."""
+def nuts(config: Config, net: LearnedNoise, split: Fold, key: KeyArray) -> dict[str, float]:
+    """The reference on one split: its scores, and whether its chains agree on the test rows."""
     log_joint, init = model(config, net, split)
     chains = jf.nuts(
         log_joint,
@@ -271,7 +282,9 @@ def nuts(config: Config, net: LearnedNoise, split: Fold, key: KeyArray) -> Score
         max_tree_depth=config.chains.max_tree_depth,
         progress_bar=True,
     )
-    return test(config, net, chains, split, key)
+    scores = jax.device_get(test(config, net, chains, split, key))
+    rhat = metrics.rhat(chains.outputs(net.apply, split.x_test)[..., 0]).max()
+    return {of: float(value) for of, value in scores._replace(rhat=rhat)._asdict().items()}
 
 
 def test(
@@ -296,13 +309,15 @@ def test(
 # Report
 
 
-def set_section(run: Run, source: TableData, table: Mapping[str, Scores]) -> Section:
+def set_section(
+    config: Config, run: Run, source: TableData, table: Mapping[str, Scores]
+) -> Section:
     """All methods on one set, and what is published."""
     rows: list[Sequence[Any]] = [
         [
             method,
             len(scores.rmse),
-            *(round(figure, 3) for of in scores for figure in mean_and_error(of)),
+            *(round(figure, 3) for of in scores[:2] for figure in mean_and_error(of)),
         ]
         for method, scores in table.items()
     ]
@@ -315,9 +330,16 @@ def set_section(run: Run, source: TableData, table: Mapping[str, Scores]) -> Sec
         {method: mean_and_error(scores.log_likelihood) for method, scores in table.items()},
         xlabel="test log likelihood (nats a row), ± standard error",
     )
+    about = f"{len(source.targets):,} rows of {source.features.shape[1]} features."
+    if missing := set(config.methods) - set(table):
+        about += f" Left out, because they diverged: {', '.join(sorted(missing))}."
+    if "NUTS" in table:
+        rhat = table["NUTS"].rhat.max()
+        verdict = "they agree" if rhat < 1.05 else "they do NOT agree: no reference"
+        about += f" R-hat of the predictions of NUTS's chains is at most {rhat:.2f}: {verdict}."
     return Section(
         source.name,
-        f"{source.note}\n\n{len(source.targets):,} rows of {source.features.shape[1]} features.",
+        f"{source.note}\n\n{about}",
         Table(
             [
                 "method",
@@ -341,15 +363,23 @@ def set_section(run: Run, source: TableData, table: Mapping[str, Scores]) -> Sec
 def summary_section(config: Config, tables: Mapping[str, Mapping[str, Scores]]) -> Section:
     """Each method against NUTS on the splits that both have."""
     shared = min(config.chains.num_splits, config.num_splits)
-    rows = []
-    for method in config.methods:
-        lags = [
-            float(np.mean(table[method].log_likelihood[:shared] - table["NUTS"].log_likelihood))
-            for table in tables.values()
-            if shared
-        ]
-        own = [float(np.mean(table[method].log_likelihood)) for table in tables.values()]
-        rows.append([method, *(round(v, 3) for v in own), *(round(v, 3) for v in lags)])
+
+    def own(table: Mapping[str, Scores], method: str) -> float | str:
+        if method not in table:
+            return "diverged"
+        return round(float(np.mean(table[method].log_likelihood)), 3)
+
+    def lag(table: Mapping[str, Scores], method: str) -> float | str:
+        if method not in table or "NUTS" not in table:
+            return "-"
+        lags = table[method].log_likelihood[:shared] - table["NUTS"].log_likelihood
+        return round(float(np.mean(lags)), 3)
+
+    columns = [own, lag] if shared else [own]
+    rows = [
+        [method, *(of(table, method) for of in columns for table in tables.values())]
+        for method in config.methods
+    ]
     return Section(
         "Log likelihood, all sets",
         "Mean test log likelihood in nats a row; then the same less that of NUTS, on the splits "

@@ -63,6 +63,24 @@ def test_quick_run_leaves_what_every_run_leaves(name, tmp_path):
     assert (directory / "metrics.jsonl").read_text()
     assert list((directory / "figures").glob("*.png"))
     assert (directory / "checkpoints").is_dir()
+    if parts := sorted((directory / "checkpoints").glob("*.msgpack")):
+        goes_on_without(name, directory, parts)
+
+
+def goes_on_without(name, directory, parts):
+    """Killed before the last of its parts was written, the run comes to the same end."""
+    rows = (directory / "metrics.jsonl").read_text()
+    result = figures(directory)
+    max(parts, key=lambda path: path.stat().st_mtime_ns).unlink()
+    (directory / "result.json").unlink()
+    assert main([name, "--quick", "--out", str(directory), "--resume"]) == 0
+    assert figures(directory) == result
+    assert (directory / "metrics.jsonl").read_text().count("\n") == rows.count("\n")
+
+
+def figures(directory):
+    result = json.loads((directory / "result.json").read_text())
+    return {k: v for k, v in result.items() if not k.startswith("seconds") and k != "resumed"}
 
 
 def test_example_of_the_guide_is_an_experiment(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import chex
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
@@ -95,6 +96,32 @@ def test_resume_cuts_a_line_that_was_never_finished(tmp_path):
     again = resume(tmp_path)
     again.log({"step": 2})
     assert again.rows() == [{"step": 1}, {"step": 2}]
+
+
+def test_once_computes_once(tmp_path):
+    tree = {"a": jnp.arange(3), "b": [np.float32(0.1), {"c": np.eye(2)}], "nll": 0.1}
+    first = begin(tmp_path).once(lambda: tree, method="MAP (1)", step=0)
+    assert isinstance(first["a"], np.ndarray) and first["nll"] == 0.1
+    chex.assert_trees_all_equal(first, jax.device_get(tree))
+    again = resume(tmp_path)
+    chex.assert_trees_all_equal(again.once(pytest.fail, method="MAP (1)", step=0), first)
+    assert again.once(lambda: 2.0, method="MAP (1)", step=1) == 2
+    assert again.rows() == [{"method": "MAP (1)", "step": 0, "nll": 0.1}]
+
+
+def test_once_drops_what_an_interrupted_part_has_logged(tmp_path):
+    made = begin(tmp_path)
+
+    def interrupted():
+        made.log({"agent": "greedy", "step": 1})
+        raise KeyboardInterrupt
+
+    made.log({"agent": "other", "step": 1})
+    with pytest.raises(KeyboardInterrupt):
+        made.once(interrupted, agent="greedy")
+    assert len(made.rows()) == 2
+    assert resume(tmp_path).once(lambda: [1], agent="greedy") == [1]
+    assert made.rows() == [{"agent": "other", "step": 1}]
 
 
 def test_resume_takes_the_newest_run_of_the_name():
