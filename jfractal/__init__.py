@@ -56,6 +56,7 @@ from jfractal.posterior import sample as sample
 from jfractal.posterior import snr as snr
 from jfractal.predict import Prediction as Prediction
 from jfractal.predict import RegressionPrediction as RegressionPrediction
+from jfractal.predict import linearize as linearize
 from jfractal.predict import mixture as mixture
 from jfractal.predict import predict as predict
 from jfractal.predict import predict_regression as predict_regression

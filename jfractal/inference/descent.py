@@ -22,7 +22,7 @@ State = TypeVar("State")
 
 
 def descend(
-    loss: Callable[[Params, Any, KeyArray], Scalar],
+    loss: Callable[[Params, Any, KeyArray, Int[Array, ""]], Scalar],
     params: Params,
     key: KeyArray,
     data: PyTree,
@@ -31,10 +31,10 @@ def descend(
     num_steps: int,
     batch_size: int | None = None,
 ) -> tuple[Params, Float[Array, " steps"]]:
-    """Minimises ``E_batch[loss(params, batch, key)]`` by `num_steps` of `optimizer`.
+    """Minimises ``E_batch[loss(params, batch, key, count)]`` by `num_steps` of `optimizer`.
 
     Args:
-        loss: Of the parameters, on a batch, with a random key of its own at each step.
+        loss: Of the parameters, a batch, a random key of its own, and the number of steps before.
         params: Where to start.
         key: Random key.
         data: Tree of arrays with a common leading axis, e.g. ``(x, y)``.
@@ -51,7 +51,7 @@ def descend(
 
     def step(state, batch, key, count):
         params, memory = state
-        value, gradient = jax.value_and_grad(loss)(params, batch, key)
+        value, gradient = jax.value_and_grad(loss)(params, batch, key, count)
         updates, memory = optimizer.update(gradient, memory, params)
         return (optax.apply_updates(params, updates), memory), value
 

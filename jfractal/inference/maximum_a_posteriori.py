@@ -37,7 +37,7 @@ def maximum_a_posteriori(
     """
     key_init, key_run = jax.random.split(key)
     params, _ = descend(
-        lambda params, batch, _: -log_joint.estimate(params, batch) / log_joint.num_data,
+        lambda params, batch, *_: -log_joint.estimate(params, batch) / log_joint.num_data,
         init(key_init),
         key_run,
         log_joint.data,

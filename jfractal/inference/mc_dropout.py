@@ -68,7 +68,7 @@ def mc_dropout(
         raise InputError(f"`where` must pick leaves of at least two axes, got {vectors}")
     rates = dict.fromkeys(kernels, rate)
 
-    def loss(params, batch, key):
+    def loss(params, batch, key, _):
         def share(turn):
             key, batch = turn
             return log_joint.estimate(Dropout(params, rates).sample(key)["params"], batch)

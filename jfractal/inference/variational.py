@@ -23,7 +23,7 @@ def variational(
     num_steps: int,
     batch_size: int | None = None,
     num_samples: int = 1,
-    kl_weight: float = 1.0,
+    kl_weight: float | optax.Schedule = 1.0,
 ) -> MeanField:
     """Fits a mean-field posterior by gradient ascent on the ELBO, as one compiled program.
 
@@ -36,7 +36,8 @@ def variational(
         num_steps: Number of steps, at least 1.
         batch_size: Examples in a step; all of them if left out.
         num_samples: Draws of the weights for each step.
-        kl_weight: Factor of the KL, the temperature of the posterior.
+        kl_weight: Factor of the KL: a temperature of the posterior, or a function of the step, see
+            `jfractal.training.kl_weight`.
 
     Returns:
         A `MeanField` posterior.
@@ -44,7 +45,7 @@ def variational(
     Source: Blundell et al., ICML 2015.
     """
 
-    def loss(params, batch, key):
+    def loss(params, batch, key, step):
         bound = elbo(
             log_joint.apply,
             params,
@@ -54,7 +55,7 @@ def variational(
             likelihood=log_joint.likelihood,
             num_data=log_joint.num_data,
             num_samples=num_samples,
-            kl_weight=kl_weight,
+            kl_weight=kl_weight(step) if callable(kl_weight) else kl_weight,
         )
         return -bound.value
 

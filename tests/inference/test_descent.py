@@ -34,7 +34,7 @@ def test_fold_hands_on_batches_keys_and_counts():
 def test_descend_is_gradient_descent():
     """``w ← w − r (w − mean)`` on all data; the loss before each step is reported."""
     w, losses = descend(
-        lambda w, batch, key: 0.5 * ((w - batch) ** 2).mean(),
+        lambda w, batch, *_: 0.5 * ((w - batch) ** 2).mean(),
         jnp.zeros(()),
         jax.random.key(0),
         DATA,
