@@ -35,7 +35,7 @@ from jfractal.training.objective import Objective
 from jfractal.typing import Variables
 
 BATCH = 500  # examples in a pass of an evaluation
-CALIBRATION = (40, 250)  # batches, and examples in each, that batch statistics are measured on
+CALIBRATION = 250  # examples in a batch that batch statistics are measured on
 
 
 @dataclass(frozen=True)
@@ -364,7 +364,12 @@ def train(
 
 
 def recalibrated(
-    net: nn.Module, variables: Variables, split: Examples, *, routes: Sequence[Columns]
+    net: nn.Module,
+    variables: Variables,
+    split: Examples,
+    *,
+    routes: Sequence[Columns],
+    num_batches: int = 40,
 ) -> Variables:
     """Batch statistics of these routes measured anew, with nothing dropped; others stay.
 
@@ -374,8 +379,8 @@ def recalibrated(
     if "batch_stats" not in variables:
         return variables
     examples = split.train[0]
-    number, size = CALIBRATION[0], min(CALIBRATION[1], len(examples))
-    starts = range(0, len(examples) - size + 1, size)[:number]
+    size = min(CALIBRATION, len(examples))
+    starts = range(0, len(examples) - size + 1, size)[:num_batches]
     batches = (split.standardise(examples[start : start + size]) for start in starts)
     return recalibrate(net.apply, variables, batches, routes=routes)
 

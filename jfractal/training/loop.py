@@ -97,11 +97,15 @@ class Trainer:
             The last state, on the first device.
 
         Raises:
-            InputError: If the numbers of epochs, of images in a batch or of devices are out of
-                range.
+            InputError: If the numbers of epochs, of images in a batch, of labels or of devices are
+                out of range.
             DivergenceError: At the first loss that is not finite; earlier checkpoints stay.
         """
         steps_per_epoch = count_steps(len(images), self.batch_size)
+        if len(labels) != len(images):
+            raise InputError(
+                f"`labels` must be as many as `images`, {len(images)}, got {len(labels)}"
+            )
         if self.num_epochs < 1:
             raise InputError(f"`num_epochs` must be at least 1, got {self.num_epochs}")
         mesh = self._mesh()
@@ -121,10 +125,10 @@ class Trainer:
                     route = self.drop_path.route(self.seed, step)
                     state, metrics = update(state, images, labels, batch, route=route)
                     # The metrics of a step are read while the next one runs.
-                    self._report(previous, steps_per_epoch, bar, log)
+                    self._report(previous, steps_per_epoch, labels, bar, log)
                     previous = step + 1, route, metrics
                     if position == steps_per_epoch - 1:
-                        self._report(previous, steps_per_epoch, bar, log)
+                        self._report(previous, steps_per_epoch, labels, bar, log)
                         previous = None
                         here = _on_first_device(state)
                         log({"step": step + 1, "epoch": epoch + 1, **evaluate(here)})
@@ -187,7 +191,9 @@ class Trainer:
         )
         return state, metrics
 
-    def _report(self, previous: Any, steps_per_epoch: int, bar: tqdm, log: Callable) -> None:
+    def _report(
+        self, previous: Any, steps_per_epoch: int, labels: Array, bar: tqdm, log: Callable
+    ) -> None:
         if previous is None:
             return
         step, route, metrics = previous
@@ -196,7 +202,9 @@ class Trainer:
             if not np.isfinite(value):
                 raise DivergenceError(
                     f"`{name}` is {value} at step {step}: try a smaller learning rate, a longer "
-                    "warm-up, or gradient clipping; the checkpoints of earlier epochs are kept"
+                    "warm-up, or gradient clipping, unless the net has no output for some label "
+                    f"(they go from {labels.min()} to {labels.max()}); the checkpoints of earlier "
+                    "epochs are kept"
                 )
         bar.update()
         if step % self.log_every == 0:

@@ -193,6 +193,13 @@ def test_bad_input(batch_size, num_epochs):
         bad.fit(start(), IMAGES, LABELS)
 
 
+def test_labels_that_do_not_belong_to_the_images():
+    with pytest.raises(InputError, match=f"`labels` must be as many as `images`, {len(IMAGES)}"):
+        trainer().fit(start(), IMAGES, LABELS[:-1])
+    with pytest.raises(DivergenceError, match=r"no output for some label \(they go from 0 to 99\)"):
+        trainer().fit(start(), IMAGES, np.where(np.arange(20) == 0, 0, 99))
+
+
 def test_state_keeps_what_a_model_needs():
     variables = nn.BatchNorm(use_running_average=True).init(jax.random.key(0), IMAGES)
     state = TrainState.create(variables, TX)
