@@ -12,6 +12,7 @@ import optax
 from flax import linen as nn
 
 import jfractal as jf
+from experiments._source import SourceConfig
 from experiments.report import Section, Table
 from experiments.run import Options, Run
 from jfractal import metrics, topology, viz
@@ -39,19 +40,23 @@ CALIBRATION = 250  # examples in a batch that batch statistics are measured on
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class ImagesConfig(SourceConfig):
     """Which images, and how many."""
 
     name: str = "cifar10"
     """Data set: cifar10, mnist, fashion_mnist or digits."""
-    strict: bool = False
-    """Fail if the data set is not at hand, instead of running on enlarged digits."""
     num_train: int | None = None
     """Training images to keep, validation images among them; all if None."""
     num_test: int | None = None
     """Test images to keep; all if None."""
     num_validation: int = 2500
     """Training images held out: every choice is made on them, none on the test set."""
+
+
+@dataclass(frozen=True)
+class DataConfig(ImagesConfig):
+    """Images, and how they are augmented."""
+
     flip: bool = True
     """Whether to mirror half of the training images (never done to digits)."""
     shift: int = 4
@@ -204,7 +209,7 @@ class Split(Examples):
         return jf.data.standardise(examples, self.mean, self.std)
 
 
-def load(config: DataConfig, seed: int) -> ImageData:
+def load(config: ImagesConfig, seed: int) -> ImageData:
     """The images that the settings ask for, or what stands in for them."""
     source = jf.data.load_images(config.name, strict=config.strict)
     if config.num_train is None and config.num_test is None:

@@ -34,6 +34,7 @@ from tqdm.auto import tqdm
 import jfractal as jf
 from experiments._perceptron import Perceptron
 from experiments._seeds import SeedsOptions, mean_and_error, standard_error
+from experiments._source import SourceConfig
 from experiments.report import Outcome, Section, Table
 from experiments.run import Run
 from jfractal import metrics, viz
@@ -42,7 +43,7 @@ from jfractal.typing import Array, KeyArray
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(SourceConfig):
     """Which images, and how many may be asked for."""
 
     name: str = "digits"
@@ -103,7 +104,7 @@ PRESETS = {
     "paper": Config(
         preset="paper",
         num_seeds=10,
-        data=DataConfig("mnist", num_pool=10_000, num_rounds=28),
+        data=DataConfig(name="mnist", num_pool=10_000, num_rounds=28),
         model=ModelConfig(hidden=(400,)),
     ),
     "quick": replace(
@@ -140,7 +141,7 @@ STRATEGIES: Mapping[str, Strategy] = {"random": random, "BALD": bald, "BatchBALD
 
 def run(config: Config, run: Run) -> Outcome:
     """Buys labels by every strategy."""
-    source = jf.data.load_images(config.data.name)
+    source = jf.data.load_images(config.data.name, strict=config.data.strict)
     _check(config.data, source)
     learner = Learner(config, source)
     accuracy = {

@@ -33,6 +33,7 @@ from tqdm.auto import tqdm
 import jfractal as jf
 from experiments._perceptron import Perceptron
 from experiments._seeds import SeedsOptions, standard_error
+from experiments._source import SourceConfig
 from experiments.report import Outcome, Section, Table
 from experiments.run import Run
 from jfractal import viz
@@ -82,6 +83,8 @@ class Config(SeedsOptions):
     """Runs of each agent, side by side."""
     turns_per_row: int = 100
     """Turns between two rows of metrics."""
+    data: SourceConfig = field(default_factory=SourceConfig)
+    """The mushrooms."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """The network."""
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -128,7 +131,7 @@ class Agent(NamedTuple):
 
 def run(config: Config, run: Run) -> Outcome:
     """Lets every agent meet the same kinds of mushrooms."""
-    data = jf.data.load_mushrooms()
+    data = jf.data.load_mushrooms(strict=config.data.strict)
     net = Perceptron(config.model.hidden, 1)
     bandit = Bandit(config, net, jnp.asarray(data.features, jnp.float32), jnp.asarray(data.targets))
     agents = {"Thompson sampling": None, **{f"{eps:.0%} greedy": eps for eps in EPSILONS}}

@@ -41,6 +41,7 @@ from experiments._classification import scores
 from experiments._methods import FitConfig, recipes
 from experiments._perceptron import Perceptron
 from experiments._seeds import SeedsOptions, mean_and_error
+from experiments._source import SourceConfig
 from experiments.report import Outcome, Section, Table
 from experiments.run import Run
 from jfractal import viz
@@ -52,7 +53,7 @@ METHODS = ("mean field", "SGHMC")
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(SourceConfig):
     """Which images, and how many."""
 
     name: str = "mnist"
@@ -132,7 +133,7 @@ class SharedCategorical(Categorical):
 
 def run(config: Config, run: Run) -> Outcome:
     """Sweeps the temperature."""
-    source = jf.data.load_images(config.data.name)
+    source = jf.data.load_images(config.data.name, strict=config.data.strict)
     if not config.data.num_train <= len(source.train_images):
         raise jf.InputError(
             f"`num_train` must not exceed the {len(source.train_images)} training images, "

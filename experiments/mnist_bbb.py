@@ -43,7 +43,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 import jfractal as jf
-from experiments._classification import Split, scores
+from experiments._classification import ImagesConfig, Split, load, scores
 from experiments._methods import FitConfig, chosen, recipes, slug
 from experiments._perceptron import Perceptron
 from experiments._seeds import SeedsOptions, mean_and_error
@@ -62,20 +62,6 @@ PRUNED = "mean field, scale mixture"
 UNIT_FRACTIONS = (0.0, 0.25, 0.5, 0.75, 0.9)
 FRACTIONS = (0.0, 0.5, 0.75, 0.95, 0.98)
 PUBLISHED_PRUNED = (1.24, 1.24, 1.24, 1.29, 1.39)
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Which images, and how many."""
-
-    name: str = "mnist"
-    """Data set: mnist, fashion_mnist or digits."""
-    num_train: int | None = None
-    """Training images to keep, validation images among them; all if None."""
-    num_test: int | None = None
-    """Test images to keep; all if None."""
-    num_validation: int = 1000
-    """Training images held out."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +94,9 @@ class Config(SeedsOptions):
         "ensemble",
     )
     """What to compare, by the names of the report's table."""
-    data: DataConfig = field(default_factory=DataConfig)
+    data: ImagesConfig = field(
+        default_factory=lambda: ImagesConfig(name="mnist", num_validation=1000)
+    )
     """The images."""
     prior: PriorConfig = field(default_factory=PriorConfig)
     """The priors."""
@@ -122,7 +110,7 @@ PRESETS = {
     "paper": replace(
         LAPTOP,
         preset="paper",
-        data=DataConfig(num_validation=10_000),
+        data=ImagesConfig(name="mnist", num_validation=10_000),
         fit=FitConfig(num_epochs=600),
     ),
     "quick": replace(
@@ -131,7 +119,7 @@ PRESETS = {
         num_seeds=2,
         hidden=(8, 8),
         methods=("MAP", "mean field, scale mixture", "ensemble"),
-        data=DataConfig(num_train=120, num_test=60, num_validation=20),
+        data=ImagesConfig(name="mnist", num_train=120, num_test=60, num_validation=20),
         fit=FitConfig(num_epochs=2, batch_size=20, num_samples=2, num_members=2),
     ),
 }
@@ -139,14 +127,7 @@ PRESETS = {
 
 def run(config: Config, run: Run) -> Outcome:
     """Fits every method with every seed, tests, prunes."""
-    source = jf.data.load_images(config.data.name)
-    if config.data.num_train or config.data.num_test:
-        source = jf.data.subset(
-            source,
-            num_train=config.data.num_train or len(source.train_images),
-            num_test=config.data.num_test or len(source.test_images),
-            seed=config.seed,
-        )
+    source = load(config.data, config.seed)
     split = Split.of(source, config.data.num_validation, config.seed)
     net = Perceptron(config.hidden, len(source.class_names))
     keys = jax.random.split(jax.random.key(config.seed), config.num_seeds)

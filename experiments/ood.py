@@ -37,6 +37,7 @@ import jfractal as jf
 from experiments._classification import Split, scores
 from experiments._methods import FitConfig, chosen, recipes, slug
 from experiments._seeds import SeedsOptions, mean_and_error
+from experiments._source import SourceConfig
 from experiments.report import Outcome, Section, Table
 from experiments.run import Run
 from jfractal import metrics, viz
@@ -48,7 +49,7 @@ COVERAGE = 0.8
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(SourceConfig):
     """How many images."""
 
     num_train: int = 3500
@@ -187,7 +188,8 @@ def _known(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def against_another(name: str, other: str, config: Config) -> Problem:
     """Images of one set, and of another that has their shape."""
-    inside, outside = jf.data.load_images(name), jf.data.load_images(other)
+    load = partial(jf.data.load_images, strict=config.data.strict)
+    inside, outside = load(name), load(other)
     split = split_of(config.data, inside, config.seed)
     strange = outside.test_images[: config.data.num_test]
     return Problem(f"{inside.name} against {outside.name}", split, strange, name)
@@ -195,7 +197,7 @@ def against_another(name: str, other: str, config: Config) -> Problem:
 
 def against_held_out(name: str, classes: tuple[int, ...], config: Config) -> Problem:
     """Images of some classes of a set, and of the others."""
-    source = jf.data.load_images(name)
+    source = jf.data.load_images(name, strict=config.data.strict)
     known, unknown = jf.data.hold_out_classes(source, classes)
     names = " and ".join(source.class_names[c] for c in classes)
     split = split_of(config.data, known, config.seed)

@@ -37,6 +37,7 @@ import jfractal as jf
 from experiments._methods import FitConfig, recipes
 from experiments._perceptron import Perceptron
 from experiments._seeds import SeedsOptions, mean_and_error
+from experiments._source import SourceConfig
 from experiments.report import Outcome, Section, Table
 from experiments.run import Run
 from jfractal import metrics, viz
@@ -48,7 +49,7 @@ FLAT = 1e3  # standard deviation of a prior that says nothing
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(SourceConfig):
     """Which images, and how many."""
 
     name: str = "mnist"
@@ -101,7 +102,7 @@ Figures = dict[str, np.ndarray]  # by name, "sizes seeds"
 
 def run(config: Config, run: Run) -> Outcome:
     """Trains at every size, tests on training and on test images."""
-    source = jf.data.load_images(config.data.name)
+    source = jf.data.load_images(config.data.name, strict=config.data.strict)
     largest = max(config.data.sizes)
     if largest > len(source.train_images):
         raise jf.InputError(

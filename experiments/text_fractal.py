@@ -35,6 +35,7 @@ from sklearn.linear_model import LogisticRegression
 import jfractal as jf
 from experiments import _classification as classification
 from experiments._classification import Examples, ModelConfig, TrainConfig
+from experiments._source import SourceConfig
 from experiments.report import Outcome, Section, Table
 from experiments.run import Run
 from jfractal.data import PADDING, UNKNOWN, TextData, Vocabulary
@@ -44,13 +45,11 @@ STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # C of logistic regression,
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(SourceConfig):
     """Which texts, how many, and how they become tokens."""
 
     name: str = "rotten_tomatoes"
     """Data set: rotten_tomatoes or docstrings."""
-    strict: bool = False
-    """Fail if the data set is not at hand, instead of running on docstrings."""
     num_train: int | None = None
     """Training texts to keep; all if None."""
     num_test: int | None = None

@@ -31,6 +31,7 @@ import jfractal as jf
 from experiments._methods import FitConfig, chosen, recipes, slug
 from experiments._perceptron import Perceptron
 from experiments._seeds import mean_and_error
+from experiments._source import SourceConfig
 from experiments.report import Outcome, Section, Table
 from experiments.run import Options, Run
 from jfractal import data, metrics, viz
@@ -68,6 +69,16 @@ LINEARIZED = ("Laplace, full",)  # the net itself is nowhere near its tangent un
 
 
 @dataclass(frozen=True)
+class DataConfig(SourceConfig):
+    """Which sets, and how much of them."""
+
+    sets: tuple[str, ...] = ("boston", "concrete", "energy", "yacht", "wine")
+    """Which sets: also kin8nm, naval, power, protein and diabetes."""
+    num_splits: int = 20
+    """Standard splits of each."""
+
+
+@dataclass(frozen=True)
 class ChainsConfig:
     """The No-U-Turn sampler."""
 
@@ -87,10 +98,8 @@ class ChainsConfig:
 class Config(Options):
     """Settings of `uci_regression`."""
 
-    sets: tuple[str, ...] = ("boston", "concrete", "energy", "yacht", "wine")
-    """Which sets: also kin8nm, naval, power, protein and diabetes."""
-    num_splits: int = 20
-    """Standard splits of each."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """The sets."""
     hidden: tuple[int, ...] = (50,)
     """Units of each hidden layer (ReLU)."""
     prior_scale: float = 1.0
@@ -131,14 +140,15 @@ PRESETS = {
     "paper": replace(
         LAPTOP,
         preset="paper",
-        sets=("boston", "concrete", "energy", "kin8nm", "naval", "power", "wine", "yacht"),
+        data=DataConfig(
+            sets=("boston", "concrete", "energy", "kin8nm", "naval", "power", "wine", "yacht")
+        ),
         chains=ChainsConfig(20, num_warmup=2000, num_samples=2000, max_tree_depth=10),
     ),
     "quick": replace(
         LAPTOP,
         quick=True,
-        sets=("diabetes",),
-        num_splits=2,
+        data=DataConfig(sets=("diabetes",), num_splits=2),
         hidden=(4,),
         methods=("MAP", "mean field, local", "Laplace, last layer", "SGHMC"),
         fit=replace(LAPTOP.fit, num_epochs=2, num_samples=4, num_members=2),
@@ -169,7 +179,8 @@ class Scores(NamedTuple):
 
 def run(config: Config, run: Run) -> Outcome:
     """Fits every method on every set."""
-    sources = {name: data.load_regression(name) for name in config.sets}
+    load = partial(data.load_regression, strict=config.data.strict)
+    sources = {name: load(name) for name in config.data.sets}
     tables = {name: one_set(config, run, source) for name, source in sources.items()}
     names = sorted({source.name for source in sources.values()})
     result: dict[str, Any] = {
@@ -196,9 +207,9 @@ def run(config: Config, run: Run) -> Outcome:
 def one_set(config: Config, run: Run, source: TableData) -> dict[str, Scores]:
     """Scores of every method on a set, an entry for each split."""
     folds = jax.vmap(partial(fold, source))(
-        *map(jnp.asarray, data.standard_splits(len(source.targets), config.num_splits))
+        *map(jnp.asarray, data.standard_splits(len(source.targets), config.data.num_splits))
     )
-    keys = jax.random.split(jax.random.key(config.seed), config.num_splits)
+    keys = jax.random.split(jax.random.key(config.seed), config.data.num_splits)
     net = LearnedNoise(Perceptron(config.hidden, 1))
     table = {}
 
@@ -216,7 +227,7 @@ def one_set(config: Config, run: Run, source: TableData) -> dict[str, Scores]:
         of = {"set": source.requested, "method": method}
         keep(method, Scores(**run.once(lambda fit=fit: with_means(fit(folds, keys)), **of)["all"]))
     rows = []
-    for i in range(min(config.chains.num_splits, config.num_splits)):
+    for i in range(min(config.chains.num_splits, config.data.num_splits)):
         split = jax.tree.map(lambda x, i=i: x[i], folds)
         of = {"set": source.requested, "method": "NUTS", "step": i}
         rows.append(run.once(lambda split=split, i=i: nuts(config, net, split, keys[i]), **of))
@@ -369,7 +380,7 @@ def set_section(
 
 def summary_section(config: Config, tables: Mapping[str, Mapping[str, Scores]]) -> Section:
     """Each method against NUTS on the splits that both have."""
-    shared = min(config.chains.num_splits, config.num_splits)
+    shared = min(config.chains.num_splits, config.data.num_splits)
 
     def own(table: Mapping[str, Scores], method: str) -> float | str:
         if method not in table:

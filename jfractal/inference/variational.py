@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from jfractal.inference.descent import descend
@@ -55,7 +56,7 @@ def variational(
             likelihood=log_joint.likelihood,
             num_data=log_joint.num_data,
             num_samples=num_samples,
-            kl_weight=kl_weight(step) if callable(kl_weight) else kl_weight,
+            kl_weight=jnp.asarray(kl_weight(step)) if callable(kl_weight) else kl_weight,
         )
         return -bound.value
 

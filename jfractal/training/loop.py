@@ -192,7 +192,7 @@ class Trainer:
         return state, metrics
 
     def _report(
-        self, previous: Any, steps_per_epoch: int, labels: Array, bar: tqdm, log: Callable
+        self, previous: Any, steps_per_epoch: int, labels: Any, bar: tqdm, log: Callable
     ) -> None:
         if previous is None:
             return
