@@ -88,7 +88,9 @@ def test_data_that_may_not_be_at_hand_can_be_demanded(name):
     """In one spelling: ``--data.strict``."""
     config = registry.load(name).PRESETS["laptop"]
     builtin = {"regression_hmc"}
-    assert (getattr(getattr(config, "data", None), "strict", None) is False) == (name not in builtin)
+    assert (getattr(getattr(config, "data", None), "strict", None) is False) == (
+        name not in builtin
+    )
 
 
 def test_example_of_the_guide_is_an_experiment(tmp_path, monkeypatch):
