@@ -8,15 +8,27 @@ Spoilt images: test images rotated or covered by noise, further and further; acc
 confidence should fall with it (ECE). A small fractal net of dense units on the pixels, the same
 start, batches and steps for every inference method.
 
-Laptop, Fashion-MNIST against MNIST only and seven of the methods, 11 minutes beside other work
-(`--problems fashion_mnist`), 3 seeds: AUROC of total and of epistemic entropy
+Laptop, 27 minutes of processor time (34 minutes beside other work), 3,000 training images, 3 seeds.
+AUROC of total and of epistemic entropy, standard errors .001 to .011:
 
-    MAP .916 -            MC dropout .936 .933    mean field .913 .927    IVON .929 .950
-    ensemble .934 .982    last-layer Laplace .938 .978                    SGHMC .910 .864
+                            Fashion-MNIST against MNIST   CIFAR-10 against its cats and trucks
+    MAP                         .916  -                       .512  -
+    MC dropout                  .936  .933                    .513  .590
+    mean field                  .913  .927                    .510  .565
+    mean field, flipout         .906  .923                    .509  .572
+    IVON                        .929  .950                    .518  .597
+    ensemble                    .934  .982                    .523  .594
+    SWAG                        .915  .708                    .509  .512
+    Laplace, last layer         .938  .978                    .530  .605
+    SGLD                        .919  .945                    .511  .609
+    SGHMC                       .910  .864                    .517  .585
 
-and 91 to 92 % accuracy on the surest 80 % of images, from 83 to 84 % on all. Every method is as
-good as any other on rotated images, which is bad: at 90 degrees accuracy is 2 % and ECE above 0.7.
-CIFAR-10 has not been run at this length.
+Disagreement finds strange images better than total entropy does, in 15 of 18 cases. A dense net
+gets 47 to 49 % of CIFAR-10's images right, and knows next to nothing of what it has not seen; what
+the posteriors mend there is the confidence: ECE .23 by MAP, .10 and .09 by SGLD and SGHMC. On
+Fashion-MNIST accuracy is 83 to 84 %, and 90 to 93 % on the surest 80 % of images. Every method is
+as good as any other on rotated images, which is bad: at 90 degrees accuracy is 2 % and ECE above
+0.7. Under noise MC dropout, one of the best calibrated without, becomes the worst.
 
     make experiment NAME=ood
     make experiment NAME=ood ARGS="--problems fashion_mnist --num-seeds 5"
@@ -38,7 +50,7 @@ from experiments._classification import Split, scores
 from experiments._methods import FitConfig, chosen, recipes, slug
 from experiments._seeds import SeedsOptions, mean_and_error
 from experiments._source import SourceConfig
-from experiments.report import Outcome, Section, Table
+from experiments.report import Outcome, Section, Table, is_version
 from experiments.run import Run
 from jfractal import metrics, viz
 from jfractal.data import ImageData
@@ -168,7 +180,7 @@ def run(config: Config, run: Run) -> Outcome:
     return Outcome(
         {
             "dataset": ", ".join(problem.split.source.name for problem in problems),
-            "dataset_requested": ", ".join(config.problems),
+            "dataset_requested": ", ".join(asked_for(problem.split.source) for problem in problems),
             **result,
         },
         sections,
@@ -181,6 +193,11 @@ def _known(names: tuple[str, ...]) -> tuple[str, ...]:
             f"`problems` must be out of {', '.join(PROBLEMS)}, got {min(unknown)!r}"
         )
     return names
+
+
+def asked_for(source: ImageData) -> str:
+    """The name of the images, if they are a part or a version of those requested."""
+    return source.name if is_version(source.name, source.requested) else source.requested
 
 
 # Problems

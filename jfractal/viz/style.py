@@ -14,7 +14,18 @@ INK = "#333333"
 GREY = "#999999"
 WARNING = "#cc3311"
 
-PALETTE = ("#4477aa", "#cc6677", "#44aa99", "#ddaa33", "#aa4499", "#88ccee", "#999933")
+PALETTE = (
+    "#4477aa",
+    "#cc6677",
+    "#44aa99",
+    "#ddaa33",
+    "#aa4499",
+    "#88ccee",
+    "#999933",
+    "#332288",
+    "#882255",
+    "#117733",
+)
 """Colours of columns 1, 2, …: Paul Tol's, told apart also by the colour-blind."""
 
 styled = matplotlib.rc_context(
