@@ -61,11 +61,13 @@ def laplace(
     Source: MacKay, Neural Computation 1992; Daxberger et al., "Laplace redux", NeurIPS 2021.
     """
     params = _maximum(log_joint, init, key, optimizer, num_steps, batch_size)
-    precision = gauss_newton(log_joint, params, where, batch_size=batch_size)
-    precision += prior_hessian(log_joint, params, where)
-    # (R Rᵀ)⁻¹ = Σ_k r_k r_kᵀ over the rows r_k of R⁻¹.
-    root = jnp.linalg.cholesky(precision)
-    rows = jax.scipy.linalg.solve_triangular(root, jnp.eye(len(root)), lower=True)
+    prior = prior_hessian(log_joint, params, where)
+    precision = prior + gauss_newton(log_joint, params, where, batch_size=batch_size)
+    # (V Λ Vᵀ)⁻¹ = Σ_k r_k r_kᵀ over the rows r_k of Λ^-½ Vᵀ. No λ is below the prior's least, but
+    # for rounding, which goes by the largest: with little noise, Cholesky's root would be NaN.
+    values, vectors = jnp.linalg.eigh(precision)
+    values = jnp.maximum(values, jnp.linalg.eigvalsh(prior)[0])
+    rows = vectors.T / jnp.sqrt(values)[:, None]
     chosen = select(params, where)
     _, unravel = ravel_pytree(chosen)
     std = jax.tree.map(jnp.zeros_like, chosen)

@@ -1,4 +1,6 @@
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -22,6 +24,21 @@ def test_leaves_that_are_not_chosen_stay_at_the_maximum(problem, method):
     np.testing.assert_allclose(draws["kernel"][0, :, 0], problem.mean[1:], atol=1e-5)
     variance = 1 / problem.precision[0, 0]
     assert abs(draws["bias"].var() - variance) < 4 * variance * np.sqrt(2 / len(keys))
+
+
+def test_what_data_say_nothing_of_keeps_the_width_of_the_prior():
+    """Two inputs that are one, nearly without noise: in float32 the precision is singular."""
+    x = jnp.repeat(jax.random.normal(jax.random.key(0), (500, 1)), 2, axis=1)
+    net = nn.Dense(1, use_bias=False)
+    log_joint = jf.LogJoint(
+        net.apply, (x, x[:, :1]), jf.priors.Gaussian(1.0), jf.likelihoods.Gaussian(1e-4)
+    )
+    init = lambda key: {"kernel": jnp.full((2, 1), 0.5)}
+    q = jf.laplace(log_joint, init, jax.random.key(0), optimizer=optax.sgd(0.0), num_steps=1)
+    w = jax.vmap(q.sample)(jax.random.split(jax.random.key(1), 10_000))["params"]["kernel"][..., 0]
+    total, difference = w.sum(-1), w[:, 0] - w[:, 1]
+    assert total.std() < 1e-4
+    assert abs(difference.var() / 2 - 1) < 4 * np.sqrt(2 / len(w))
 
 
 @pytest.mark.parametrize("method", [jf.laplace, jf.diagonal_laplace])
