@@ -2,7 +2,7 @@
 
     python -m benchmarks.methods
 
-A net of two hidden layers of 400 units on 3,000 images of MNIST (or what stands in for them), 10
+A net of two hidden layers of 400 units on 3,000 images of MNIST (or what stands in for them), 5
 epochs of batches of 128 for every method. Compiled before, in rounds, each method once a round, so
 that what else the machine does slows all alike; the median over rounds of the ratio to MAP.
 """
@@ -19,8 +19,8 @@ import jfractal as jf
 from experiments._methods import FitConfig, recipes
 from experiments._perceptron import Perceptron
 
-ROUNDS = 5
-CONFIG = FitConfig(num_epochs=10, batch_size=128, num_samples=20)
+ROUNDS = 3
+CONFIG = FitConfig(num_epochs=5, batch_size=128, num_samples=20)
 LEFT_OUT = ("Laplace, full",)  # a matrix over half a million weights
 
 
