@@ -9,6 +9,23 @@ runs the columns from the shallowest on and lets an image go when one is sure en
 sets of the columns are nested by intersection, so that none grows with depth (the aim of Jazbec et
 al., "Early-exit neural networks with nested prediction sets", UAI 2024).
 
+Laptop: 25,000 training images, 4 epochs of two passes, all 10,000 test images of a JPEG copy of
+CIFAR-10; 27 minutes of training and 36 of questions on a single core with other work beside it.
+
+    column of each block      1 1 1 1 1   2 2 2 2 2   3 3 3 3 3   all all all 2 2   whole net
+    MFLOPs an image               9.1        29.2        69.3          82.9           107.6
+    ms an image                   0.75       1.23        2.28          2.90            6.19
+    accuracy                     .658        .724        .730          .733            .736
+    NLL (nats)                   .954        .782        .774          .766            .749
+
+Column 2 is the bargain: a quarter of the operations and a fifth of the time of the whole net, for
+one point of accuracy. Mixtures block by block are rarely better at their price (and a block that
+runs column 3 among others that run column 2 makes them worse). Early exit lies on the line between
+columns 2 and 3 in accuracy (.728 at 53 MFLOPs, .731 at 79) and above it in NLL, for it pays for
+every column that an image has passed. Each column's own 90 % sets hold .90, .90 and .89 of the
+labels in 2.2, 1.8 and 1.7 classes; nested ones are larger, 3.5, 2.6 and 2.2, and hold .97, .95 and
+.94. The standard error of an accuracy is 0.4 points.
+
     make experiment NAME=anytime
     make experiment NAME=anytime ARGS="--preset paper"    # 400 epochs; needs a GPU or TPU
 """
