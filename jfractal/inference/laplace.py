@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import optax
+from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from jfractal.inference.curvature import (
@@ -19,7 +20,7 @@ from jfractal.posterior.factor_gaussian import FactorGaussian
 from jfractal.posterior.gaussian import Gaussian, Where, everywhere, inverse_softplus
 from jfractal.posterior.leaves import replace, select
 from jfractal.posterior.samples import MeanField
-from jfractal.typing import KeyArray, Params
+from jfractal.typing import Array, Float, KeyArray, Params
 
 __all__ = ["diagonal_laplace", "laplace"]
 
@@ -63,15 +64,28 @@ def laplace(
     params = _maximum(log_joint, init, key, optimizer, num_steps, batch_size)
     prior = prior_hessian(log_joint, params, where)
     precision = prior + gauss_newton(log_joint, params, where, batch_size=batch_size)
-    # (V Λ Vᵀ)⁻¹ = Σ_k r_k r_kᵀ over the rows r_k of Λ^-½ Vᵀ. No λ is below the prior's least, but
-    # for rounding, which goes by the largest: with little noise, Cholesky's root would be NaN.
-    values, vectors = jnp.linalg.eigh(precision)
-    values = jnp.maximum(values, jnp.linalg.eigvalsh(prior)[0])
-    rows = vectors.T / jnp.sqrt(values)[:, None]
+    rows = _inverse_root(precision, prior)
     chosen = select(params, where)
     _, unravel = ravel_pytree(chosen)
     std = jax.tree.map(jnp.zeros_like, chosen)
     return FactorGaussian(params, std=std, factors=jax.vmap(unravel)(rows))
+
+
+def _inverse_root(
+    precision: Float[Array, "weights weights"], prior: Float[Array, "weights weights"]
+) -> Float[Array, "weights weights"]:
+    """Rows r_k with ``precision⁻¹ = Σ_k r_k r_kᵀ``."""
+
+    def by_eigenvalues() -> Array:
+        values, vectors = jnp.linalg.eigh(precision)
+        # None is below the prior's least, but for rounding, which goes by the largest.
+        values = jnp.maximum(values, jnp.linalg.eigvalsh(prior)[0])
+        return vectors.T / jnp.sqrt(values)[:, None]
+
+    # (R Rᵀ)⁻¹ = R⁻ᵀ R⁻¹, a hundred times faster; NaN in float32 where many data have little noise.
+    root = jnp.linalg.cholesky(precision)
+    rows = jax.scipy.linalg.solve_triangular(root, jnp.eye(len(root)), lower=True)
+    return lax.cond(jnp.isfinite(rows).all(), lambda: rows, by_eigenvalues)
 
 
 def diagonal_laplace(
