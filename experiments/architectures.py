@@ -6,6 +6,22 @@ numbers of parameters (widths are scaled until they agree), equal data, steps an
 drop-path, which only the fractal could use. Reports accuracy, NLL, ECE, training speed, and how
 large the gradient of each unit is, by its depth, before and after training.
 
+Laptop: 10,000 training images, 8 epochs, one seed, all 10,000 test images of a JPEG copy of
+CIFAR-10; 50 minutes of processor time (58 minutes on one core with other work beside it).
+
+                    fractal   residual      dense      plain
+    parameters    2,113,594  2,093,054  2,101,312  2,098,322
+    MFLOPs            107.6      113.2       76.5      114.7
+    accuracy           .706       .679       .697       .669
+    NLL (nats)         .835       .919       .868       .934
+    ECE                .036       .032       .026       .037
+
+At 20 layers, and after so few steps, joining paths of many lengths helps: the fractal net is best,
+the plain one, which at this depth still trains, is last; the standard error of an accuracy is 0.5
+points. The fractal net's gradients are the smallest before training and as large as those of the
+others after it. It is the slowest a step (77 images a second against 134 of the plain net, with
+other work beside), for its units are many and small.
+
     make experiment NAME=architectures
     make experiment NAME=architectures ARGS="--preset paper"    # 400 epochs; needs a GPU or TPU
 """

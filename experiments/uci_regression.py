@@ -18,7 +18,7 @@ docs/posteriors.md.
     ensemble of 5                     −3.75    −3.07    −0.57   −0.91  −1.03
     MC dropout                        −2.45    −3.16    −1.94   −2.38  −0.94
     mean field                        −2.67    −3.17    −1.91   −2.31  −0.96
-    Laplace, all weights, linearised  −2.83    −3.03    −0.62   −0.73  −1.04
+    Laplace, all weights, linearised  −2.83    −3.00    −0.62   −0.76  −1.04
     SGHMC                             −2.79    −3.15    −2.84   −3.13  −0.96
     NUTS                              −2.35    −2.80    −0.54   −0.18  −0.91
     PBP, published                    −2.57    −3.16    −2.04   −1.63  −0.97
