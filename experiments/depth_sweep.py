@@ -51,7 +51,7 @@ class Config(classification.Config):
 LAPTOP = Config(
     data=DataConfig(num_train=12_000, num_validation=2000),
     model=ModelConfig(columns=4, kernel_init="he"),
-    train=TrainConfig(num_epochs=5, batch_size=32, learning_rate=0.02, routes="two_pass"),
+    train=TrainConfig(num_epochs=4, batch_size=32, learning_rate=0.02, routes="two_pass"),
 )
 PRESETS = {
     "laptop": LAPTOP,
