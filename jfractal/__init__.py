@@ -6,6 +6,8 @@ from jfractal import inference as inference
 from jfractal import metrics as metrics
 from jfractal import nn as nn
 from jfractal import ops as ops
+from jfractal import reference as reference
+from jfractal import testing as testing
 from jfractal import topology as topology
 from jfractal import training as training
 from jfractal import viz as viz
@@ -21,6 +23,7 @@ from jfractal.inference import hmc as hmc
 from jfractal.inference import ivon as ivon
 from jfractal.inference import laplace as laplace
 from jfractal.inference import maximum_a_posteriori as maximum_a_posteriori
+from jfractal.inference import mc_drop_path as mc_drop_path
 from jfractal.inference import mc_dropout as mc_dropout
 from jfractal.inference import nuts as nuts
 from jfractal.inference import sghmc as sghmc
@@ -54,6 +57,7 @@ from jfractal.posterior import priors as priors
 from jfractal.posterior import prune as prune
 from jfractal.posterior import sample as sample
 from jfractal.posterior import snr as snr
+from jfractal.posterior import variance as variance
 from jfractal.predict import Prediction as Prediction
 from jfractal.predict import RegressionPrediction as RegressionPrediction
 from jfractal.predict import linearize as linearize

@@ -16,7 +16,7 @@ FLOORS = [
     {"posterior"},
     {"nn"},
     {"inference"},
-    {"predict"},
+    {"predict", "testing"},
     {"anytime"},
     {"viz"},
     {"data"},

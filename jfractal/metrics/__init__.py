@@ -1,11 +1,19 @@
 """Scores of predictions: arrays in, arrays out, without state."""
 
 from jfractal.metrics.acquisition import batch_bald
-from jfractal.metrics.agreement import agreement, total_variation, wasserstein
+from jfractal.metrics.agreement import (
+    agreement,
+    ceiling,
+    compare,
+    symmetric_kl,
+    total_variation,
+    wasserstein,
+)
+from jfractal.metrics.bootstrap import Estimate, bootstrap
 from jfractal.metrics.brier import BrierParts, brier, brier_decomposition
 from jfractal.metrics.calibration import Reliability, accuracy, ece, mce, nll, reliability
 from jfractal.metrics.conformal import conformal_threshold, prediction_sets
-from jfractal.metrics.convergence import ess, rhat
+from jfractal.metrics.convergence import ebfmi, ess, ess_tail, rhat
 from jfractal.metrics.interval import Interval, credible_interval, gaussian_mixture_interval
 from jfractal.metrics.ood import aupr, auroc, fpr95
 from jfractal.metrics.regression import crps, crps_gaussian, rmse
@@ -24,6 +32,7 @@ from jfractal.metrics.uncertainty import (
 
 __all__ = [
     "BrierParts",
+    "Estimate",
     "Interval",
     "MixtureMoments",
     "Reliability",
@@ -34,15 +43,20 @@ __all__ = [
     "aurc",
     "auroc",
     "batch_bald",
+    "bootstrap",
     "brier",
     "brier_decomposition",
+    "ceiling",
+    "compare",
     "conformal_threshold",
     "credible_interval",
     "crps",
     "crps_gaussian",
+    "ebfmi",
     "ece",
     "epistemic_entropy",
     "ess",
+    "ess_tail",
     "fit_temperature",
     "fpr95",
     "gaussian_mixture_interval",
@@ -58,6 +72,7 @@ __all__ = [
     "risk_coverage",
     "rmse",
     "selective_accuracy",
+    "symmetric_kl",
     "tempered",
     "total_entropy",
     "total_variation",

@@ -10,6 +10,7 @@ from jfractal.posterior.gaussian import Gaussian as Gaussian
 from jfractal.posterior.gaussian import mean as mean
 from jfractal.posterior.gaussian import mean_field as mean_field
 from jfractal.posterior.gaussian import sample as sample
+from jfractal.posterior.gaussian import variance as variance
 from jfractal.posterior.pruning import group_snr as group_snr
 from jfractal.posterior.pruning import prune as prune
 from jfractal.posterior.pruning import snr as snr

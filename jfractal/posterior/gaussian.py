@@ -29,6 +29,7 @@ __all__ = [
     "mean_field",
     "named_leaves",
     "sample",
+    "variance",
 ]
 
 Estimator = Literal["reparam", "local_reparam", "flipout", "antithetic", "per_example"]
@@ -214,3 +215,11 @@ def _normals(key: KeyArray, like: Sequence[Array]) -> list[Array]:
 def mean(params: Params) -> Params:
     """The tree of means: the network at the centre of the posterior."""
     return map_gaussians(lambda leaf: leaf.mean, params)
+
+
+def variance(params: Params) -> Params:
+    """The tree of variances, e.g. for the mass matrix of `nuts`; 0 where a leaf is an array."""
+    zeros = jax.tree.map(
+        lambda x: x if _is_gaussian(x) else jnp.zeros_like(x), params, is_leaf=_is_gaussian
+    )
+    return map_gaussians(lambda leaf: leaf.std**2, zeros)

@@ -110,4 +110,4 @@ def _slice(stacked: Any, u: float | Scalar) -> Any:
     n = jax.tree.leaves(stacked)[0].shape[0]
     # In float32 the product may round up to n.
     index = jnp.minimum(jnp.floor(jnp.asarray(u) * n).astype(int), n - 1)
-    return jax.tree.map(lambda x: x[index], stacked)
+    return jax.tree.map(lambda x: jnp.asarray(x)[index], stacked)

@@ -4,15 +4,20 @@ from jfractal.viz.bands import Band, predictive_bands
 from jfractal.viz.curves import curves
 from jfractal.viz.histograms import score_histograms
 from jfractal.viz.intervals import intervals
+from jfractal.viz.rank_histograms import rank_histograms
 from jfractal.viz.reliability import reliability_diagram
 from jfractal.viz.structure import structure
+from jfractal.viz.traces import ranks, traces
 
 __all__ = [
     "Band",
     "curves",
     "intervals",
     "predictive_bands",
+    "rank_histograms",
+    "ranks",
     "reliability_diagram",
     "score_histograms",
     "structure",
+    "traces",
 ]

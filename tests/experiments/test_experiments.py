@@ -87,7 +87,7 @@ def figures(directory):
 def test_data_that_may_not_be_at_hand_can_be_demanded(name):
     """In one spelling: ``--data.strict``."""
     config = registry.load(name).PRESETS["laptop"]
-    builtin = {"regression_hmc"}
+    builtin = {"regression_hmc", "sbc"}
     assert (getattr(getattr(config, "data", None), "strict", None) is False) == (
         name not in builtin
     )

@@ -13,6 +13,7 @@ import pytest
 import scipy.linalg
 
 import jfractal as jf
+from jfractal.testing import Moments, assert_covariance, assert_mean, draws_of
 from tests.inference.conftest import NOISE, PRIOR, flat
 
 KEY = jax.random.key(2)
@@ -162,50 +163,22 @@ CASES = {
 }
 
 
-def draws_of(posterior):
-    """Draws as (chains, draws, weights)."""
-    if isinstance(posterior, jf.Ensemble) and isinstance(posterior.members, jf.Samples):
-        return flat(posterior.members.params)
-    if isinstance(posterior, jf.Chains):
-        return flat(posterior.params)
-    keys = jax.random.split(jax.random.key(5), 20_000)
-    return flat(jax.jit(jax.vmap(posterior.sample))(keys)["params"]).reshape(4, -1, 3)
-
-
-def assert_mean(p, draws, mean, covariance, slack):
-    """Within 4 Monte Carlo standard errors, and the slack."""
-    error = np.sqrt(np.diag(covariance) / effective_size(draws))
-    assert np.all(np.abs(draws.mean((0, 1)) - mean) < 4 * error + slack * unit_of(p, covariance))
-
-
-def assert_covariance(p, draws, mean, covariance, slack):
-    """The same; the variance of the estimate of a product of two Gaussians is s_ii s_jj + s_ij²."""
-    d = draws - mean
-    products = (d[..., :, None] * d[..., None, :]).mean((0, 1))
-    s, unit = np.diag(covariance), unit_of(p, covariance)
-    error = np.sqrt((np.outer(s, s) + covariance**2) / effective_size(d**2).min())
-    assert np.all(np.abs(products - covariance) < 4 * error + slack * np.outer(unit, unit))
-
-
-def unit_of(p, covariance):
-    return np.sqrt(np.maximum(np.diag(p.covariance), np.diag(covariance)))
-
-
-def effective_size(draws):
-    """Of each weight; weights that do not vary are known exactly."""
-    varies = draws.std((0, 1)) > 1e-6
-    return np.where(varies, np.asarray(jf.metrics.ess(draws)), np.inf)
+def unit_of(p, moments):
+    """Standard deviations of the posterior or of the family, whichever are larger."""
+    return np.maximum(p.exact.std, moments.std)
 
 
 @pytest.mark.parametrize("batch_size", [None, 10])
 @pytest.mark.parametrize("name", CASES)
 def test_methods_meet_the_exact_posterior(problem, name, batch_size):
     case = CASES[name]
-    draws = draws_of(case.fit(problem, KEY, case.num_steps, batch_size))
+    draws = draws_of(case.fit(problem, KEY, case.num_steps, batch_size), jax.random.key(5))
+    expected = Moments(*case.family(problem))
     slack = case.slack if batch_size is None else max(case.slack, 0.1)
-    assert_mean(problem, draws, *case.family(problem), slack)
+    slack = slack * unit_of(problem, expected)
+    assert_mean(draws, expected, slack=slack)
     if not (case.is_chain and batch_size):
-        assert_covariance(problem, draws, *case.family(problem), slack)
+        assert_covariance(draws, expected, slack=slack)
 
 
 @pytest.mark.parametrize("method", ["nuts", "hmc"])
@@ -215,10 +188,10 @@ def test_hamiltonian_monte_carlo_meets_the_exact_posterior(problem, method):
         problem.log_joint, problem.init, KEY, num_warmup=400, num_samples=1000, **options
     )
     assert posterior.diagnostics["rhat"] < 1.02 and posterior.diagnostics["divergences"] == 0
-    draws = draws_of(posterior)
+    draws = draws_of(posterior, KEY)
     assert draws.shape == (4, 1000, 3)
-    assert_mean(problem, draws, *exact(problem), 0)
-    assert_covariance(problem, draws, *exact(problem), 0)
+    assert_mean(draws, problem.exact)
+    assert_covariance(draws, problem.exact)
 
 
 def test_the_mean_field_optimum_is_not_the_marginal_posterior(problem):

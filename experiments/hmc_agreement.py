@@ -1,0 +1,458 @@
+"""How far is every cheap posterior from the real one? Fractal nets and a perceptron against NUTS.
+
+Izmailov et al. ("What are Bayesian neural network posteriors really like?", ICML 2021) sampled
+the posterior of a residual net on 512 TPU cores and measured how often cheap posteriors predict
+the same class as it (agreement), and how far their probabilities are from its (total variation).
+Here the same for nets small enough for two CPU cores: a fractal net of dense units, a perceptron
+with as many weights and a fractal net of convolutions, all without batch statistics, on some
+hundred digits, and a fractal net for regression on a UCI set. The No-U-Turn sampler runs vectorised
+chains until R-hat and effective sample sizes of predictions say what it is worth; the report says
+so in words. The ceiling of every comparison is what one chain reaches against the others.
+
+    make experiment NAME=hmc_agreement
+    make experiment NAME=hmc_agreement ARGS="--problems regression --data.table energy"
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from tqdm.auto import tqdm
+
+import jfractal as jf
+from experiments._classification import scores
+from experiments._methods import Fit, FitConfig, chosen, recipes, slug
+from experiments._problems import DataConfig, ModelConfig, Problem, problems
+from experiments.report import Outcome, Section, Table
+from experiments.run import Options, Run
+from jfractal import metrics, viz
+from jfractal.metrics.bootstrap import Estimate
+from jfractal.typing import Array, KeyArray
+
+DROP_PATH = "drop-path MC"
+
+
+@dataclass(frozen=True)
+class ChainsConfig:
+    """The No-U-Turn sampler."""
+
+    num_chains: int = 4
+    """Chains, vectorised in one program."""
+    num_warmup: int = 500
+    """Steps of each chain to adapt."""
+    num_samples: int = 500
+    """Draws of each chain."""
+    thinning: int = 1
+    """Steps from one draw to the next."""
+    target_accept: float = 0.8
+    """Acceptance probability that the step size is adapted to."""
+    max_tree_depth: int = 8
+    """Bound on the depth of a trajectory: at most 2^depth gradients a step."""
+    precision: jf.inference.Precision = "float32"
+    """In which the chains move: float32 or float64."""
+    max_rhat: float = 1.05
+    """The largest R-hat, of thousands of predictions, with which chains are a reference."""
+
+
+@dataclass(frozen=True)
+class Config(Options):
+    """Settings of `hmc_agreement`."""
+
+    problems: tuple[str, ...] = ("dense fractal", "perceptron", "conv fractal", "regression")
+    """What to sample."""
+    methods: tuple[str, ...] = (
+        "MAP",
+        "MC dropout",
+        DROP_PATH,
+        "mean field",
+        "mean field, local",
+        "mean field, flipout",
+        "IVON",
+        "ensemble",
+        "SWAG",
+        "Laplace, last layer",
+        "Laplace, diagonal",
+        "SGLD",
+        "SGHMC",
+    )
+    """What to compare with NUTS."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """The data."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The nets and their prior."""
+    fit: FitConfig = field(
+        default_factory=lambda: FitConfig(
+            num_epochs=1000,
+            batch_size=50,
+            learning_rate=3e-3,
+            scale=0.05,
+            dropout_rate=0.1,
+            num_members=10,
+            num_samples=200,
+        )
+    )
+    """The methods."""
+    drop_path_rate: float = 0.15
+    """Share of join inputs that drop-path Monte Carlo drops."""
+    chains: ChainsConfig = field(default_factory=ChainsConfig)
+    """NUTS."""
+
+
+LAPTOP = Config()
+PRESETS = {
+    "laptop": LAPTOP,
+    "paper": replace(
+        LAPTOP,
+        preset="paper",
+        data=replace(LAPTOP.data, num_train=1200),
+        model=replace(LAPTOP.model, width=32, conv_widths=(8, 16)),
+        chains=replace(
+            LAPTOP.chains, num_chains=8, num_warmup=2000, num_samples=2000, max_tree_depth=10
+        ),
+    ),
+    "quick": replace(
+        LAPTOP,
+        quick=True,
+        problems=("dense fractal", "regression"),
+        methods=("MAP", DROP_PATH, "mean field, local", "Laplace, last layer"),
+        data=DataConfig(num_train=20, num_test=20, table="diabetes"),
+        model=ModelConfig(columns=2, width=2),
+        fit=replace(LAPTOP.fit, num_epochs=2, batch_size=10, num_samples=4),
+        chains=ChainsConfig(2, num_warmup=10, num_samples=10, max_tree_depth=3),
+    ),
+}
+
+
+def run(config: Config, run: Run) -> Outcome:
+    """Samples every problem, and compares every method with the draws."""
+    available = problems(config.data, config.model)
+    if unknown := set(config.problems) - set(available):
+        raise jf.InputError(
+            f"`problems` must be out of {', '.join(map(repr, available))}, got {min(unknown)!r}"
+        )
+    result: dict[str, Any] = {}
+    sections, about = [], []
+    for number, name in enumerate(config.problems):
+        problem = available[name]()
+        about.append(problem.about)
+        key = jax.random.fold_in(jax.random.key(config.seed), number)
+        figures, of_problem = one_problem(config, run, name, problem, key)
+        result |= {f"{of}_{slug(name)}": value for of, value in figures.items()}
+        sections += of_problem
+    converged = all(result[f"converged_{slug(name)}"] for name in config.problems)
+    data = "; ".join(dict.fromkeys(about))
+    return Outcome(
+        {"dataset": data, "dataset_requested": data, "converged": converged, **result}, sections
+    )
+
+
+def one_problem(
+    config: Config, run: Run, name: str, problem: Problem, key: KeyArray
+) -> tuple[dict[str, Any], list[Section]]:
+    """Result and report of one problem."""
+    key_chains, key_fit, key_compare = jax.random.split(key, 3)
+    chains = sample(config.chains, run, name, problem, key_chains)
+    outputs = np.asarray(chains.outputs(problem.net.apply, problem.x_test))
+    diagnosis = chains.diagnose(predicted(problem, outputs), max_rhat=config.chains.max_rhat)
+    jf.reference.save(
+        run.directory / "references" / f"{slug(name)}.npz",
+        chains,
+        problem.log_joint,
+        problem.x_test,
+    )
+    cost = diagnosis.figures["num_gradients"] + diagnosis.figures["num_warmup_gradients"]
+    judge = partial(judged, problem, outputs, key_compare)
+    rows = {"NUTS": {**judge(outputs.reshape(-1, *outputs.shape[2:])), "gradients": cost}}
+    for method, fit in fits(config, problem).items():
+        one = partial(fit_and_judge, config, problem, judge, method, fit, key_fit)
+        rows[method] = run.once(one, problem=name, method=method)
+    best = ceiling(problem, outputs, key_compare)
+    figures = {
+        **{f"{of}_{slug(method)}": row[of] for method, row in rows.items() for of in row},
+        **{f"{of}_ceiling": float(value.value) for of, value in best.items()},
+        "converged": diagnosis.converged,
+        "reasons": "; ".join(diagnosis.reasons) or "none",
+        "num_params": problem.num_params,
+        **{f"nuts_{of}": value for of, value in diagnosis.figures.items()},
+    }
+    sections = [
+        comparison_section(config, run, name, problem, rows, best, diagnosis),
+        convergence_section(run, name, chains, predicted(problem, outputs), diagnosis),
+    ]
+    return figures, sections
+
+
+def sample(config: ChainsConfig, run: Run, name: str, problem: Problem, key: KeyArray) -> jf.Chains:
+    """The reference; its draws are kept as they come, so that a killed run continues."""
+    print(f"NUTS: {name}, {problem.num_params:,} weights", flush=True)
+    return jf.nuts(
+        problem.log_joint,
+        problem.init,
+        key,
+        num_chains=config.num_chains,
+        num_warmup=config.num_warmup,
+        num_samples=config.num_samples,
+        thinning=config.thinning,
+        target_accept=config.target_accept,
+        max_tree_depth=config.max_tree_depth,
+        precision=config.precision,
+        directory=run.checkpoints / f"chains_{slug(name)}",
+        progress_bar=True,
+    )
+
+
+def fits(config: Config, problem: Problem) -> dict[str, Fit]:
+    """The methods that the settings name, as far as the net has what they need."""
+    every = dict(
+        recipes(
+            config.fit,
+            problem.log_joint,
+            problem.init,
+            last_layer=problem.last_layer,
+            fixed=problem.noise,
+        )
+    )
+    names = config.methods
+    if problem.block_net is None:
+        names = tuple(name for name in names if name != DROP_PATH)
+    else:
+        every[DROP_PATH] = drop_path(config, problem)
+    return chosen(every, names)
+
+
+def drop_path(config: Config, problem: Problem) -> Fit:
+    """Drop-path Monte Carlo, with the steps of all other methods."""
+    fit, n = config.fit, problem.log_joint.num_data
+    steps = fit.num_epochs * max(n // fit.batch_size, 1)
+    cosine = optax.cosine_decay_schedule(fit.learning_rate, steps)
+    return partial(
+        jf.mc_drop_path,
+        problem.block_net,
+        nested(problem),
+        problem.init,
+        optimizer=optax.adam(cosine),
+        num_steps=steps,
+        batch_size=min(fit.batch_size, n),
+        rate=config.drop_path_rate,
+    )
+
+
+def nested(problem: Problem) -> jf.LogJoint:
+    """The log joint whose `apply` takes which paths are alive as the net of blocks names them."""
+    return replace(problem.log_joint, apply=apply_of(problem))
+
+
+def apply_of(problem: Problem) -> Callable[..., Array]:
+    """The net's `apply`; where the net of blocks is part of another, its joins are that part's."""
+    if problem.net is problem.block_net:
+        return problem.net.apply
+
+    def apply(variables: dict[str, Any], x: Array) -> Array:
+        alive = variables.get("drop_path")
+        inner = {} if alive is None else {"drop_path": {"net": alive}}
+        return problem.net.apply({**variables, **inner}, x)
+
+    return apply
+
+
+def fit_and_judge(
+    config: Config,
+    problem: Problem,
+    judge: Callable[[Any], dict[str, float]],
+    method: str,
+    fit: Fit,
+    key: KeyArray,
+) -> dict[str, float]:
+    """One method: its scores, its distances from the reference, and what it took."""
+    started = time.perf_counter()
+    posterior = jax.block_until_ready(fit(key))
+    seconds = time.perf_counter() - started
+    outputs = jf.sample_outputs(
+        apply_of(problem), posterior, problem.x_test, key, num_samples=config.fit.num_samples
+    )
+    members = config.fit.num_members if method == "ensemble" else 1
+    row = judge(np.asarray(outputs))
+    tqdm.write(f"  {method:22}" + "".join(f" {of} {row[of]:8.4f}" for of in ("nll", DISTANCE)))
+    return {**row, "gradients": float(config.fit.num_epochs * members), "seconds": seconds}
+
+
+DISTANCE = "distance"
+
+
+def predicted(problem: Problem, outputs: np.ndarray) -> np.ndarray:
+    """What is reported of each draw: probabilities of classes; in a regression, the mean."""
+    return outputs[..., :1] if problem.noise else np.asarray(jax.nn.softmax(outputs))
+
+
+def judged(
+    problem: Problem, reference: np.ndarray, key: KeyArray, outputs: Any
+) -> dict[str, float]:
+    """Scores of draws of the outputs, and their distances from those of the reference."""
+    all_draws = reference.reshape(-1, *reference.shape[2:])
+    if problem.noise:
+        return judged_regression(problem, all_draws, key, jnp.asarray(outputs))
+    prediction = jf.Prediction(jax.nn.log_softmax(jnp.asarray(outputs)))
+    target = jf.Prediction(jax.nn.log_softmax(all_draws))
+    compared = metrics.compare(prediction, target, key, labels=problem.y_test)
+    distance = compared.pop("total_variation")
+    return {
+        **scores(prediction, np.asarray(problem.y_test)),
+        **intervals(DISTANCE, distance),
+        **{k: v for of, value in compared.items() for k, v in intervals(of, value).items()},
+    }
+
+
+def judged_regression(
+    problem: Problem, reference: Array, key: KeyArray, outputs: Array
+) -> dict[str, float]:
+    """RMSE and log likelihood, and W2 of predictive distributions, all standardised."""
+    key_noise, key_bootstrap = jax.random.split(key)
+    mean, rho = jnp.split(outputs, 2, axis=-1)
+    likelihood = jf.likelihoods.HeteroscedasticGaussian()
+    scale = jax.nn.softplus(rho) + likelihood.min_scale
+    log_prob = metrics.gaussian_mixture_log_prob(problem.y_test, mean, scale)
+    draws = [predictive_draws(x, key_noise) for x in (outputs, reference)]
+    distances = metrics.wasserstein(*draws)[..., 0]
+    return {
+        "rmse": float(metrics.rmse(mean.mean(0), problem.y_test)),
+        "nll": float(-log_prob.mean()),
+        **intervals(DISTANCE, metrics.bootstrap(jnp.mean, (distances,), key_bootstrap)),
+    }
+
+
+NUM_PREDICTIVE = 2000
+
+
+def predictive_draws(outputs: Array, key: KeyArray) -> Array:
+    """Draws of the target: of the weights evenly, each with noise of its own."""
+    index = jnp.arange(NUM_PREDICTIVE) * len(outputs) // NUM_PREDICTIVE
+    mean, rho = jnp.split(jnp.asarray(outputs)[index], 2, axis=-1)
+    scale = jax.nn.softplus(rho) + jf.likelihoods.HeteroscedasticGaussian().min_scale
+    return mean + scale * jax.random.normal(key, mean.shape)
+
+
+def ceiling(problem: Problem, outputs: np.ndarray, key: KeyArray) -> dict[str, Estimate]:
+    """What one chain reaches against all others together."""
+    if not problem.noise:
+        by_chain = jax.nn.softmax(outputs).mean(1)
+        found = metrics.ceiling(by_chain, key)
+        return {DISTANCE: found.pop("total_variation"), **found}
+    distances = []
+    for i, chain in enumerate(outputs):
+        others = np.delete(outputs, i, axis=0).reshape(-1, *outputs.shape[2:])
+        keys = jax.random.split(jax.random.fold_in(key, i))
+        draws = [predictive_draws(*of) for of in zip((chain, others), keys)]
+        distances.append(metrics.wasserstein(*draws)[..., 0])
+    return {DISTANCE: metrics.bootstrap(jnp.mean, (jnp.mean(jnp.array(distances), 0),), key)}
+
+
+def intervals(of: str, value: Estimate) -> dict[str, float]:
+    """An estimate as flat figures."""
+    return {
+        of: float(value.value),
+        f"{of}_lower": float(value.lower),
+        f"{of}_upper": float(value.upper),
+    }
+
+
+# Report
+
+
+def comparison_section(
+    config: Config,
+    run: Run,
+    name: str,
+    problem: Problem,
+    rows: Mapping[str, Mapping[str, float]],
+    best: Mapping[str, Estimate],
+    diagnosis: jf.inference.Diagnosis,
+) -> Section:
+    """All methods on one problem."""
+    kinds = {
+        "accuracy": "accuracy",
+        "rmse": "RMSE",
+        "nll": "NLL (nats)",
+        "ece": "ECE",
+        "agreement": "agreement",
+        DISTANCE: "W2" if problem.noise else "total variation",
+        "symmetric_kl": "symmetric KL (nats)",
+    }
+    shown = [of for of in kinds if of in rows["NUTS"]]
+    table = []
+    for method, row in rows.items():
+        cells = [
+            interval_cell(row, of) if f"{of}_lower" in row else round(row[of], 4) for of in shown
+        ]
+        table.append(
+            [method, *cells, round(row["gradients"]), round(row.get("seconds", 0), 1) or "-"]
+        )
+    cells = [interval_cell(intervals(of, best[of]), of) if of in best else "-" for of in shown]
+    table.append(["one chain against the others", *cells, "-", "-"])
+    picture = viz.intervals(
+        {
+            method: (row[DISTANCE], (row[f"{DISTANCE}_upper"] - row[f"{DISTANCE}_lower"]) / 2)
+            for method, row in rows.items()
+            if method != "NUTS"
+        }
+        | {"one chain": (float(best[DISTANCE].value), 0.0)},
+        xlabel=f"{kinds[DISTANCE]} to NUTS",
+    )
+    return Section(
+        name.capitalize(),
+        f"{problem.about}. {problem.num_params:,} weights, fan-in prior of scale "
+        f"{config.model.prior_scale:g}.\n\n{diagnosis}\n\nDistances are to the predictions of all "
+        f"draws of NUTS, with 95 % bootstrap intervals over test examples; those of NUTS to itself "
+        "are 0. Cost: gradients over all training data.",
+        Table(
+            ["method", *(kinds[of] for of in shown), "full gradients", "seconds"],
+            table,
+        ),
+        [
+            (
+                run.figure(f"distance_{slug(name)}", picture),
+                "Distance from NUTS, with half the width of the 95 % interval.",
+            )
+        ],
+    )
+
+
+def interval_cell(row: Mapping[str, float], of: str) -> str:
+    """A figure and its interval."""
+    return f"{row[of]:.4f} [{row[f'{of}_lower']:.4f}, {row[f'{of}_upper']:.4f}]"
+
+
+def convergence_section(
+    run: Run,
+    name: str,
+    chains: jf.Chains,
+    predictions: np.ndarray,
+    diagnosis: jf.inference.Diagnosis,
+) -> Section:
+    """May the reference be trusted?"""
+    worst = predictions.reshape(*predictions.shape[:2], -1)
+    worst = worst[..., int(np.argmax(metrics.rhat(worst)))]
+    draws = {
+        "log joint (nats)": np.asarray(chains.statistics["log_joint"]),
+        "prediction of the largest R-hat": worst,
+    }
+    return Section(
+        f"{name.capitalize()}: convergence of NUTS",
+        str(diagnosis),
+        Table(
+            ["diagnostic", "value"],
+            [[of.replace("_", " "), round(value, 4)] for of, value in diagnosis.figures.items()],
+        ),
+        [
+            (run.figure(f"traces_{slug(name)}", viz.traces(draws)), "Draws, chain by chain."),
+            (
+                run.figure(f"ranks_{slug(name)}", viz.ranks(draws)),
+                "Ranks of each chain's draws among all: flat if the chains agree.",
+            ),
+        ],
+    )

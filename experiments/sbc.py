@@ -1,0 +1,274 @@
+"""Which methods are calibrated? Every posterior put to simulated data, whose truth is known.
+
+Weights are drawn from the prior, data from the likelihood, and a method is fitted to these. If what
+it returns is the posterior, the true value of any function of the weights is a draw like its own:
+over many data sets, its rank among them is uniform (Talts, Betancourt, Simpson, Vehtari & Gelman,
+"Validating Bayesian inference algorithms with simulation-based calibration", 2018). Ranks in a ∪
+say that the draws lie too close, ∩ too far apart, a slope that they are biased. The functions are
+predictions, the log likelihood and the log joint (Modrák et al., Bayesian Analysis 2023), for
+hidden units can be permuted and weights therefore mean nothing.
+
+Two models, with Gaussian prior and noise: a linear regression, whose posterior is a Gaussian, so
+that NUTS and the Laplace approximation must be calibrated; and a net of one hidden layer. Methods
+and their settings are those of the other experiments; hundreds of fits are one program each. NUTS
+is NumPyro's kernel, which `jf.nuts` drives: that one keeps its books on the host, one data set at a
+time.
+
+    make experiment NAME=sbc
+    make experiment NAME=sbc ARGS="--net.hidden 32 32"
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from numpyro.infer import NUTS
+from tqdm.auto import tqdm
+
+import jfractal as jf
+from experiments._methods import FitConfig, recipes, slug
+from experiments._perceptron import Perceptron
+from experiments.report import Outcome, Section, Table
+from experiments.run import Options, Run
+from jfractal import testing, viz
+from jfractal.typing import KeyArray, Params
+
+DATASET = "simulated regressions (synthetic)"
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A regression on one feature."""
+
+    hidden: tuple[int, ...]
+    """Units of each hidden layer (tanh); none is a linear model."""
+    prior_scale: float = 1.0
+    """Standard deviation of the Gaussian prior of every weight."""
+    noise_scale: float = 0.3
+    """Standard deviation of the noise."""
+    num_data: int = 20
+    """Examples, at even distances in [0, 2]."""
+
+
+@dataclass(frozen=True)
+class ChainsConfig:
+    """The No-U-Turn sampler: one chain for each data set."""
+
+    num_warmup: int = 300
+    """Steps to adapt."""
+    thinning: int = 5
+    """Steps from one draw to the next."""
+    target_accept: float = 0.9
+    """Acceptance probability that the step size is adapted to."""
+
+
+@dataclass(frozen=True)
+class Config(Options):
+    """Settings of `sbc`."""
+
+    methods: tuple[str, ...] = (
+        "mean field",
+        "IVON",
+        "ensemble",
+        "MC dropout",
+        "SWAG",
+        "Laplace, diagonal",
+        "Laplace, last layer",
+        "Laplace, full",
+        "SGLD",
+        "SGHMC",
+        "NUTS",
+    )
+    """Which to compare, by their names in `experiments/_methods.py`, and NUTS."""
+    num_simulations: int = 400
+    """Data sets, the same for all methods."""
+    level: float = 0.01
+    """Probability that a calibrated method is called uncalibrated, on one of the two models."""
+    linear: ModelConfig = field(default_factory=lambda: ModelConfig(hidden=()))
+    """The model whose posterior is a Gaussian."""
+    net: ModelConfig = field(default_factory=lambda: ModelConfig(hidden=(8,)))
+    """The other."""
+    fit: FitConfig = field(
+        default_factory=lambda: FitConfig(
+            num_epochs=10_000,
+            batch_size=10,
+            learning_rate=0.01,
+            scale=0.1,
+            ivon_rate=0.05,
+            swag_rate=0.01,
+            sgld_rate=0.02,
+            sghmc_rate=0.004,
+            num_samples=99,
+        )
+    )
+    """The methods. ``num_samples`` is also how many draws of a posterior the truth is ranked in."""
+    chains: ChainsConfig = field(default_factory=ChainsConfig)
+    """NUTS."""
+
+
+LAPTOP = Config()
+PRESETS = {
+    "laptop": LAPTOP,
+    "paper": replace(
+        LAPTOP,
+        preset="paper",
+        num_simulations=2000,
+        net=ModelConfig(hidden=(50,), num_data=100),
+        fit=replace(LAPTOP.fit, num_epochs=20_000),
+        chains=ChainsConfig(num_warmup=1000, thinning=20, target_accept=0.95),
+    ),
+    "quick": replace(
+        LAPTOP,
+        quick=True,
+        methods=("mean field", "Laplace, full", "SGLD", "NUTS"),
+        num_simulations=20,
+        net=ModelConfig(hidden=(2,)),
+        fit=replace(LAPTOP.fit, num_epochs=20, num_samples=9),
+        chains=ChainsConfig(num_warmup=10, thinning=1),
+    ),
+}
+
+
+def run(config: Config, run: Run) -> Outcome:
+    """Ranks truths among the draws of every method, on both models."""
+    models = {"linear": config.linear, "net": config.net}
+    parts = [(model, method) for model in models for method in config.methods]
+    simulators = {name: simulator(model) for name, model in models.items()}
+    fits = {method: fit(config, method) for method in config.methods}
+    key = jax.random.key(config.seed)
+    calibrations: dict[str, dict[str, testing.Calibration]] = {name: {} for name in models}
+    for index, (model, method) in enumerate(tqdm(parts, unit="method")):
+        compute = partial(measure, config, fits[method], simulators[model], key)
+        row = run.once(compute, model=model, method=method, step=index)
+        calibrations[model][method] = testing.Calibration(row["ranks"], config.fit.num_samples)
+    result = {
+        f"{figure}_{model}_{slug(method)}": value
+        for model, of_methods in calibrations.items()
+        for method, calibration in of_methods.items()
+        for figure, value in figures(calibration).items()
+    }
+    return Outcome(
+        {"dataset": DATASET, "dataset_requested": DATASET, **result},
+        [section(config, run, name, models[name], calibrations[name]) for name in models],
+    )
+
+
+def simulator(config: ModelConfig) -> testing.Simulator:
+    """What draws weights and data of a model."""
+    x = jnp.linspace(0.0, 2.0, config.num_data)[:, None]
+    net = Perceptron(config.hidden, 1, nn.tanh)
+    return testing.Simulator.gaussian(
+        net, x, prior_scale=config.prior_scale, noise_scale=config.noise_scale
+    )
+
+
+def fit(config: Config, method: str) -> Callable[..., jf.Posterior]:
+    """A method with its settings, ``fit(log_joint, init, key) -> posterior``.
+
+    Raises:
+        InputError: If there is none of that name.
+    """
+    if method == "NUTS":
+        return partial(nuts, config)
+    known = recipes(config.fit, simulator(config.linear).log_joint, lambda key: {})
+    if method not in known:
+        raise jf.InputError(
+            f"`methods` must be out of {', '.join(map(repr, known))} and 'NUTS', got {method!r}"
+        )
+    return lambda log_joint, init, key: recipes(config.fit, log_joint, init)[method](key)
+
+
+def nuts(
+    config: Config, log_joint: jf.LogJoint, init: Callable[[KeyArray], Params], key: KeyArray
+) -> jf.Samples:
+    """One chain of NumPyro's kernel, traceable and so vmapped over data sets."""
+    chains = config.chains
+    key_init, key_run = jax.random.split(key)
+    kernel = NUTS(potential_fn=lambda w: -log_joint(w), target_accept_prob=chains.target_accept)
+    state = kernel.init(key_run, chains.num_warmup, init(key_init), (), {})
+
+    def advance(state: Any, num_steps: int) -> Any:
+        return jax.lax.fori_loop(0, num_steps, lambda _, s: kernel.sample(s, (), {}), state)
+
+    def draw(state: Any, _: None) -> tuple[Any, Params]:
+        state = advance(state, chains.thinning)
+        return state, state.z
+
+    warm = advance(state, chains.num_warmup)
+    return jf.Samples(jax.lax.scan(draw, warm, length=config.fit.num_samples)[1])
+
+
+def measure(
+    config: Config,
+    fit: Callable[..., jf.Posterior],
+    simulator: testing.Simulator,
+    key: KeyArray,
+) -> dict[str, Any]:
+    """The ranks of a method, and what they amount to."""
+    calibration = testing.simulate_ranks(
+        fit,
+        simulator,
+        key,
+        num_simulations=config.num_simulations,
+        num_draws=config.fit.num_samples,
+    )
+    return {"ranks": dict(calibration.ranks), **figures(calibration)}
+
+
+def figures(calibration: testing.Calibration) -> dict[str, float]:
+    """Of all quantities together: the p-value, and of bias and spread the farthest from 0."""
+    farthest = lambda scores: max(scores.values(), key=abs)
+    return {
+        "p_value": calibration.p_value,
+        "bias": farthest(calibration.bias),
+        "spread": farthest(calibration.spread),
+    }
+
+
+def section(
+    config: Config,
+    run: Run,
+    name: str,
+    model: ModelConfig,
+    calibrations: Mapping[str, testing.Calibration],
+) -> Section:
+    """The histograms of one model, and what they say."""
+    quantities = [*next(iter(calibrations.values())).ranks]
+    uniform = [
+        m for m, calibration in calibrations.items() if not calibration.reasons(config.level)
+    ]
+    rows = [
+        [method, calibration.p_value, *verdicts(calibration, config.level)]
+        for method, calibration in calibrations.items()
+    ]
+    units = "linear regression" if not model.hidden else f"net of {model.hidden} hidden units"
+    return Section(
+        f"A {units}",
+        f"{config.num_simulations} data sets of {model.num_data} examples; in each, the truth is "
+        f"ranked among {config.fit.num_samples} draws. Calibrated as far as this can tell: "
+        f"{', '.join(uniform) or 'none'}.\n\n"
+        "p is that of uniform ranks, by χ², for all functions together (Bonferroni). Beside each "
+        "function: which way its draws are wrong, and by how many standard errors the mean rank "
+        "(bias; above 0, draws are too low) and the variance of ranks (spread; above 0, draws lie "
+        "too close) differ from those of uniform ranks.",
+        Table(["method", "p", *quantities], rows),
+        [
+            (
+                run.figure(f"ranks_{name}", viz.rank_histograms(calibrations)),
+                "Ranks of the truth among posterior draws. Grey: where 99 % of the bars of a "
+                "calibrated method end; red: bars that do not. Bars are cut off at four times "
+                "their even height.",
+            )
+        ],
+    )
+
+
+def verdicts(calibration: testing.Calibration, level: float) -> list[str]:
+    """For each quantity, the shape of its ranks and the figures behind it."""
+    shapes = calibration.shapes(level / len(calibration.ranks))
+    bias, spread = calibration.bias, calibration.spread
+    return [f"{shapes[q]} ({bias[q]:+.1f}, {spread[q]:+.1f})" for q in shapes]

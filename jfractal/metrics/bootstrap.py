@@ -1,0 +1,102 @@
+"""How far a score of the examples at hand may be from that of all examples."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jfractal.errors import InputError
+from jfractal.metrics.interval import credible_interval
+from jfractal.typing import Array, Float, KeyArray, PyTree
+
+__all__ = ["Estimate", "bootstrap"]
+
+
+class Estimate(NamedTuple):
+    """A number and the interval that it was found in.
+
+    Attributes:
+        value: of the examples at hand.
+        lower: where the interval begins, of the same shape.
+        upper: where it ends, of the same shape.
+    """
+
+    value: Float[Array, "..."]
+    lower: Float[Array, "..."]
+    upper: Float[Array, "..."]
+
+
+def bootstrap(
+    statistic: Callable[..., PyTree[Array]],
+    examples: Sequence[ArrayLike],
+    key: KeyArray,
+    *,
+    mass: float = 0.95,
+    num_resamples: int = 1000,
+) -> PyTree[Estimate]:
+    """The percentile interval of a statistic, over resamples of the examples.
+
+    ``θ̂* = θ(x_i1, …, x_in)`` with the indices drawn uniformly with replacement, the same for all
+    arrays: what they say of one example stays together, so that ``θ`` may be a difference. The
+    interval lies between the quantiles ``(1 ∓ mass) / 2`` of ``θ̂*``. Any score of this package
+    will do::
+
+        bootstrap(ece, (probs, labels), key)
+        bootstrap(jnp.mean, (wasserstein(x, y),), key)  # of one number per example
+
+    A resample has fewer distinct examples than the data, so what is biased on few examples, as
+    `ece` is upwards, is more so in the interval.
+
+    Args:
+        statistic: ``statistic(*examples)`` is a number, an array, or a tree of them. It is
+            compiled: once, if it is the same object at every call.
+        examples: arrays whose first axis, ``examples``, is resampled.
+        key: random key.
+        mass: share of the resamples inside the interval, in (0, 1).
+        num_resamples: their number, at least 1.
+
+    Returns:
+        An `Estimate` in place of each number of ``statistic(*examples)``.
+
+    Raises:
+        InputError: the arrays have no or not the same number of examples, or `mass` or
+            `num_resamples` is out of range.
+
+    References:
+        Efron & Tibshirani, *An introduction to the bootstrap*, 1993, section 13.3.
+    """
+    arrays = tuple(map(jnp.asarray, examples))
+    sizes = {x.shape[:1] for x in arrays}
+    if len(sizes) != 1 or sizes <= {(), (0,)}:
+        raise InputError(
+            "`examples` must be arrays with as many examples each, and at least one, got shapes "
+            f"{[x.shape for x in arrays]}"
+        )
+    if num_resamples < 1:
+        raise InputError(f"`num_resamples` must be at least 1, got {num_resamples}")
+    return _bootstrap(statistic, arrays, key, mass, num_resamples)
+
+
+@partial(jax.jit, static_argnames=("statistic", "mass", "num_resamples"))
+def _bootstrap(
+    statistic: Callable[..., PyTree[Array]],
+    arrays: tuple[Array, ...],
+    key: KeyArray,
+    mass: float,
+    num_resamples: int,
+) -> PyTree[Estimate]:
+    num_examples = len(arrays[0])
+
+    def replicate(key: KeyArray) -> PyTree[Array]:
+        drawn = jax.random.randint(key, (num_examples,), 0, num_examples)
+        return statistic(*(x[drawn] for x in arrays))
+
+    def estimate(value: Array, replicates: Array) -> Estimate:
+        return Estimate(value, *credible_interval(replicates, mass=mass))
+
+    # One resample at a time: all of them would be as many copies of the data.
+    replicates = jax.lax.map(replicate, jax.random.split(key, num_resamples))
+    return jax.tree.map(estimate, statistic(*arrays), replicates)

@@ -1,0 +1,254 @@
+"""Reference posteriors on disk: draws, or their predictions, and what they are a reference for."""
+
+import hashlib
+import io
+import json
+import os
+import platform
+import re
+import warnings
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jfractal.errors import InputError
+from jfractal.inference.chains import Chains, Diagnosis
+from jfractal.inference.log_joint import LogJoint
+from jfractal.predict.classification import Prediction
+from jfractal.typing import Apply, Float, Params
+
+__all__ = ["Reference", "load", "load_probs", "save"]
+
+PACKAGES = ("jfractal", "jax", "flax", "numpyro")
+RTOL = 1e-3  # of the log joint on another device or with another number of threads
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A stored posterior, to be compared with.
+
+    Attributes:
+        outputs: The net's outputs at the inputs that it was saved for, draw by draw.
+        chains: The draws of the weights; None if only the outputs were saved.
+        diagnosis: Whether the chains had converged.
+        about: Net, prior, likelihood, fingerprints and versions, as JSON holds them.
+    """
+
+    outputs: Float[np.ndarray, "chains draws batch *event"]
+    chains: Chains | None
+    diagnosis: Diagnosis
+    about: dict[str, Any]
+
+    @property
+    def prediction(self) -> Prediction:
+        """The classes that all draws predict together, if outputs are logits."""
+        return Prediction(jax.nn.log_softmax(self.outputs.reshape(-1, *self.outputs.shape[2:])))
+
+    @property
+    def prediction_by_chain(self) -> tuple[Prediction, ...]:
+        """What each chain predicts by itself: how far they agree bounds how far others can."""
+        return tuple(Prediction(jax.nn.log_softmax(jnp.asarray(chain))) for chain in self.outputs)
+
+
+def save(
+    path: Path,
+    chains: Chains,
+    log_joint: LogJoint,
+    x: Any,
+    *,
+    apply: Apply | None = None,
+    with_weights: bool = True,
+) -> Reference:
+    """Saves chains as a reference: outputs at `x`, diagnosis, and what they were drawn from.
+
+    Args:
+        path: The file, ``.npz``; replaced atomically if it exists.
+        chains: Draws, of `nuts` or `hmc`.
+        log_joint: What they were drawn from.
+        x: Inputs to predict at, e.g. those of a test set.
+        apply: What predicts, if not the log joint's own `apply`: e.g. one column of the net.
+        with_weights: Whether to store the weights too; else outputs only.
+
+    Returns:
+        The `Reference`, as `load` will.
+
+    Raises:
+        InputError: If the file cannot be written.
+    """
+    outputs = np.asarray(chains.outputs(apply or log_joint.apply, x))
+    diagnosis = chains.diagnose(outputs)
+    weights = flax.traverse_util.flatten_dict(dict(chains.params), sep="/")
+    shapes = {name: w.shape[2:] for name, w in weights.items()}
+    about = {
+        "net": _described(getattr(log_joint.apply, "__self__", log_joint.apply)),
+        "prior": _described(log_joint.prior),
+        "likelihood": _described(log_joint.likelihood),
+        "num_data": log_joint.num_data,
+        "data": _fingerprint(log_joint.data),
+        "inputs": _fingerprint(x),
+        "weights": shapes,
+        **_probe(log_joint, shapes),
+        "figures": dict(diagnosis.figures),
+        "reasons": diagnosis.reasons,
+        "versions": {p: metadata.version(p) for p in PACKAGES}
+        | {"python": platform.python_version()},
+    }
+    arrays = {"outputs": outputs, "warmup_gradients": chains.warmup_gradients}
+    arrays |= {f"statistics/{name}": value for name, value in chains.statistics.items()}
+    if with_weights:
+        arrays |= {f"weights/{name}": w for name, w in weights.items()}
+    content = io.BytesIO()
+    np.savez(content, about=json.dumps(about), **{k: np.asarray(v) for k, v in arrays.items()})
+    _write(Path(path), content.getvalue())
+    return Reference(outputs, chains if with_weights else None, diagnosis, about)
+
+
+def load(path: Path, log_joint: LogJoint, x: Any) -> Reference:
+    """Loads a reference for a model, its data and the inputs to predict at, and for no others.
+
+    The prior and the likelihood of the data are evaluated at fixed weights and compared with the
+    values of the file, so it does not matter how a model is written, but what it says.
+
+    Args:
+        path: The file.
+        log_joint: The model and data that it is to be a reference for.
+        x: The inputs.
+
+    Returns:
+        `Reference`.
+
+    Raises:
+        InputError: If the file is none, or was saved for another net, prior, likelihood, for other
+            data or other inputs.
+    """
+    arrays = _read(Path(path))
+    if "about" not in arrays:
+        raise InputError(f"`path`: {path} holds no reference; `jf.reference.save` writes one")
+    about = json.loads(str(arrays["about"]))
+    _check(Path(path), about, log_joint, x)
+    group = lambda name: {
+        key.removeprefix(name): value for key, value in arrays.items() if key.startswith(name)
+    }
+    weights, chains = group("weights/"), None
+    if weights:
+        params = flax.traverse_util.unflatten_dict(weights, sep="/")
+        chains = Chains(params, group("statistics/"), arrays["warmup_gradients"])
+    diagnosis = Diagnosis(about["figures"], tuple(about["reasons"]))
+    return Reference(arrays["outputs"], chains, diagnosis, about)
+
+
+def load_probs(path: Path) -> Float[np.ndarray, "batch classes"]:
+    """Class probabilities that somebody else's posterior predicts, from a table.
+
+    Args:
+        path: A ``.csv`` of one row for each example and one column for each class, with or without
+            a head, or an ``.npz`` or ``.npy`` with one such array.
+
+    Returns:
+        The probabilities, float32, for `jf.metrics`.
+
+    Raises:
+        InputError: If the file cannot be read, or its rows are no probabilities.
+    """
+    path = Path(path)
+    if path.suffix == ".csv":
+        table = _read_csv(path)
+    else:
+        arrays = list(_read(path).values())
+        if len(arrays) != 1:
+            raise InputError(f"`path`: {path} must hold one array, got {len(arrays)}")
+        table = arrays[0]
+    if table.ndim != 2 or not table.size or not np.issubdtype(table.dtype, np.number):
+        raise InputError(
+            f"`path`: {path} must hold numbers with the axes `batch classes`, got shape "
+            f"{table.shape} of {table.dtype}"
+        )
+    if not (np.all(table >= 0) and np.allclose(table.sum(-1), 1, atol=1e-3)):
+        sums = table.sum(-1)
+        raise InputError(
+            f"`path`: the rows of {path} must be probabilities that sum to 1, got values from "
+            f"{table.min():g} and sums from {sums.min():g} to {sums.max():g}"
+        )
+    return table.astype(np.float32)
+
+
+def _read_csv(path: Path) -> np.ndarray:
+    try:
+        first = path.read_text(encoding="utf-8").partition("\n")[0]
+        head = bool(re.search(r"[a-df-zA-DF-Z]", first))  # an e belongs to numbers
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of an empty table, which is refused below
+            return np.loadtxt(path, delimiter=",", skiprows=int(head), ndmin=2)
+    except (OSError, ValueError) as error:
+        raise InputError(f"`path`: cannot read {path}: {error}") from error
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    try:
+        found = np.load(path)
+        return {"array": found} if isinstance(found, np.ndarray) else dict(found)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"`path`: cannot read {path}: {error}") from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"`path`: cannot write to {path}: {error.strerror}") from error
+
+
+def _described(part: Any) -> str:
+    """What a part of the model says of itself, without where it lies in memory."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(part))
+
+
+def _fingerprint(tree: Any) -> str:
+    digest = hashlib.sha256()
+    for leaf in map(np.asarray, jax.tree.leaves(tree)):
+        digest.update(f"{leaf.dtype}{leaf.shape}".encode() + np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+def _probe(log_joint: LogJoint, shapes: dict[str, Any]) -> dict[str, float]:
+    """Prior and likelihood at weights that are the same for ever."""
+    draw = np.random.RandomState(0).standard_normal
+    weights = {name: jnp.asarray(draw(shape) / 4, "float32") for name, shape in shapes.items()}
+    params: Params = flax.traverse_util.unflatten_dict(weights, sep="/")
+    return {
+        "log_prior_at_probe": float(log_joint.prior.tree_log_prob(params)),
+        "log_likelihood_at_probe": float(log_joint.log_likelihood(params, log_joint.data).sum()),
+    }
+
+
+def _check(path: Path, about: dict[str, Any], log_joint: LogJoint, x: Any) -> None:
+    for name, of, now in (("data", "data", log_joint.data), ("inputs", "inputs", x)):
+        if about[of] != _fingerprint(now):
+            raise InputError(f"`path`: {path} is a reference for other {name}")
+    try:
+        probe = _probe(log_joint, about["weights"])
+    except Exception as error:  # whatever a net of another shape raises
+        raise InputError(
+            f"`path`: {path} is a reference for another net: {about['net']}"
+        ) from error
+    if not np.isclose(probe["log_prior_at_probe"], about["log_prior_at_probe"], rtol=RTOL):
+        raise InputError(
+            f"`path`: {path} is a reference for another prior: {about['prior']}, "
+            f"not {_described(log_joint.prior)}"
+        )
+    found, saved = probe["log_likelihood_at_probe"], about["log_likelihood_at_probe"]
+    if not np.isclose(found, saved, rtol=RTOL):
+        raise InputError(
+            f"`path`: {path} is a reference for another net or likelihood: {about['net']} with "
+            f"{about['likelihood']}, whose log likelihood at fixed weights is {saved:g} nats, "
+            f"not {found:g}"
+        )

@@ -1,0 +1,29 @@
+"""Oracles for inference methods, one's own too: known posteriors, and calibration by simulation.
+
+A method is ``fit(log_joint, init, key) -> posterior``, as all of `jfractal.inference` are once
+their settings are given::
+
+    from jfractal import testing
+
+    def fit(log_joint, init, key):
+        return my_sampler(log_joint, init, key, num_steps=5000)
+
+    testing.assert_exact(fit, testing.ConjugateRegression.random(key), key)
+    testing.assert_exact(fit, testing.GaussianTarget.random(key, condition=100.0), key)
+    testing.assert_calibrated(fit, testing.ConjugateRegression.random(key).simulator, key)
+"""
+
+from jfractal.testing.calibration import Calibration as Calibration
+from jfractal.testing.calibration import assert_calibrated as assert_calibrated
+from jfractal.testing.calibration import simulate_ranks as simulate_ranks
+from jfractal.testing.conjugate import ConjugateRegression as ConjugateRegression
+from jfractal.testing.draws import Draws as Draws
+from jfractal.testing.draws import draws_of as draws_of
+from jfractal.testing.gaussian import GaussianTarget as GaussianTarget
+from jfractal.testing.moments import Moments as Moments
+from jfractal.testing.moments import assert_covariance as assert_covariance
+from jfractal.testing.moments import assert_exact as assert_exact
+from jfractal.testing.moments import assert_mean as assert_mean
+from jfractal.testing.moments import assert_mean_field as assert_mean_field
+from jfractal.testing.simulator import Simulator as Simulator
+from jfractal.testing.simulator import invariants as invariants

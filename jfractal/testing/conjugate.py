@@ -1,0 +1,149 @@
+"""Bayesian linear regression, of which everything is known."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.stats import multivariate_normal
+
+from jfractal.errors import InputError
+from jfractal.inference.log_joint import LogJoint
+from jfractal.posterior.likelihoods import Gaussian as GaussianLikelihood
+from jfractal.posterior.priors import Gaussian as GaussianPrior
+from jfractal.testing.moments import Moments
+from jfractal.testing.simulator import Simulator
+from jfractal.typing import Array, Float, KeyArray, Params
+
+__all__ = ["ConjugateRegression"]
+
+
+@dataclass(frozen=True, eq=False)
+class ConjugateRegression:
+    """``y = b + xᵀw + σε``, with ``b, w ~ N(0, s²)`` and ε ~ N(0, 1).
+
+    Its weights are those of ``flax.linen.Dense(1)``, flat in the order b, w₁, …, w_k. What is known
+    of the posterior is computed in float64.
+
+    Attributes:
+        x: Inputs, "examples features".
+        y: Targets, "examples 1".
+        prior_scale: s, standard deviation of every weight, above 0.
+        noise_scale: σ, standard deviation of the noise, above 0.
+
+    Source: Bishop, "Pattern recognition and machine learning", 2006, §3.3.
+    """
+
+    x: Float[Array, "examples features"]
+    y: Float[Array, "examples 1"]
+    prior_scale: float = 1.5
+    noise_scale: float = 0.5
+
+    def __post_init__(self):
+        if jnp.ndim(self.x) != 2 or jnp.shape(self.y) != (len(self.x), 1):
+            raise InputError(
+                "`x` and `y` must have the shapes (examples, features) and (examples, 1), got "
+                f"{jnp.shape(self.x)} and {jnp.shape(self.y)}"
+            )
+
+    @classmethod
+    def random(
+        cls, key: KeyArray, *, num_data: int = 30, num_features: int = 2
+    ) -> "ConjugateRegression":
+        """Data of the model itself, with correlated features, so that its weights are too.
+
+        Args:
+            key: Random key.
+            num_data: Number of examples, at least 1.
+            num_features: Number of features, at least 1.
+        """
+        if num_data < 1 or num_features < 1:
+            raise InputError(
+                "`num_data` and `num_features` must be at least 1, "
+                f"got {num_data} and {num_features}"
+            )
+        key_x, key_weights, key_targets = jax.random.split(key, 3)
+        own = jax.random.normal(key_x, (num_data, num_features))
+        x = own.at[:, 1:].set(0.6 * own[:, :1] + 0.8 * own[:, 1:])
+        simulator = cls(x, jnp.zeros((num_data, 1))).simulator
+        return cls(x, simulator.targets(simulator.draw_weights(key_weights), key_targets))
+
+    @property
+    def net(self) -> nn.Module:
+        """The model."""
+        return nn.Dense(1)
+
+    @property
+    def simulator(self) -> Simulator:
+        """The same model, which draws weights and targets for `simulate_ranks`."""
+        return Simulator.gaussian(
+            self.net, self.x, prior_scale=self.prior_scale, noise_scale=self.noise_scale
+        )
+
+    @property
+    def log_joint(self) -> LogJoint:
+        """What a method is given."""
+        return self.log_joint_of((self.x, self.y))
+
+    def log_joint_of(self, data: tuple[Any, Any]) -> LogJoint:
+        """The same model with other data, ``(x, y)``."""
+        prior, likelihood = GaussianPrior(self.prior_scale), GaussianLikelihood(self.noise_scale)
+        return LogJoint(self.net.apply, data, prior, likelihood)
+
+    def init(self, key: KeyArray) -> Params:
+        """A draw from the prior, far from the posterior."""
+        return self.simulator.draw_weights(key)
+
+    @property
+    def design(self) -> Float[np.ndarray, "examples weights"]:
+        """Φ: the inputs behind a column of ones."""
+        return _design(self.x)
+
+    @property
+    def precision(self) -> Float[np.ndarray, "weights weights"]:
+        """``ΦᵀΦ / σ² + I / s²``."""
+        design = self.design
+        return (
+            design.T @ design / self.noise_scale**2 + np.eye(design.shape[1]) / self.prior_scale**2
+        )
+
+    @property
+    def covariance(self) -> Float[np.ndarray, "weights weights"]:
+        """Of the posterior."""
+        return np.linalg.inv(self.precision)
+
+    @property
+    def mean(self) -> Float[np.ndarray, " weights"]:
+        """``Σ Φᵀy / σ²``, of the posterior."""
+        return np.linalg.solve(self.precision, self.design.T @ self._targets / self.noise_scale**2)
+
+    @property
+    def exact(self) -> Moments:
+        """Mean and covariance of the posterior."""
+        return Moments(self.mean, self.covariance)
+
+    @property
+    def log_evidence(self) -> float:
+        """``log p(y | x) = log N(y; 0, σ² I + s² ΦΦᵀ)``, in nats, summed over the examples."""
+        of_weights = self.prior_scale**2 * self.design @ self.design.T
+        covariance = self.noise_scale**2 * np.eye(len(of_weights)) + of_weights
+        return float(multivariate_normal(cov=covariance).logpdf(self._targets))
+
+    def predictive(
+        self, x: Float[Array, "batch features"]
+    ) -> tuple[Float[np.ndarray, " batch"], Float[np.ndarray, " batch"]]:
+        """Mean and standard deviation of the target at each of `x`, noise included."""
+        design = _design(x)
+        of_weights = np.einsum("ni,ij,nj->n", design, self.covariance, design)
+        return design @ self.mean, np.sqrt(self.noise_scale**2 + of_weights)
+
+    @property
+    def _targets(self) -> Float[np.ndarray, " examples"]:
+        return np.asarray(self.y[:, 0], np.float64)
+
+
+def _design(x: Float[Array, "batch features"]) -> Float[np.ndarray, "batch weights"]:
+    x = np.asarray(x, np.float64)
+    return np.concatenate([np.ones((len(x), 1)), x], axis=1)

@@ -1,0 +1,63 @@
+"""Draws of a posterior's weights, as statistics take them."""
+
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jfractal.errors import InputError
+from jfractal.inference.chains import Chains
+from jfractal.posterior.samples import Ensemble, Posterior, Samples
+from jfractal.typing import Float, KeyArray, Params
+
+__all__ = ["Draws", "draws_of", "stacked"]
+
+Draws: TypeAlias = Float[np.ndarray, "chains draws weights"]
+
+NUM_GROUPS = 4  # that independent draws are dealt to, as if they were chains
+
+
+def stacked(posterior: Posterior, key: KeyArray, num_draws: int) -> Params:
+    """The tree of weights with a leading axis of draws; stored draws are taken at even distances.
+
+    Traceable, as is the posterior's ``sample``.
+    """
+    keys = jax.random.split(key, num_draws)
+    if hasattr(posterior, "sample_at"):
+        points = (jnp.arange(num_draws) + 0.5) / num_draws
+        return jax.vmap(posterior.sample_at)(points, keys)["params"]
+    return jax.vmap(posterior.sample)(keys)["params"]
+
+
+def draws_of(posterior: Posterior, key: KeyArray, num_draws: int = 20_000) -> Draws:
+    """The draws that a posterior holds, or independent ones where it holds none.
+
+    Args:
+        posterior: `Chains`; `Samples` (one chain) or an ensemble of them (several); or any other,
+            from which `num_draws` are drawn.
+        key: Random key.
+        num_draws: How many to draw, at least 16.
+
+    Returns:
+        "chains draws weights", in float64, the weights in the order of
+        `jax.flatten_util.ravel_pytree`.
+
+    Raises:
+        InputError: If `num_draws` is too small.
+    """
+    match posterior:
+        case Chains(params=params) | Ensemble(members=Samples(params=params)):
+            return _flat(params)
+        case Samples(params=params):
+            return _flat(jax.tree.map(lambda w: w[None], params))
+    if num_draws < 4 * NUM_GROUPS:
+        raise InputError(f"`num_draws` must be at least {4 * NUM_GROUPS}, got {num_draws}")
+    size = num_draws // NUM_GROUPS
+    draws = jax.jit(lambda key: stacked(posterior, key, NUM_GROUPS * size))(key)
+    return _flat(jax.tree.map(lambda w: w.reshape(NUM_GROUPS, size, *w.shape[1:]), draws))
+
+
+def _flat(params: Params) -> Draws:
+    leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(params)]
+    return np.concatenate([leaf.reshape(*leaf.shape[:2], -1) for leaf in leaves], axis=-1)

@@ -1,0 +1,91 @@
+"""A Gaussian target of chosen dimension and condition number."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from jfractal.errors import InputError
+from jfractal.inference.log_joint import LogJoint
+from jfractal.posterior.likelihoods import Gaussian as GaussianLikelihood
+from jfractal.posterior.priors import Gaussian as GaussianPrior
+from jfractal.testing.moments import Moments
+from jfractal.typing import Array, Float, KeyArray, Params, Variables
+
+__all__ = ["GaussianTarget"]
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianTarget:
+    """``log p(D, w) = −½ (w − m)ᵀ Σ⁻¹ (w − m) + const``, over a tree of weights.
+
+    The tree is ``{"hidden": {"kernel": (⌊d/2⌋, 1)}, "output": {"bias": (d − ⌊d/2⌋,)}}``. The log
+    joint is a `LogJoint`, so that methods that look for data, likelihood and prior in it find them:
+    with λ the least eigenvalue of Σ⁻¹, ``N(0, 2/λ)`` is the prior, and a linear regression on as
+    many examples as weights the rest.
+
+    Attributes:
+        exact: m and Σ.
+    """
+
+    exact: Moments
+
+    def __post_init__(self):
+        mean, covariance = self.exact.mean, self.exact.covariance
+        if mean.ndim != 1 or len(mean) < 2 or covariance.shape != (len(mean), len(mean)):
+            raise InputError(
+                "`exact` must have a mean of at least 2 weights and the covariance of as many, got "
+                f"shapes {mean.shape} and {covariance.shape}"
+            )
+        if not np.allclose(covariance, covariance.T) or np.linalg.eigvalsh(covariance)[0] <= 0:
+            raise InputError("the covariance of `exact` must be symmetric and positive definite")
+
+    @classmethod
+    def random(
+        cls, key: KeyArray, *, dimension: int = 6, condition: float = 10.0
+    ) -> "GaussianTarget":
+        """Axes that point anywhere, with variances from 1 down to 1 / condition.
+
+        Args:
+            key: Random key.
+            dimension: Number of weights, at least 2.
+            condition: Largest variance over smallest, at least 1; up to about 1e5 in float32.
+        """
+        if dimension < 2 or not condition >= 1:
+            raise InputError(
+                "`dimension` must be at least 2 and `condition` at least 1, "
+                f"got {dimension} and {condition}"
+            )
+        key_mean, key_axes = jax.random.split(key)
+        mean = np.asarray(jax.random.normal(key_mean, (dimension,)), np.float64)
+        normals = np.asarray(jax.random.normal(key_axes, (dimension, dimension)), np.float64)
+        axes, _ = np.linalg.qr(normals)
+        variances = np.geomspace(1.0, 1 / condition, dimension)
+        return cls(Moments(mean, (axes * variances) @ axes.T))
+
+    @property
+    def log_joint(self) -> LogJoint:
+        """What a method is given."""
+        precision = np.linalg.inv(self.exact.covariance)
+        values, axes = np.linalg.eigh(precision)
+        of_prior = values[0] / 2
+        # x = xᵀ with x² + (λ/2) I = Σ⁻¹, and x y = Σ⁻¹ m.
+        roots = np.sqrt(values - of_prior)
+        x = (axes * roots) @ axes.T
+        y = (axes / roots) @ axes.T @ precision @ self.exact.mean
+        data = jnp.asarray(x, jnp.float32), jnp.asarray(y[:, None], jnp.float32)
+        prior = GaussianPrior(float(1 / np.sqrt(of_prior)))
+        return LogJoint(_apply, data, prior, GaussianLikelihood(1.0))
+
+    def init(self, key: KeyArray) -> Params:
+        """Standard normal weights, beside the posterior."""
+        dimension = len(self.exact.mean)
+        w = jax.random.normal(key, (dimension,))
+        half = dimension // 2
+        return {"hidden": {"kernel": w[:half, None]}, "output": {"bias": w[half:]}}
+
+
+def _apply(variables: Variables, x: Float[Array, "examples weights"]) -> Float[Array, "examples 1"]:
+    return x @ ravel_pytree(variables["params"])[0][:, None]

@@ -1,0 +1,185 @@
+"""Moments: do a posterior's draws have the mean and the covariance that they must have?"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import jax
+import numpy as np
+from jax.typing import ArrayLike
+
+from jfractal.inference.log_joint import LogJoint
+from jfractal.metrics.convergence import ess
+from jfractal.posterior.samples import Posterior
+from jfractal.testing.draws import Draws, draws_of
+from jfractal.typing import Float, KeyArray, Params
+
+__all__ = [
+    "Fit",
+    "Moments",
+    "Solved",
+    "assert_covariance",
+    "assert_exact",
+    "assert_mean",
+    "assert_mean_field",
+]
+
+Fit: TypeAlias = Callable[[LogJoint, Callable[[KeyArray], Params], KeyArray], Posterior]
+"""A method with its settings: ``fit(log_joint, init, key) -> posterior``."""
+
+NUM_ERRORS = 4.0  # standard errors that an estimate may be off
+MIN_SIZE = 50  # effective draws, with fewer of which nothing would be found to be wrong
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Mean and covariance of all weights, in the order of `jax.flatten_util.ravel_pytree`.
+
+    Attributes:
+        mean: "weights", float64.
+        covariance: "weights weights", float64.
+    """
+
+    mean: Float[np.ndarray, " weights"]
+    covariance: Float[np.ndarray, "weights weights"]
+
+    @property
+    def std(self) -> Float[np.ndarray, " weights"]:
+        """Standard deviation of each weight."""
+        return np.sqrt(np.diag(self.covariance))
+
+    @property
+    def mean_field(self) -> "Moments":
+        """The diagonal Gaussian q of the least KL(q ‖ p) to the Gaussian p of these moments.
+
+        Its variances are ``1 / (Σ⁻¹)_ii``, those of a weight given all others, which are never
+        larger than ``Σ_ii``.
+
+        Source: Bishop, "Pattern recognition and machine learning", 2006, §10.1.2.
+        """
+        return Moments(self.mean, np.diag(1 / np.diag(np.linalg.inv(self.covariance))))
+
+
+class Solved(Protocol):
+    """A log joint whose posterior is known: `ConjugateRegression`, `GaussianTarget`."""
+
+    @property
+    def log_joint(self) -> LogJoint:
+        """What a method is given."""
+        ...
+
+    @property
+    def exact(self) -> Moments:
+        """Of the posterior."""
+        ...
+
+    def init(self, key: KeyArray) -> Params:
+        """A start that is far from the posterior."""
+        ...
+
+
+def assert_exact(fit: Fit, problem: Solved, key: KeyArray, *, slack: float = 0.0) -> None:
+    """Demands the exact posterior's mean and covariance of a method.
+
+    They may be off by 4 Monte Carlo standard errors, which go by the effective sample size where
+    the posterior is `Chains`, `Samples`, or an ensemble of these, and by 20,000 draws elsewhere.
+
+    Args:
+        fit: The method.
+        problem: What to put it to.
+        key: Random key.
+        slack: How much farther they may be off for other reasons, e.g. steps of finite length: a
+            mean by so many standard deviations of the posterior, a covariance by the square.
+
+    Raises:
+        AssertionError: If it fails; the message has the figures of the worst entry.
+    """
+    _assert_moments(fit, problem, problem.exact, key, slack)
+
+
+def assert_mean_field(fit: Fit, problem: Solved, key: KeyArray, *, slack: float = 0.15) -> None:
+    """Demands the moments of the best diagonal Gaussian, see `Moments.mean_field`.
+
+    Args:
+        fit: The method, of a mean-field family.
+        problem: What to put it to.
+        key: Random key.
+        slack: As for `assert_exact`; by default what stochastic optimisation leaves.
+
+    Raises:
+        AssertionError: If it fails; the message has the figures of the worst entry.
+    """
+    _assert_moments(fit, problem, problem.exact.mean_field, key, slack)
+
+
+def _assert_moments(
+    fit: Fit, problem: Solved, expected: Moments, key: KeyArray, slack: float
+) -> None:
+    key_fit, key_draws = jax.random.split(key)
+    draws = draws_of(fit(problem.log_joint, problem.init, key_fit), key_draws)
+    assert_mean(draws, expected, slack=slack * problem.exact.std)
+    assert_covariance(draws, expected, slack=slack * problem.exact.std)
+
+
+def assert_mean(draws: Draws, expected: Moments, *, slack: ArrayLike = 0.0) -> None:
+    """Demands the expected mean of draws, within 4 Monte Carlo standard errors and the slack.
+
+    Args:
+        draws: "chains draws weights", see `draws_of`.
+        expected: The moments that they should have.
+        slack: In units of the weights: a number, or one for each weight.
+
+    Raises:
+        AssertionError: If a mean is farther off, or the effective draws are too few to tell.
+    """
+    error = np.sqrt(np.diag(expected.covariance) / _effective_size(draws))
+    _assert_within("mean of weight", draws.mean((0, 1)), expected.mean, error, np.asarray(slack))
+
+
+def assert_covariance(draws: Draws, expected: Moments, *, slack: ArrayLike = 0.0) -> None:
+    """Demands the expected covariance of draws, within 4 Monte Carlo standard errors and the slack.
+
+    The variance of the product of two Gaussians, by which the errors go, is ``s_ii s_jj + s_ij²``.
+
+    Args:
+        draws: "chains draws weights", see `draws_of`.
+        expected: The moments that they should have.
+        slack: In units of the weights, as for `assert_mean`; of the covariance of two weights, the
+            product of theirs.
+
+    Raises:
+        AssertionError: If a covariance is farther off, or the effective draws are too few to tell.
+    """
+    d = draws - expected.mean
+    s, variances = expected.covariance, np.diag(expected.covariance)
+    error = np.sqrt((np.outer(variances, variances) + s**2) / _effective_size(d**2).min())
+    slack = np.broadcast_to(slack, variances.shape)
+    products = np.einsum("cdi,cdj->ij", d, d) / (d.shape[0] * d.shape[1])
+    _assert_within("covariance of weights", products, s, error, np.outer(slack, slack))
+
+
+def _effective_size(x: Draws) -> Float[np.ndarray, " weights"]:
+    """Of each weight; of one that does not vary, all is known."""
+    varies = np.ptp(x, axis=(0, 1)) > 1e-6
+    size = np.where(varies, np.asarray(ess(x)), np.inf)
+    if size.min() < MIN_SIZE:
+        raise AssertionError(
+            f"weight {size.argmin()} must have at least {MIN_SIZE} effective draws to be judged "
+            f"by, got {size.min():.0f}"
+        )
+    return size
+
+
+def _assert_within(
+    what: str, actual: np.ndarray, expected: np.ndarray, error: np.ndarray, slack: np.ndarray
+) -> None:
+    allowed = NUM_ERRORS * error + slack
+    excess = np.abs(actual - expected) - allowed
+    if (excess <= 0).all():
+        return
+    worst = np.unravel_index(np.nanargmax(np.where(np.isnan(excess), np.inf, excess)), excess.shape)
+    raise AssertionError(
+        f"the {what} {' and '.join(map(str, worst))} must be {expected[worst]:.4g} to within "
+        f"{allowed[worst]:.2g}, {NUM_ERRORS:.0f} Monte Carlo standard errors of {error[worst]:.2g} "
+        f"and the slack, got {actual[worst]:.4g}; {np.sum(~(excess <= 0))} of {excess.size} are out"
+    )

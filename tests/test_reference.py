@@ -1,0 +1,116 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jfractal as jf
+
+X = jax.random.normal(jax.random.key(0), (12, 3))
+Y = jnp.argmax(X, axis=1)
+X_TEST = X[:5] + 0.1
+NET = nn.Dense(3)
+PRIOR, LIKELIHOOD = jf.priors.Gaussian(1.0), jf.likelihoods.Categorical()
+
+
+def log_joint(net=NET, data=(X, Y), prior=PRIOR):
+    return jf.LogJoint(net.apply, data, prior, LIKELIHOOD)
+
+
+@pytest.fixture(scope="module")
+def chains():
+    init = lambda key: NET.init(key, X)["params"]
+    return jf.nuts(log_joint(), init, jax.random.key(1), num_warmup=50, num_samples=20)
+
+
+@pytest.mark.parametrize("with_weights", [True, False])
+def test_a_reference_comes_back(chains, tmp_path, with_weights):
+    path = tmp_path / "new" / "reference.npz"
+    saved = jf.reference.save(path, chains, log_joint(), X_TEST, with_weights=with_weights)
+    loaded = jf.reference.load(path, log_joint(), X_TEST)
+    np.testing.assert_array_equal(loaded.outputs, saved.outputs)
+    np.testing.assert_allclose(
+        loaded.outputs, chains.outputs(NET.apply, X_TEST), rtol=1e-5, atol=1e-5
+    )
+    assert loaded.diagnosis == saved.diagnosis
+    assert loaded.about["net"].startswith("Dense(")
+    if with_weights:
+        assert loaded.chains is not None
+        jax.tree.map(np.testing.assert_array_equal, loaded.chains, chains)
+        assert loaded.chains.diagnose(loaded.outputs) == loaded.diagnosis
+    else:
+        assert loaded.chains is None
+
+
+def test_predictions_are_mixtures_of_draws(chains, tmp_path):
+    reference = jf.reference.save(tmp_path / "a.npz", chains, log_joint(), X_TEST)
+    probs = jax.nn.softmax(chains.outputs(NET.apply, X_TEST))
+    np.testing.assert_allclose(reference.prediction.probs, probs.mean((0, 1)), rtol=1e-4)
+    by_chain = [prediction.probs for prediction in reference.prediction_by_chain]
+    np.testing.assert_allclose(by_chain, probs.mean(1), rtol=1e-4)
+
+
+def test_another_way_to_write_the_same_model_is_the_same(chains, tmp_path):
+    jf.reference.save(tmp_path / "a.npz", chains, log_joint(), X_TEST)
+    net = nn.Dense(3, precision="highest")
+    written = jf.LogJoint(lambda v, x: net.apply(v, x), (X, Y), PRIOR, LIKELIHOOD)
+    assert jf.reference.load(tmp_path / "a.npz", written, X_TEST).diagnosis is not None
+
+
+@pytest.mark.parametrize(
+    ("other", "x", "reason"),
+    [
+        (log_joint(data=(X, (Y + 1) % 3)), X_TEST, "other data"),
+        (log_joint(), X_TEST[:4], "other inputs"),
+        (log_joint(prior=jf.priors.Gaussian(2.0)), X_TEST, r"another prior: Gaussian\(scale=1.0"),
+        (log_joint(net=nn.Dense(4)), X_TEST, "another net"),
+        (log_joint(net=nn.Sequential([NET, jnp.tanh])), X_TEST, "another net"),
+        (log_joint(net=nn.Dense(3, use_bias=False)), X_TEST, "another net"),
+        (
+            log_joint(net=nn.Dense(3, dot_general=lambda *a, **k: -jax.lax.dot_general(*a, **k))),
+            X_TEST,
+            "another net",
+        ),
+    ],
+)
+def test_a_reference_for_something_else_is_refused(chains, tmp_path, other, x, reason):
+    jf.reference.save(tmp_path / "a.npz", chains, log_joint(), X_TEST)
+    with pytest.raises(jf.InputError, match=reason):
+        jf.reference.load(tmp_path / "a.npz", other, x)
+
+
+def test_files_that_are_no_reference_are_refused(tmp_path):
+    (tmp_path / "text.npz").write_text("draws")
+    np.savez(tmp_path / "other.npz", a=np.ones(3))
+    for name in ("missing", "text", "other"):
+        with pytest.raises(jf.InputError, match=name):
+            jf.reference.load(tmp_path / f"{name}.npz", log_joint(), X_TEST)
+
+
+# Somebody else's predictions
+
+PROBS = np.array([[0.1, 0.9, 0.0], [0.25, 0.25, 0.5]], np.float32)
+
+
+def test_tables_of_probabilities(tmp_path):
+    np.savetxt(tmp_path / "plain.csv", PROBS, delimiter=",")
+    np.savetxt(tmp_path / "head.csv", PROBS, delimiter=",", header="cat,dog,bird", comments="")
+    np.savez(tmp_path / "array.npz", probs=PROBS)
+    np.save(tmp_path / "array.npy", PROBS)
+    for name in ("plain.csv", "head.csv", "array.npz", "array.npy"):
+        np.testing.assert_allclose(jf.reference.load_probs(tmp_path / name), PROBS, rtol=1e-6)
+
+
+@pytest.mark.parametrize("table", [PROBS * 2, PROBS - 0.2, PROBS[0], PROBS.astype(str)])
+def test_tables_of_something_else_are_refused(tmp_path, table):
+    np.save(tmp_path / "array.npy", table)
+    with pytest.raises(jf.InputError, match=r"array\.npy"):
+        jf.reference.load_probs(tmp_path / "array.npy")
+
+
+def test_a_table_that_cannot_be_read_is_refused(tmp_path):
+    (tmp_path / "text.csv").write_text("0.5,0.5\n0.5,cat\n")
+    (tmp_path / "head.csv").write_text("cat,dog\n")
+    for name in ("text.csv", "missing.csv", "head.csv"):
+        with pytest.raises(jf.InputError, match=f"`path`.*{name}"):
+            jf.reference.load_probs(tmp_path / name)

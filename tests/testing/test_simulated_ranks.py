@@ -1,0 +1,156 @@
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import chisquare, kstest
+
+import jfractal as jf
+from jfractal import testing
+from jfractal.testing import Calibration
+
+KEY = jax.random.key(3)
+SIMULATOR = testing.ConjugateRegression.random(jax.random.key(1), num_data=10).simulator
+
+
+def test_the_posterior_is_calibrated(newton):
+    testing.assert_calibrated(newton, SIMULATOR, KEY)
+
+
+@pytest.mark.parametrize(
+    ("error", "shape"),
+    [
+        ({"temperature": 0.3}, "too narrow"),
+        ({"temperature": 3.0}, "too wide"),
+        ({"shift": 0.8}, "too high"),
+        ({"shift": -0.8}, "too low"),
+    ],
+)
+def test_what_is_wrong_is_named(newton, error, shape):
+    """Of a net whose outputs rise with all its weights, at these inputs."""
+    x = jnp.linspace(0.5, 2.0, 10)[:, None]
+    simulator = testing.Simulator.gaussian(nn.Dense(1), x, prior_scale=1.0, noise_scale=0.5)
+    wrong = partial(newton, **error)
+    calibration = testing.simulate_ranks(wrong, simulator, KEY)
+    shapes = calibration.shapes()
+    assert {shapes[f"{place} example"] for place in ("first", "middle", "last")} == {shape}
+    assert calibration.p_value < 1e-4
+    with pytest.raises(AssertionError, match=f"'last example' are {shape} .*p = "):
+        testing.assert_calibrated(wrong, simulator, KEY)
+
+
+def test_a_method_without_correlations_is_not_calibrated(newton):
+    with pytest.raises(AssertionError, match="not calibrated in 200 simulations"):
+        testing.assert_calibrated(partial(newton, diagonal=True), SIMULATOR, KEY)
+
+
+def test_the_prior_passes_on_predictions_but_not_on_the_likelihood():
+    def no_data(log_joint, init, key):
+        zeros = jax.tree.map(jnp.zeros_like, init(key))
+        return jf.MeanField(jf.mean_field(zeros, scale=1.5))
+
+    shapes = testing.simulate_ranks(no_data, SIMULATOR, KEY).shapes()
+    assert all(shape == "uniform" for name, shape in shapes.items() if "example" in name)
+    assert shapes["log likelihood"] == "too low"
+
+
+def test_a_method_that_cannot_be_traced_takes_turns(newton):
+    def on_the_host(log_joint, init, key):
+        assert np.isfinite(np.asarray(log_joint.data[1])).all()
+        return newton(log_joint, init, key)
+
+    few = {"num_simulations": 20, "num_draws": 19}
+    turns = testing.simulate_ranks(on_the_host, SIMULATOR, KEY, **few)
+    together = testing.simulate_ranks(newton, SIMULATOR, KEY, **few)
+    for name, ranks in turns.ranks.items():
+        assert np.abs(ranks - together.ranks[name]).max() <= 1  # rounding may swap neighbours
+
+
+def test_stored_draws_are_each_used_once():
+    """The truth is the only number among the draws that is not theirs: ranks are as they lie."""
+
+    def fit(log_joint, init, key):
+        return jf.Samples({"w": jnp.arange(9.0)})
+
+    simulator = testing.Simulator(
+        jf.LogJoint(
+            lambda variables, x: variables["params"]["w"][None],
+            (jnp.zeros(1), jnp.zeros(1)),
+            jf.priors.Gaussian(1.0),
+            jf.likelihoods.Gaussian(1.0),
+        ),
+        draw_weights=lambda key: {"w": jnp.asarray(4.5)},
+        draw_targets=lambda key, outputs: outputs,
+    )
+    calibration = testing.simulate_ranks(
+        fit, simulator, KEY, num_simulations=20, num_draws=9, quantities=lambda w, _: w
+    )
+    np.testing.assert_array_equal(calibration.ranks["w"], 5)
+
+
+def test_ties_are_broken_evenly(newton):
+    calibration = testing.simulate_ranks(
+        newton, SIMULATOR, KEY, quantities=lambda w, _: {"constant": jnp.zeros(())}
+    )
+    assert calibration.p_value > 0.01
+
+
+def test_draws_that_are_not_finite_are_no_result(newton):
+    with pytest.raises(jf.DivergenceError, match="'log joint' is not finite in 200 of 200"):
+        testing.simulate_ranks(partial(newton, shift=jnp.nan), SIMULATOR, KEY)
+
+
+def test_perfectly_even_ranks():
+    even = Calibration({"a": np.tile(np.arange(100), 2)}, num_draws=99)
+    assert even.p_values["a"] == even.p_value == pytest.approx(1.0)
+    assert even.bias["a"] == pytest.approx(0.0, abs=1e-9)
+    assert even.spread["a"] == pytest.approx(0.0, abs=1e-9)
+    assert even.reasons() == ()
+
+
+def test_figures_by_hand():
+    """30 ranks of 0 to 2, in bins of one rank each."""
+    ranks = np.repeat([0, 1, 2], [15, 10, 5])
+    calibration = Calibration({"a": ranks}, num_draws=2)
+    assert calibration.p_value == pytest.approx(chisquare([15, 10, 5]).pvalue)
+    assert calibration.bias["a"] == pytest.approx(-(1 / 9) / (np.sqrt(2 / 27) / np.sqrt(30)))
+    assert calibration.shapes(0.2)["a"] == "too high"
+
+
+def test_p_values_of_uniform_ranks_are_uniform():
+    ranks = np.random.default_rng(0).integers(0, 31, size=(1000, 200))
+    calibration = Calibration({str(i): row for i, row in enumerate(ranks)}, num_draws=30)
+    assert kstest([*calibration.p_values.values()], "uniform").pvalue > 0.01
+    for scores in (calibration.bias, calibration.spread):
+        assert kstest([*scores.values()], "norm").pvalue > 0.01
+
+
+def test_several_quantities_are_several_chances():
+    ranks = {"a": np.repeat([0, 1], [25, 15]), "b": np.repeat([0, 1], 20)}
+    both = Calibration(ranks, num_draws=1)
+    assert both.p_value == pytest.approx(2 * both.p_values["a"])
+
+
+def test_invariants_of_a_net_of_two_outputs():
+    x = jnp.array([[0.0], [1.0], [2.0], [3.0]])
+    simulator = testing.Simulator.gaussian(nn.Dense(2), x, prior_scale=1.0, noise_scale=0.1)
+    params = {"bias": jnp.array([1.0, -1.0]), "kernel": jnp.array([[2.0, 0.5]])}
+    log_joint = simulator.given(simulator.targets(params, KEY))
+    values = testing.invariants(params, log_joint)
+    assert values["output 1, first example"] == 1.0 and values["output 2, first example"] == -1.0
+    assert values["output 1, middle example"] == 5.0 and values["output 2, last example"] == 0.5
+    assert values["log joint"] == pytest.approx(float(log_joint(params)), rel=1e-5)
+
+
+def test_bad_input(newton):
+    for options in ({"num_simulations": 19}, {"num_draws": 0}):
+        with pytest.raises(jf.InputError, match=next(iter(options))):
+            testing.simulate_ranks(newton, SIMULATOR, KEY, **options)
+    with pytest.raises(jf.InputError, match="level"):
+        testing.assert_calibrated(newton, SIMULATOR, KEY, level=0.0)
+    with pytest.raises(jf.InputError, match="at least 20 simulations"):
+        Calibration({"a": np.zeros(19, int)}, num_draws=9)
+    with pytest.raises(jf.InputError, match="between 0 and `num_draws`"):
+        Calibration({"a": np.full(20, 10)}, num_draws=9)
