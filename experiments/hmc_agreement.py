@@ -28,6 +28,14 @@ from tqdm.auto import tqdm
 import jfractal as jf
 from experiments._classification import scores
 from experiments._methods import Fit, FitConfig, chosen, recipes, slug
+from experiments._nuts import (
+    ChainsConfig,
+    convergence_section,
+    interval_cell,
+    intervals,
+    predicted,
+    sample,
+)
 from experiments._problems import DataConfig, ModelConfig, Problem, problems
 from experiments.report import Outcome, Section, Table
 from experiments.run import Options, Run
@@ -36,28 +44,6 @@ from jfractal.metrics.bootstrap import Estimate
 from jfractal.typing import Array, KeyArray
 
 DROP_PATH = "drop-path MC"
-
-
-@dataclass(frozen=True)
-class ChainsConfig:
-    """The No-U-Turn sampler."""
-
-    num_chains: int = 4
-    """Chains, vectorised in one program."""
-    num_warmup: int = 500
-    """Steps of each chain to adapt."""
-    num_samples: int = 500
-    """Draws of each chain."""
-    thinning: int = 1
-    """Steps from one draw to the next."""
-    target_accept: float = 0.8
-    """Acceptance probability that the step size is adapted to."""
-    max_tree_depth: int = 8
-    """Bound on the depth of a trajectory: at most 2^depth gradients a step."""
-    precision: jf.inference.Precision = "float32"
-    """In which the chains move: float32 or float64."""
-    max_rhat: float = 1.05
-    """The largest R-hat, of thousands of predictions, with which chains are a reference."""
 
 
 @dataclass(frozen=True)
@@ -188,25 +174,6 @@ def one_problem(
     return figures, sections
 
 
-def sample(config: ChainsConfig, run: Run, name: str, problem: Problem, key: KeyArray) -> jf.Chains:
-    """The reference; its draws are kept as they come, so that a killed run continues."""
-    print(f"NUTS: {name}, {problem.num_params:,} weights", flush=True)
-    return jf.nuts(
-        problem.log_joint,
-        problem.init,
-        key,
-        num_chains=config.num_chains,
-        num_warmup=config.num_warmup,
-        num_samples=config.num_samples,
-        thinning=config.thinning,
-        target_accept=config.target_accept,
-        max_tree_depth=config.max_tree_depth,
-        precision=config.precision,
-        directory=run.checkpoints / f"chains_{slug(name)}",
-        progress_bar=True,
-    )
-
-
 def fits(config: Config, problem: Problem) -> dict[str, Fit]:
     """The methods that the settings name, as far as the net has what they need."""
     every = dict(
@@ -228,6 +195,7 @@ def fits(config: Config, problem: Problem) -> dict[str, Fit]:
 
 def drop_path(config: Config, problem: Problem) -> Fit:
     """Drop-path Monte Carlo, with the steps of all other methods."""
+    assert problem.block_net is not None
     fit, n = config.fit, problem.log_joint.num_data
     steps = fit.num_epochs * max(n // fit.batch_size, 1)
     cosine = optax.cosine_decay_schedule(fit.learning_rate, steps)
@@ -285,16 +253,11 @@ def fit_and_judge(
 DISTANCE = "distance"
 
 
-def predicted(problem: Problem, outputs: np.ndarray) -> np.ndarray:
-    """What is reported of each draw: probabilities of classes; in a regression, the mean."""
-    return outputs[..., :1] if problem.noise else np.asarray(jax.nn.softmax(outputs))
-
-
 def judged(
     problem: Problem, reference: np.ndarray, key: KeyArray, outputs: Any
 ) -> dict[str, float]:
     """Scores of draws of the outputs, and their distances from those of the reference."""
-    all_draws = reference.reshape(-1, *reference.shape[2:])
+    all_draws = jnp.asarray(reference).reshape(-1, *reference.shape[2:])
     if problem.noise:
         return judged_regression(problem, all_draws, key, jnp.asarray(outputs))
     prediction = jf.Prediction(jax.nn.log_softmax(jnp.asarray(outputs)))
@@ -347,18 +310,9 @@ def ceiling(problem: Problem, outputs: np.ndarray, key: KeyArray) -> dict[str, E
     for i, chain in enumerate(outputs):
         others = np.delete(outputs, i, axis=0).reshape(-1, *outputs.shape[2:])
         keys = jax.random.split(jax.random.fold_in(key, i))
-        draws = [predictive_draws(*of) for of in zip((chain, others), keys)]
+        draws = [predictive_draws(*of) for of in zip(map(jnp.asarray, (chain, others)), keys)]
         distances.append(metrics.wasserstein(*draws)[..., 0])
     return {DISTANCE: metrics.bootstrap(jnp.mean, (jnp.mean(jnp.array(distances), 0),), key)}
-
-
-def intervals(of: str, value: Estimate) -> dict[str, float]:
-    """An estimate as flat figures."""
-    return {
-        of: float(value.value),
-        f"{of}_lower": float(value.lower),
-        f"{of}_upper": float(value.upper),
-    }
 
 
 # Report
@@ -418,41 +372,5 @@ def comparison_section(
                 run.figure(f"distance_{slug(name)}", picture),
                 "Distance from NUTS, with half the width of the 95 % interval.",
             )
-        ],
-    )
-
-
-def interval_cell(row: Mapping[str, float], of: str) -> str:
-    """A figure and its interval."""
-    return f"{row[of]:.4f} [{row[f'{of}_lower']:.4f}, {row[f'{of}_upper']:.4f}]"
-
-
-def convergence_section(
-    run: Run,
-    name: str,
-    chains: jf.Chains,
-    predictions: np.ndarray,
-    diagnosis: jf.inference.Diagnosis,
-) -> Section:
-    """May the reference be trusted?"""
-    worst = predictions.reshape(*predictions.shape[:2], -1)
-    worst = worst[..., int(np.argmax(metrics.rhat(worst)))]
-    draws = {
-        "log joint (nats)": np.asarray(chains.statistics["log_joint"]),
-        "prediction of the largest R-hat": worst,
-    }
-    return Section(
-        f"{name.capitalize()}: convergence of NUTS",
-        str(diagnosis),
-        Table(
-            ["diagnostic", "value"],
-            [[of.replace("_", " "), round(value, 4)] for of, value in diagnosis.figures.items()],
-        ),
-        [
-            (run.figure(f"traces_{slug(name)}", viz.traces(draws)), "Draws, chain by chain."),
-            (
-                run.figure(f"ranks_{slug(name)}", viz.ranks(draws)),
-                "Ranks of each chain's draws among all: flat if the chains agree.",
-            ),
         ],
     )

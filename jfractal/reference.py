@@ -12,14 +12,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import unflatten_dict
 
 from jfractal.errors import InputError
 from jfractal.inference.chains import Chains, Diagnosis
 from jfractal.inference.log_joint import LogJoint
+from jfractal.posterior.gaussian import named_leaves
 from jfractal.predict.classification import Prediction
 from jfractal.typing import Apply, Float, Params
 
@@ -83,7 +84,7 @@ def save(
     """
     outputs = np.asarray(chains.outputs(apply or log_joint.apply, x))
     diagnosis = chains.diagnose(outputs)
-    weights = flax.traverse_util.flatten_dict(dict(chains.params), sep="/")
+    weights = dict(named_leaves(chains.params))
     shapes = {name: w.shape[2:] for name, w in weights.items()}
     about = {
         "net": _described(getattr(log_joint.apply, "__self__", log_joint.apply)),
@@ -99,12 +100,13 @@ def save(
         "versions": {p: metadata.version(p) for p in PACKAGES}
         | {"python": platform.python_version()},
     }
-    arrays = {"outputs": outputs, "warmup_gradients": chains.warmup_gradients}
+    arrays: dict[str, Any] = {"outputs": outputs, "warmup_gradients": chains.warmup_gradients}
     arrays |= {f"statistics/{name}": value for name, value in chains.statistics.items()}
     if with_weights:
         arrays |= {f"weights/{name}": w for name, w in weights.items()}
     content = io.BytesIO()
-    np.savez(content, about=json.dumps(about), **{k: np.asarray(v) for k, v in arrays.items()})
+    arrays["about"] = json.dumps(about)
+    np.savez(content, **{name: np.asarray(x) for name, x in arrays.items()})  # type: ignore
     _write(Path(path), content.getvalue())
     return Reference(outputs, chains if with_weights else None, diagnosis, about)
 
@@ -137,7 +139,7 @@ def load(path: Path, log_joint: LogJoint, x: Any) -> Reference:
     }
     weights, chains = group("weights/"), None
     if weights:
-        params = flax.traverse_util.unflatten_dict(weights, sep="/")
+        params = unflatten_dict(weights, sep="/")
         chains = Chains(params, group("statistics/"), arrays["warmup_gradients"])
     diagnosis = Diagnosis(about["figures"], tuple(about["reasons"]))
     return Reference(arrays["outputs"], chains, diagnosis, about)
@@ -223,7 +225,7 @@ def _probe(log_joint: LogJoint, shapes: dict[str, Any]) -> dict[str, float]:
     """Prior and likelihood at weights that are the same for ever."""
     draw = np.random.RandomState(0).standard_normal
     weights = {name: jnp.asarray(draw(shape) / 4, "float32") for name, shape in shapes.items()}
-    params: Params = flax.traverse_util.unflatten_dict(weights, sep="/")
+    params: Params = unflatten_dict(weights, sep="/")
     return {
         "log_prior_at_probe": float(log_joint.prior.tree_log_prob(params)),
         "log_likelihood_at_probe": float(log_joint.log_likelihood(params, log_joint.data).sum()),

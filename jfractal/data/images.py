@@ -174,7 +174,7 @@ def digits(size: int = 8, channels: int = 1) -> ImageData:
         from sklearn.datasets import load_digits
         from sklearn.model_selection import StratifiedShuffleSplit
 
-    pixels, labels = load_digits(return_X_y=True)
+    pixels, labels = map(np.asarray, load_digits(return_X_y=True))
     small = np.rint(pixels.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
     resize = lambda image: Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
     grey = np.stack([np.asarray(resize(image)) for image in small])

@@ -183,7 +183,7 @@ def _tumours() -> TableData:
     with data_extra():
         from sklearn.datasets import load_breast_cancer
 
-    features, benign = load_breast_cancer(return_X_y=True)
+    features, benign = map(np.asarray, load_breast_cancer(return_X_y=True))
     features = (features - features.mean(0)) / features.std(0)
     name = "breast cancer (scikit-learn)"
     return TableData(name, name, features, benign.astype(np.float64))

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 
 from jfractal.errors import InputError
 from jfractal.metrics.convergence import ebfmi, ess, ess_tail, rhat
@@ -115,7 +116,7 @@ class Chains:
 
     def diagnose(
         self,
-        outputs: Float[Array, "chains draws *event"] | None = None,
+        outputs: Float[ArrayLike, "chains draws *event"] | None = None,
         *,
         max_rhat: float = MAX_RHAT,
     ) -> Diagnosis:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jfractal.errors import InputError
@@ -77,7 +78,7 @@ class DrawStore:
             ) from error
         store = cls(directory, about, draws, blank, np.zeros(shape[1]))
         if begun:
-            store._load()
+            store._load(directory)
         return store
 
     @property
@@ -111,21 +112,21 @@ class DrawStore:
     def _save(self, directory: Path, leaves: list[np.ndarray]) -> None:
         assert isinstance(self.draws, np.memmap)
         self.draws.flush()
+        content: dict[str, Any] = {
+            "about": json.dumps(self.about),
+            "count": self.count,
+            "num_drawn": self.num_drawn,
+            "warmup_gradients": self.warmup_gradients,
+            **self.statistics,
+            **{f"leaf_{i}": leaf for i, leaf in enumerate(leaves)},
+        }
         temporary = directory / ".state.npz.part"
         with temporary.open("wb") as file:
-            np.savez(
-                file,
-                about=json.dumps(self.about),
-                count=self.count,
-                num_drawn=self.num_drawn,
-                warmup_gradients=self.warmup_gradients,
-                **self.statistics,
-                **{f"leaf_{i}": leaf for i, leaf in enumerate(leaves)},
-            )
+            np.savez(file, **content)
         os.replace(temporary, directory / "state.npz")
 
-    def _load(self) -> None:
-        with np.load(self.directory / "state.npz") as saved:
+    def _load(self, directory: Path) -> None:
+        with np.load(directory / "state.npz") as saved:
             self._check(json.loads(str(saved["about"])))
             self.count, self.num_drawn = int(saved["count"]), int(saved["num_drawn"])
             self.warmup_gradients = saved["warmup_gradients"]
@@ -136,7 +137,7 @@ class DrawStore:
     def _check(self, before: dict[str, Any]) -> None:
         """Is it the run that was begun?"""
         for name, now in self.about.items():
-            then = before.get(name)
+            then: Any = before.get(name)
             # Another number of threads may change the last digits.
             same = np.allclose(then, now, rtol=1e-3) if name == "at_start" else then == now
             if not same:
@@ -155,9 +156,9 @@ def _plain(x: Any) -> np.ndarray:
 def _like(fresh: Any, saved: np.ndarray) -> Any:
     """A saved leaf as the kernel has it."""
     if _is_key(fresh):
-        return jax.random.wrap_key_data(saved, impl=jax.random.key_impl(fresh))
-    return jax.numpy.asarray(saved, fresh.dtype)
+        return jax.random.wrap_key_data(jnp.asarray(saved), impl=jax.random.key_impl(fresh))
+    return jnp.asarray(saved, fresh.dtype)
 
 
 def _is_key(x: Any) -> bool:
-    return jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)

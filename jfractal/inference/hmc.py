@@ -5,12 +5,11 @@ from functools import partial
 from math import pi, sqrt
 from pathlib import Path
 
-import jax
 from numpyro.infer import HMC, NUTS
 
 from jfractal.errors import InputError
 from jfractal.inference.chains import Chains
-from jfractal.inference.sampler import LogDensity, Plan, Precision, run
+from jfractal.inference.sampler import Device, LogDensity, Plan, Precision, run
 from jfractal.typing import KeyArray, Params
 
 __all__ = ["hmc", "nuts", "quarter_period"]
@@ -30,7 +29,7 @@ def nuts(
     inverse_mass: Params | None = None,
     precision: Precision = "float32",
     directory: Path | None = None,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Device] | None = None,
     progress_bar: bool = False,
 ) -> Chains:
     """Samples ``p(w | D)`` with the No-U-Turn sampler, chains vectorised in one program.
@@ -92,7 +91,7 @@ def hmc(
     inverse_mass: Params | None = None,
     precision: Precision = "float32",
     directory: Path | None = None,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Device] | None = None,
     progress_bar: bool = False,
 ) -> Chains:
     """Samples ``p(w | D)`` with trajectories of fixed length.

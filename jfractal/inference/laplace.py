@@ -75,17 +75,20 @@ def _inverse_root(
     precision: Float[Array, "weights weights"], prior: Float[Array, "weights weights"]
 ) -> Float[Array, "weights weights"]:
     """Rows r_k with ``precision⁻¹ = Σ_k r_k r_kᵀ``."""
-
-    def by_eigenvalues() -> Array:
-        values, vectors = jnp.linalg.eigh(precision)
-        # None is below the prior's least, but for rounding, which goes by the largest.
-        values = jnp.maximum(values, jnp.linalg.eigvalsh(prior)[0])
-        return vectors.T / jnp.sqrt(values)[:, None]
-
     # (R Rᵀ)⁻¹ = R⁻ᵀ R⁻¹, a hundred times faster; NaN in float32 where many data have little noise.
     root = jnp.linalg.cholesky(precision)
     rows = jax.scipy.linalg.solve_triangular(root, jnp.eye(len(root)), lower=True)
-    return lax.cond(jnp.isfinite(rows).all(), lambda: rows, by_eigenvalues)
+    finite = jnp.isfinite(rows).all()
+
+    def by_eigenvalues() -> Array:
+        # Under vmap both branches run, and two batches of LAPACK at once may wait for each other's
+        # threads for ever: so this one waits for the root, and is one call for both matrices.
+        both = jnp.where(finite, jnp.eye(len(prior)), jnp.stack([precision, prior]))
+        (values, of_prior), (vectors, _) = jnp.linalg.eigh(both)
+        # None is below the prior's least, but for rounding, which goes by the largest.
+        return vectors.T / jnp.sqrt(jnp.maximum(values, of_prior[0]))[:, None]
+
+    return lax.cond(finite, lambda: rows, by_eigenvalues)
 
 
 def diagonal_laplace(

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
-import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import errors
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 from numpyro.infer import HMC
@@ -23,10 +23,12 @@ from jfractal.inference.chains import Chains
 from jfractal.inference.draw_store import DrawStore
 from jfractal.typing import KeyArray, Params, Scalar
 
-__all__ = ["LogDensity", "Plan", "Precision", "run"]
+__all__ = ["Device", "LogDensity", "Plan", "Precision", "run"]
 
 LogDensity = Callable[[Params], Scalar]
 Precision = Literal["float32", "float64"]
+Device: TypeAlias = Any
+"""A `jax.Device`."""
 
 MAX_ROWS, MAX_BYTES = 64, 2**26  # of draws that a program holds before they are kept
 FAST, SLOW = 2.0, 8.0  # seconds between two looks at the chains
@@ -42,7 +44,7 @@ class Plan:
     thinning: int
     precision: Precision
     directory: Path | None
-    devices: Sequence[jax.Device] | None
+    devices: Sequence[Device] | None
     progress_bar: bool
 
     def __post_init__(self):
@@ -122,22 +124,22 @@ def _start_values(log_joint: LogDensity, starts: Params) -> np.ndarray:
         values = np.asarray(jax.lax.map(log_joint, starts))
     except InputError:
         raise
-    except flax.errors.InvalidRngError as error:
+    except errors.InvalidRngError as error:
         raise InputError(
             "`log_joint` draws random numbers, but Markov chains need a deterministic one: apply "
             f"the net without dropout and drop-path, e.g. with train=False ({_first_line(error)})"
         ) from error
     except (
         KeyError,
-        flax.errors.ScopeCollectionNotFound,
-        flax.errors.ScopeVariableNotFoundError,
+        errors.ScopeCollectionNotFound,
+        errors.ScopeVariableNotFoundError,
     ) as error:
         raise InputError(
             "`log_joint` needs more than weights: batch statistics depend on which examples are "
             "seen together and have no place in a posterior over weights; use a norm without "
             f"them, such as 'frn', 'group' or 'layer' ({_first_line(error)})"
         ) from error
-    except (flax.errors.FlaxError, TypeError, ValueError) as error:
+    except (errors.FlaxError, TypeError, ValueError) as error:
         raise InputError(
             "`log_joint` cannot be evaluated where the chains start; do the shapes of the data "
             f"fit the net? ({_first_line(error)})"

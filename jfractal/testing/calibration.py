@@ -40,11 +40,11 @@ class Calibration:
     num_draws: int
 
     def __post_init__(self):
-        sizes = {np.shape(ranks) for ranks in self.ranks.values()}
-        if len(sizes) != 1 or np.prod(*sizes) < 2 * PER_BIN:
+        sizes = {len(ranks) for ranks in self.ranks.values()}
+        if len(sizes) != 1 or min(sizes) < 2 * PER_BIN:
             raise InputError(
-                f"`ranks` must be those of at least {2 * PER_BIN} simulations for each quantity, "
-                f"got shapes {sorted(sizes)}"
+                f"`ranks` must be those of the same simulations, at least {2 * PER_BIN}, for each "
+                f"quantity, got numbers {sorted(sizes)}"
             )
         if not all(((r >= 0) & (r <= self.num_draws)).all() for r in self.ranks.values()):
             raise InputError(f"`ranks` must lie between 0 and `num_draws`, {self.num_draws}")

@@ -1,6 +1,6 @@
 """Draws of a posterior's weights, as statistics take them."""
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -18,10 +18,10 @@ Draws: TypeAlias = Float[np.ndarray, "chains draws weights"]
 NUM_GROUPS = 4  # that independent draws are dealt to, as if they were chains
 
 
-def stacked(posterior: Posterior, key: KeyArray, num_draws: int) -> Params:
+def stacked(posterior: Any, key: KeyArray, num_draws: int) -> Params:
     """The tree of weights with a leading axis of draws; stored draws are taken at even distances.
 
-    Traceable, as is the posterior's ``sample``.
+    As in `jfractal.sample_outputs`, but traceable, as the posterior's ``sample`` is.
     """
     keys = jax.random.split(key, num_draws)
     if hasattr(posterior, "sample_at"):

@@ -150,7 +150,7 @@ def test_bad_input(newton):
             testing.simulate_ranks(newton, SIMULATOR, KEY, **options)
     with pytest.raises(jf.InputError, match="level"):
         testing.assert_calibrated(newton, SIMULATOR, KEY, level=0.0)
-    with pytest.raises(jf.InputError, match="at least 20 simulations"):
+    with pytest.raises(jf.InputError, match="at least 20, for each quantity"):
         Calibration({"a": np.zeros(19, int)}, num_draws=9)
     with pytest.raises(jf.InputError, match="between 0 and `num_draws`"):
         Calibration({"a": np.full(20, 10)}, num_draws=9)
