@@ -31,9 +31,9 @@ class ChainsConfig:
 
     num_chains: int = 4
     """Chains, vectorised in one program."""
-    num_warmup: int = 500
+    num_warmup: int = 300
     """Steps of each chain to adapt."""
-    num_samples: int = 500
+    num_samples: int = 600
     """Draws of each chain."""
     thinning: int = 1
     """Steps from one draw to the next."""
@@ -82,7 +82,7 @@ def intervals(of: str, value: Estimate) -> dict[str, float]:
 
 def interval_cell(row: Mapping[str, float], of: str) -> str:
     """A figure and its interval."""
-    return f"{row[of]:.4f} [{row[f'{of}_lower']:.4f}, {row[f'{of}_upper']:.4f}]"
+    return f"{row[of]:.3f} ({row[f'{of}_lower']:.3f} to {row[f'{of}_upper']:.3f})"
 
 
 def convergence_section(
@@ -98,11 +98,11 @@ def convergence_section(
     num_bins = min(20, max(2, predictions.shape[1] // 5))
     draws = {
         "log joint (nats)": np.asarray(chains.statistics["log_joint"]),
-        "prediction of the largest R-hat": worst,
+        "worst prediction": worst,
     }
     return Section(
         f"{name.capitalize()}: convergence of NUTS",
-        str(diagnosis),
+        "The worst prediction is the one of the largest R-hat.",
         Table(
             ["diagnostic", "value"],
             [[of.replace("_", " "), round(value, 4)] for of, value in diagnosis.figures.items()],

@@ -1,7 +1,7 @@
 """Small problems whose posterior Hamiltonian Monte Carlo can sample: a net, data and a prior."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -27,9 +27,11 @@ class DataConfig(SourceConfig):
 
     num_train: int = 200
     """Training images."""
+    num_train_conv: int = 100
+    """Training images of the net of convolutions, whose gradients are the dearest."""
     num_test: int = 400
     """Test images."""
-    table: str = "yacht"
+    table: str = "wine"
     """UCI set, by its first standard split."""
 
 
@@ -41,9 +43,11 @@ class ModelConfig:
     """Columns of the fractal nets' blocks."""
     width: int = 8
     """Features of each unit of the fractal nets of dense units."""
-    conv_widths: tuple[int, ...] = (4, 8)
-    """Channels of each block of the fractal net of convolutions."""
-    prior_scale: float = 1.0
+    conv_columns: int = 2
+    """Columns of the fractal net of convolutions."""
+    conv_widths: tuple[int, ...] = (4,)
+    """Channels of each of its blocks."""
+    prior_scale: float = 2.0
     """Standard deviation of the prior of the weights of a unit with one input; with n, 1/√n of
     it."""
 
@@ -53,6 +57,10 @@ class Problem(NamedTuple):
 
     about: str
     """The data, in words."""
+    dataset: str
+    """What they are."""
+    requested: str
+    """What they stand in for, if they do; else the same."""
     net: Any
     log_joint: jf.LogJoint
     init: Callable[[KeyArray], Params]
@@ -79,16 +87,19 @@ def num_params(init: Callable[[KeyArray], Params]) -> int:
 def problems(config: DataConfig, model: ModelConfig) -> dict[str, Callable[[], Problem]]:
     """The problems by name."""
     dense = partial(DenseUnit, dense=jf.BayesDense)
-    fractal = partial(jf.FractalNet, columns=model.columns, norm="none")
-    dense_net = lambda outputs: fractal(outputs, widths=(model.width,), unit=dense)
-    conv_net = lambda outputs: fractal(outputs, widths=model.conv_widths, conv=jf.BayesConv)
+    fractal = partial(jf.FractalNet, norm="none")
+    dense_net = partial(fractal, columns=model.columns, widths=(model.width,), unit=dense)
+    conv_net = partial(
+        fractal, columns=model.conv_columns, widths=model.conv_widths, conv=jf.BayesConv
+    )
+    few = replace(config, num_train=config.num_train_conv)
     prior = jf.priors.FanIn(model.prior_scale)
     return {
         "dense fractal": lambda: of_digits(_flat(digits(config)), dense_net(10), prior),
         "perceptron": lambda: of_digits(
             _flat(digits(config)), as_large(dense_net(10), 64, 10), prior
         ),
-        "conv fractal": lambda: of_digits(digits(config), conv_net(10), prior),
+        "conv fractal": lambda: of_digits(digits(few), conv_net(10), prior),
         "regression": lambda: of_table(config, dense_net(1), prior),
     }
 
@@ -139,8 +150,10 @@ def of_digits(examples: Examples, net: Any, prior: jf.priors.Prior) -> Problem:
     log_joint = jf.LogJoint(net.apply, (x, y), prior, Categorical())
     block_net = net if isinstance(net, BlockNet) else None
     last_layer = "output" if block_net is None else "head"
+    name = "digits (scikit-learn)"
     about = f"{len(x)} of scikit-learn's digits, {len(x_test)} for the test"
-    return Problem(about, net, log_joint, _start(net, x), x_test, y_test, last_layer, block_net)
+    start = _start(net, x)
+    return Problem(about, name, name, net, log_joint, start, x_test, y_test, last_layer, block_net)
 
 
 def of_table(config: DataConfig, block_net: BlockNet, prior: jf.priors.Prior) -> Problem:
@@ -153,10 +166,12 @@ def of_table(config: DataConfig, block_net: BlockNet, prior: jf.priors.Prior) ->
     x, y = columns[:, :-1], columns[:, -1:]
     net = LearnedNoise(block_net)
     log_joint = jf.LogJoint(net.apply, (x[train], y[train]), prior, HeteroscedasticGaussian())
-    about = f"{source.name}: {len(train)} rows, {len(test)} for the test. {source.note}"
+    about = f"{source.name}: {len(train)} rows, {len(test)} for the test"
     last_layer, noise = "net/head", "rho"
     return Problem(
-        about.strip(),
+        f"{about}. {source.note}".rstrip(". "),
+        source.name,
+        source.requested if source.note else source.name,
         net,
         log_joint,
         _start(net, x),

@@ -96,8 +96,8 @@ PRESETS = {
     "paper": replace(
         LAPTOP,
         preset="paper",
-        data=replace(LAPTOP.data, num_train=1200),
-        model=replace(LAPTOP.model, width=32, conv_widths=(8, 16)),
+        data=replace(LAPTOP.data, num_train=1200, num_train_conv=1200),
+        model=replace(LAPTOP.model, width=32, conv_columns=3, conv_widths=(8, 16)),
         chains=replace(
             LAPTOP.chains, num_chains=8, num_warmup=2000, num_samples=2000, max_tree_depth=10
         ),
@@ -107,7 +107,7 @@ PRESETS = {
         quick=True,
         problems=("dense fractal", "regression"),
         methods=("MAP", DROP_PATH, "mean field, local", "Laplace, last layer"),
-        data=DataConfig(num_train=20, num_test=20, table="diabetes"),
+        data=DataConfig(num_train=20, num_train_conv=20, num_test=20, table="diabetes"),
         model=ModelConfig(columns=2, width=2),
         fit=replace(LAPTOP.fit, num_epochs=2, batch_size=10, num_samples=4),
         chains=ChainsConfig(2, num_warmup=10, num_samples=10, max_tree_depth=3),
@@ -123,18 +123,24 @@ def run(config: Config, run: Run) -> Outcome:
             f"`problems` must be out of {', '.join(map(repr, available))}, got {min(unknown)!r}"
         )
     result: dict[str, Any] = {}
-    sections, about = [], []
+    sections, used = [], []
     for number, name in enumerate(config.problems):
         problem = available[name]()
-        about.append(problem.about)
+        used.append(problem)
         key = jax.random.fold_in(jax.random.key(config.seed), number)
         figures, of_problem = one_problem(config, run, name, problem, key)
         result |= {f"{of}_{slug(name)}": value for of, value in figures.items()}
         sections += of_problem
     converged = all(result[f"converged_{slug(name)}"] for name in config.problems)
-    data = "; ".join(dict.fromkeys(about))
+    names = lambda of: ", ".join(sorted({getattr(problem, of) for problem in used}))
     return Outcome(
-        {"dataset": data, "dataset_requested": data, "converged": converged, **result}, sections
+        {
+            "dataset": names("dataset"),
+            "dataset_requested": names("requested"),
+            "converged": converged,
+            **result,
+        },
+        sections,
     )
 
 

@@ -131,7 +131,7 @@ def run(config: Config, run: Run) -> Outcome:
         "num_params": problem.num_params,
     }
     return Outcome(
-        {"dataset": problem.about, "dataset_requested": problem.about, **figures},
+        {"dataset": problem.dataset, "dataset_requested": problem.requested, **figures},
         [
             columns_section(config, run, problem, alone, by_column, diagnoses),
             methods_section(run, alone, by_method),

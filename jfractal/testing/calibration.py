@@ -195,8 +195,8 @@ def simulate_ranks(
 
     keys = jax.random.split(key, num_simulations)
     if _is_traceable(one, keys[0]):
-        in_passes = lambda keys: jax.lax.map(one, keys, batch_size=SIMULATIONS_PER_PASS)
-        results = ops.jit(in_passes)(keys)
+        size = min(SIMULATIONS_PER_PASS, num_simulations)  # what is left over is compiled anew
+        results = ops.jit(lambda keys: jax.lax.map(one, keys, batch_size=size))(keys)
     else:
         results = jax.tree.map(lambda *x: jnp.stack(x), *[one(key) for key in keys])
     for name, (_, finite) in results.items():

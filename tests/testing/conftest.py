@@ -27,10 +27,10 @@ def newton(log_joint, init, key, *, temperature=1.0, shift=0.0, diagonal=False):
     start, unravel = ravel_pytree(jax.tree.map(jnp.zeros_like, init(key)))
     density = lambda w: log_joint(unravel(w))
     precision = -jax.hessian(density)(start)
-    mean = jnp.linalg.solve(precision, jax.grad(density)(start))
-    if diagonal:
-        precision = jnp.diag(jnp.diag(precision))
     covariance = jnp.linalg.inv(precision)
+    mean = covariance @ jax.grad(density)(start)
+    if diagonal:
+        covariance = jnp.diag(1 / jnp.diag(precision))
     mean = mean + shift * jnp.sqrt(jnp.diag(covariance))
     return Normal(mean, jnp.linalg.cholesky(temperature * covariance), unravel)
 
