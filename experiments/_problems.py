@@ -29,7 +29,7 @@ class DataConfig(SourceConfig):
     """Training images."""
     num_train_conv: int = 100
     """Training images of the net of convolutions, whose gradients are the dearest."""
-    num_test: int = 400
+    num_test: int = 360
     """Test images."""
     table: str = "wine"
     """UCI set, by its first standard split."""

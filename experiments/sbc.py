@@ -243,16 +243,17 @@ def section(
         [method, calibration.p_value, *verdicts(calibration, config.level)]
         for method, calibration in calibrations.items()
     ]
-    units = "linear regression" if not model.hidden else f"net of {model.hidden} hidden units"
+    units = " and ".join(map(str, model.hidden))
+    title = f"A net of {units} hidden units" if model.hidden else "A linear regression"
     return Section(
-        f"A {units}",
+        title,
         f"{config.num_simulations} data sets of {model.num_data} examples; in each, the truth is "
         f"ranked among {config.fit.num_samples} draws. Calibrated as far as this can tell: "
         f"{', '.join(uniform) or 'none'}.\n\n"
-        "p is that of uniform ranks, by χ², for all functions together (Bonferroni). Beside each "
-        "function: which way its draws are wrong, and by how many standard errors the mean rank "
-        "(bias; above 0, draws are too low) and the variance of ranks (spread; above 0, draws lie "
-        "too close) differ from those of uniform ranks.",
+        "p is how likely ranks as uneven are of a calibrated method, for all functions together. "
+        "For each function: which way its draws are wrong, and by how many standard errors the "
+        "mean rank (bias; above 0, draws are too low) and the variance of ranks (spread; above 0, "
+        "draws lie too close) differ from those of uniform ranks.",
         Table(["method", "p", *quantities], rows),
         [
             (

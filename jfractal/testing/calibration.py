@@ -7,7 +7,7 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.stats import chisquare
+from scipy.stats import chisquare, norm
 
 from jfractal import ops
 from jfractal.errors import DivergenceError, InputError
@@ -23,6 +23,7 @@ Quantities: TypeAlias = Callable[[Params, LogJoint], Mapping[str, Scalar]]
 """Functions of weights and data by name, ``quantities(params, log_joint)``."""
 
 MAX_BINS, PER_BIN = 20, 10  # simulations expected in a bin; χ² needs about 5
+MIN_DRAWS = 2  # among fewer, ranks have no spread
 SIMULATIONS_PER_PASS = 100
 
 
@@ -46,6 +47,8 @@ class Calibration:
                 f"`ranks` must be those of the same simulations, at least {2 * PER_BIN}, for each "
                 f"quantity, got numbers {sorted(sizes)}"
             )
+        if self.num_draws < MIN_DRAWS:
+            raise InputError(f"`num_draws` must be at least {MIN_DRAWS}, got {self.num_draws}")
         if not all(((r >= 0) & (r <= self.num_draws)).all() for r in self.ranks.values()):
             raise InputError(f"`ranks` must lie between 0 and `num_draws`, {self.num_draws}")
 
@@ -73,9 +76,19 @@ class Calibration:
 
     @property
     def p_values(self) -> dict[str, float]:
-        """How likely counts as uneven are of a calibrated method, by Pearson's χ²."""
+        """How likely ranks as uneven are of a calibrated method, for each quantity.
+
+        The smallest of three, times 3: of `bias` and of `spread`, which soon see the usual
+        failures, and of Pearson's χ² on `counts`, which sees any.
+        """
         expected = self.num_simulations * self.bins / (self.num_draws + 1)
-        return {k: float(chisquare(count, expected).pvalue) for k, count in self.counts.items()}
+        bias, spread = self.bias, self.spread
+        p_values = {}
+        for name, counts in self.counts.items():
+            of_moments = 2 * norm.sf(np.abs([bias[name], spread[name]]))
+            smallest = min(*of_moments, chisquare(counts, expected).pvalue)
+            p_values[name] = float(min(1.0, 3 * smallest))
+        return p_values
 
     @property
     def p_value(self) -> float:
@@ -161,7 +174,7 @@ def simulate_ranks(
         simulator: What draws the truth.
         key: Random key; with the same, every method is given the same truths and data.
         num_simulations: Number of data sets, at least 20.
-        num_draws: L, at least 1.
+        num_draws: L, at least 2.
         quantities: f.
 
     Returns:
@@ -174,10 +187,10 @@ def simulate_ranks(
     Source: Talts, Betancourt, Simpson, Vehtari & Gelman, "Validating Bayesian inference algorithms
         with simulation-based calibration", 2018.
     """
-    if num_simulations < 2 * PER_BIN or num_draws < 1:
+    if num_simulations < 2 * PER_BIN or num_draws < MIN_DRAWS:
         raise InputError(
-            f"`num_simulations` must be at least {2 * PER_BIN} and `num_draws` at least 1, "
-            f"got {num_simulations} and {num_draws}"
+            f"`num_simulations` must be at least {2 * PER_BIN} and `num_draws` at least "
+            f"{MIN_DRAWS}, got {num_simulations} and {num_draws}"
         )
 
     def one(key: KeyArray) -> dict[str, tuple[Array, Array]]:

@@ -80,23 +80,24 @@ class Simulator:
 def invariants(params: Params, log_joint: LogJoint) -> dict[str, Scalar]:
     """What to test calibration by: functions of the weights that permuting hidden units leaves be.
 
-    The outputs at the first, the middle and the last example, the log likelihood, and the log joint
-    (nats, summed). Without the densities, a method that returns the prior would pass.
+    The outputs at the first, the middle and the last example, ``f(x[0])`` and so on, the log
+    likelihood, and the log joint (nats, summed). Without the densities, a method that returns the
+    prior would pass.
 
     Source: Modrák et al., "Simulation-based calibration checking for Bayesian computation: the
         choice of test quantities shapes sensitivity", Bayesian Analysis 2023.
     """
     x, _ = log_joint.data
-    places = {"first": 0, "middle": log_joint.num_data // 2, "last": log_joint.num_data - 1}
-    outputs = log_joint.apply({"params": params}, x[jnp.array([*places.values()])])
+    places = [0, log_joint.num_data // 2, log_joint.num_data - 1]
+    outputs = log_joint.apply({"params": params}, x[jnp.array(places)])
     rows = outputs.reshape(len(places), -1)
-    names = [f"output {k + 1}, " if rows.shape[1] > 1 else "" for k in range(rows.shape[1])]
+    entries = [f"[{k}]" for k in range(rows.shape[1])] if rows.shape[1] > 1 else [""]
     log_likelihood = log_joint.log_likelihood(params, log_joint.data).sum()
     return {
         **{
-            f"{name}{place} example": value
+            f"f(x[{place}]){entry}": value
             for place, row in zip(places, rows)
-            for name, value in zip(names, row)
+            for entry, value in zip(entries, row)
         },
         "log likelihood": log_likelihood,
         "log joint": log_likelihood + log_joint.prior.tree_log_prob(params),

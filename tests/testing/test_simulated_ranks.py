@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.stats import chisquare, kstest
+from scipy.stats import chisquare, norm
 
 import jfractal as jf
 from jfractal import testing
@@ -36,9 +36,9 @@ def test_what_is_wrong_is_named(newton, error, shape):
     wrong = partial(newton, **error)
     calibration = testing.simulate_ranks(wrong, RISING, KEY)
     shapes = calibration.shapes()
-    assert {shapes[f"{place} example"] for place in ("first", "middle", "last")} == {shape}
+    assert {shapes[f"f(x[{i}])"] for i in (0, 5, 9)} == {shape}
     assert calibration.p_value < 1e-4
-    with pytest.raises(AssertionError, match=f"'last example' are {shape} .*p = "):
+    with pytest.raises(AssertionError, match=rf"'f\(x\[9\]\)' are {shape} .*p = "):
         testing.assert_calibrated(wrong, RISING, KEY)
 
 
@@ -53,7 +53,7 @@ def test_the_prior_passes_on_predictions_but_not_on_the_likelihood():
         return jf.MeanField(jf.mean_field(zeros, scale=1.5))
 
     shapes = testing.simulate_ranks(no_data, SIMULATOR, KEY).shapes()
-    assert all(shape == "uniform" for name, shape in shapes.items() if "example" in name)
+    assert all(shape == "uniform" for name, shape in shapes.items() if "f(x" in name)
     assert shapes["log likelihood"] == "too low"
 
 
@@ -115,22 +115,39 @@ def test_figures_by_hand():
     """30 ranks of 0 to 2, in bins of one rank each."""
     ranks = np.repeat([0, 1, 2], [15, 10, 5])
     calibration = Calibration({"a": ranks}, num_draws=2)
-    assert calibration.p_value == pytest.approx(chisquare([15, 10, 5]).pvalue)
-    assert calibration.bias["a"] == pytest.approx(-(1 / 9) / (np.sqrt(2 / 27) / np.sqrt(30)))
+    bias = -(1 / 9) / np.sqrt(2 / 27 / 30)
+    spread = (2 / 27 - 1 / 81 - 2 / 27) / np.sqrt(2 / 729 / 30)
+    assert calibration.bias["a"] == pytest.approx(bias)
+    assert calibration.spread["a"] == pytest.approx(spread)
+    assert calibration.p_value == pytest.approx(3 * 2 * norm.sf(-bias))
     assert calibration.shapes(0.2)["a"] == "too high"
 
 
-def test_p_values_of_uniform_ranks_are_uniform():
+def test_ranks_of_no_shape_with_a_name():
+    """Centred, and as wide as they should be, but with gaps."""
+    ranks = np.repeat([0, 3, 4, 7, 8, 11, 12, 15, 16, 19], 20)
+    calibration = Calibration({"a": ranks}, num_draws=19)
+    counts = np.bincount(ranks, minlength=20)
+    np.testing.assert_array_equal(calibration.counts["a"], counts)
+    assert calibration.p_value == pytest.approx(3 * chisquare(counts).pvalue)
+    assert calibration.shapes()["a"] == "uneven"
+
+
+def test_uniform_ranks_are_called_uneven_as_often_as_the_level_says():
+    """Or somewhat less often, for the three tests of a quantity know of each other."""
     ranks = np.random.default_rng(0).integers(0, 31, size=(1000, 200))
     calibration = Calibration({str(i): row for i, row in enumerate(ranks)}, num_draws=30)
-    assert kstest([*calibration.p_values.values()], "uniform").pvalue > 0.01
+    share = np.mean(np.array([*calibration.p_values.values()]) < 0.05)
+    assert 0.02 < share < 0.05 + 4 * np.sqrt(0.05 * 0.95 / 1000)
     for scores in (calibration.bias, calibration.spread):
-        assert kstest([*scores.values()], "norm").pvalue > 0.01
+        values = np.array([*scores.values()])
+        assert abs(values.mean()) < 4 / np.sqrt(1000) + 0.08  # the spread loses 1/S to the mean
+        assert abs(values.std() - 1) < 4 / np.sqrt(2000)
 
 
 def test_several_quantities_are_several_chances():
-    ranks = {"a": np.repeat([0, 1], [25, 15]), "b": np.repeat([0, 1], 20)}
-    both = Calibration(ranks, num_draws=1)
+    ranks = {"a": np.repeat([0, 1, 2], [20, 12, 8]), "b": np.repeat([0, 1, 2], [14, 12, 14])}
+    both = Calibration(ranks, num_draws=2)
     assert both.p_value == pytest.approx(2 * both.p_values["a"])
 
 
@@ -140,18 +157,20 @@ def test_invariants_of_a_net_of_two_outputs():
     params = {"bias": jnp.array([1.0, -1.0]), "kernel": jnp.array([[2.0, 0.5]])}
     log_joint = simulator.given(simulator.targets(params, KEY))
     values = testing.invariants(params, log_joint)
-    assert values["output 1, first example"] == 1.0 and values["output 2, first example"] == -1.0
-    assert values["output 1, middle example"] == 5.0 and values["output 2, last example"] == 0.5
+    assert values["f(x[0])[0]"] == 1.0 and values["f(x[0])[1]"] == -1.0
+    assert values["f(x[2])[0]"] == 5.0 and values["f(x[3])[1]"] == 0.5
     assert values["log joint"] == pytest.approx(float(log_joint(params)), rel=1e-5)
 
 
 def test_bad_input(newton):
-    for options in ({"num_simulations": 19}, {"num_draws": 0}):
+    for options in ({"num_simulations": 19}, {"num_draws": 1}):
         with pytest.raises(jf.InputError, match=next(iter(options))):
             testing.simulate_ranks(newton, SIMULATOR, KEY, **options)
     with pytest.raises(jf.InputError, match="level"):
         testing.assert_calibrated(newton, SIMULATOR, KEY, level=0.0)
     with pytest.raises(jf.InputError, match="at least 20, for each quantity"):
         Calibration({"a": np.zeros(19, int)}, num_draws=9)
+    with pytest.raises(jf.InputError, match="`num_draws` must be at least 2"):
+        Calibration({"a": np.zeros(20, int)}, num_draws=1)
     with pytest.raises(jf.InputError, match="between 0 and `num_draws`"):
         Calibration({"a": np.full(20, 10)}, num_draws=9)

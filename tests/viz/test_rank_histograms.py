@@ -42,9 +42,10 @@ def test_ranks_that_no_number_of_bins_divides():
     assert sum(areas) == pytest.approx(200) and len(areas) == 20
 
 
-def test_labels(collisions):
+def test_labels(render, collisions):
     calibration = Calibration({"first example": EVEN, "log joint": EVEN}, 99)
     figure = rank_histograms({"NUTS": calibration, "a long name": calibration})
+    render(figure)  # which is when ticks get their labels
     texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
     shown = {text.get_text() for text in texts}
     assert {"first example", "log joint", "NUTS", "a long name", "99"} <= shown
