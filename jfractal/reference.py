@@ -97,8 +97,7 @@ def save(
         **_probe(log_joint, shapes),
         "figures": dict(diagnosis.figures),
         "reasons": diagnosis.reasons,
-        "versions": {p: metadata.version(p) for p in PACKAGES}
-        | {"python": platform.python_version()},
+        "versions": {"python": platform.python_version()} | {p: _version(p) for p in PACKAGES},
     }
     arrays: dict[str, Any] = {"outputs": outputs, "warmup_gradients": chains.warmup_gradients}
     arrays |= {f"statistics/{name}": value for name, value in chains.statistics.items()}
@@ -212,6 +211,13 @@ def _write(path: Path, content: bytes) -> None:
 def _described(part: Any) -> str:
     """What a part of the model says of itself, without where it lies in memory."""
     return re.sub(r" at 0x[0-9a-f]+", "", repr(part))
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # used from a checkout
+        return None
 
 
 def _fingerprint(tree: Any) -> str:
