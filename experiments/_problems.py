@@ -139,7 +139,7 @@ def _flat(examples: Examples) -> Examples:
 
 def as_large(net: nn.Module, num_features: int, num_outputs: int) -> Perceptron:
     """The perceptron of one hidden layer that has about as many weights as another net."""
-    size = num_params(lambda key: net.init(key, jnp.zeros((1, num_features)))["params"])
+    size = num_params(_start(net, jnp.zeros((1, num_features))))
     hidden = round((size - num_outputs) / (num_features + 1 + num_outputs))
     return Perceptron((max(hidden, 1),), num_outputs)
 
