@@ -116,7 +116,11 @@ def run(config: Config, run: Run) -> Outcome:
     by_method = {}
     for method, fit in fits(config, problem).items():
         one = partial(read, config, alone, fit, within, key_fit, key_compare)
-        by_method[method] = run.once(one, method=method)
+        row = run.once(one, method=method)
+        by_method[method] = {
+            name: {of.partition("/")[2]: v for of, v in row.items() if of.startswith(f"{name}/")}
+            for name in routes
+        }
         tqdm.write(f"  {method}")
     figures = {
         **{f"{of}_{slug(name)}": v for name, row in by_column.items() for of, v in row.items()},
@@ -182,18 +186,22 @@ def read(
     reference: Mapping[str, jf.Prediction],
     key: KeyArray,
     key_compare: KeyArray,
-) -> dict[str, dict[str, float]]:
-    """One posterior of the whole net, at every depth, against NUTS's draws of the whole net."""
+) -> dict[str, float]:
+    """One posterior of the whole net, at every depth, against NUTS's draws of the whole net.
+
+    Returns:
+        Figures by route and kind, ``column 1/accuracy``.
+    """
     posterior, rows = fit(key), {}
     for name, of in alone.items():
         found = jf.predict(
             of.net.apply, posterior, of.x_test, key, num_samples=config.fit.num_samples
         )
         compared = metrics.compare(found, reference[name], key_compare)
-        rows[name] = {
-            **scores(found, np.asarray(of.y_test)),
-            **{k: v for on, value in compared.items() for k, v in intervals(on, value).items()},
-        }
+        row = scores(found, np.asarray(of.y_test))
+        for on, value in compared.items():
+            row |= intervals(on, value)
+        rows |= {f"{name}/{kind}": value for kind, value in row.items()}
     return rows
 
 
