@@ -9,6 +9,32 @@ hundred digits, and a fractal net for regression on a UCI set. The No-U-Turn sam
 chains until R-hat and effective sample sizes of predictions say what it is worth; the report says
 so in words. The ceiling of every comparison is what one chain reaches against the others.
 
+The dense fractal net (1,882 weights, 200 digits, 4 chains of 300 + 600 steps, some three minutes on
+2 CPU cores) converges: R-hat of all 3,600 predictions is at most 1.010, effective sample sizes at
+least 695 (bulk) and 818 of the log joint, no divergence. One chain against the others: agreement
+.987, total variation .021. Seed 0:
+
+                          accuracy   NLL    ECE   agreement   total variation
+    NUTS                  0.917     0.49   0.22
+    MAP                   0.814     0.57   0.07     0.850      0.224
+    MC dropout            0.881     0.73   0.32     0.936      0.176
+    drop-path MC          0.856     0.54   0.14     0.889      0.168
+    mean field            0.842     0.98   0.41     0.889      0.291
+    mean field, local     0.853     0.96   0.41     0.900      0.280
+    mean field, flipout   0.850     0.95   0.40     0.897      0.277
+    IVON                  0.811     0.96   0.35     0.858      0.268
+    ensemble              0.894     0.47   0.13     0.944      0.114
+    SWAG                  0.853     0.52   0.08     0.883      0.188
+    Laplace, last layer   0.817     0.60   0.11     0.856      0.203
+    Laplace, diagonal     0.542     1.58   0.29     0.578      0.516
+    SGLD                  0.883     0.53   0.20     0.936      0.113
+    SGHMC                 0.864     0.59   0.22     0.917      0.109
+
+None is near the ceiling. SGHMC, SGLD and the ensemble are the closest, at a tenth; the mean field at
+temperature 1 is further off than MAP, though it agrees more often: too unsure. NUTS itself is the
+most accurate and, under this prior, underconfident: close to it is not the same as calibrated. The
+other problems have not been run to their end at this preset.
+
     make experiment NAME=hmc_agreement
     make experiment NAME=hmc_agreement ARGS="--problems regression --data.table energy"
 """

@@ -89,7 +89,8 @@ def assert_exact(fit: Fit, problem: Solved, key: KeyArray, *, slack: float = 0.0
         problem: What to put it to.
         key: Random key.
         slack: How much farther they may be off for other reasons, e.g. steps of finite length: a
-            mean by so many standard deviations of the posterior, a covariance by the square.
+            mean by so many standard deviations of the posterior, a covariance by so many products
+            of two of them.
 
     Raises:
         AssertionError: If it fails; the message has the figures of the worst entry.
@@ -117,8 +118,9 @@ def _assert_moments(
 ) -> None:
     key_fit, key_draws = jax.random.split(key)
     draws = draws_of(fit(problem.log_joint, problem.init, key_fit), key_draws)
-    assert_mean(draws, expected, slack=slack * problem.exact.std)
-    assert_covariance(draws, expected, slack=slack * problem.exact.std)
+    unit = problem.exact.std
+    assert_mean(draws, expected, slack=slack * unit)
+    assert_covariance(draws, expected, slack=slack * np.outer(unit, unit))
 
 
 def assert_mean(draws: Draws, expected: Moments, *, slack: ArrayLike = 0.0) -> None:
@@ -144,8 +146,7 @@ def assert_covariance(draws: Draws, expected: Moments, *, slack: ArrayLike = 0.0
     Args:
         draws: "chains draws weights", see `draws_of`.
         expected: The moments that they should have.
-        slack: In units of the weights, as for `assert_mean`; of the covariance of two weights, the
-            product of theirs.
+        slack: In units of products of two weights: a number, or one for each pair.
 
     Raises:
         AssertionError: If a covariance is farther off, or the effective draws are too few to tell.
@@ -153,9 +154,8 @@ def assert_covariance(draws: Draws, expected: Moments, *, slack: ArrayLike = 0.0
     d = draws - expected.mean
     s, variances = expected.covariance, np.diag(expected.covariance)
     error = np.sqrt((np.outer(variances, variances) + s**2) / _effective_size(d**2).min())
-    slack = np.broadcast_to(slack, variances.shape)
     products = np.einsum("cdi,cdj->ij", d, d) / (d.shape[0] * d.shape[1])
-    _assert_within("covariance of weights", products, s, error, np.outer(slack, slack))
+    _assert_within("covariance of weights", products, s, error, np.asarray(slack))
 
 
 def _effective_size(x: Draws) -> Float[np.ndarray, " weights"]:
