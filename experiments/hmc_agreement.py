@@ -30,10 +30,10 @@ least 695 (bulk) and 818 of the log joint, no divergence. One chain against the 
     SGLD                  0.883     0.53   0.20     0.936      0.113
     SGHMC                 0.864     0.59   0.22     0.917      0.109
 
-None is near the ceiling. SGHMC, SGLD and the ensemble are the closest, at a tenth; the mean field at
-temperature 1 is further off than MAP, though it agrees more often: too unsure. NUTS itself is the
-most accurate and, under this prior, underconfident: close to it is not the same as calibrated. The
-other problems have not been run to their end at this preset.
+None is near the ceiling. SGHMC, SGLD and the ensemble are the closest, at a tenth; the mean field
+at temperature 1 is further off than MAP by total variation, though it agrees more often: too
+unsure. NUTS itself is the most accurate and, under this prior, underconfident: close to it is not
+the same as calibrated. The other problems have not been run to their end at this preset.
 
     make experiment NAME=hmc_agreement
     make experiment NAME=hmc_agreement ARGS="--problems regression --data.table energy"
