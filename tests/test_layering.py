@@ -17,7 +17,7 @@ FLOORS = [
     {"nn"},
     {"inference"},
     {"predict", "testing"},
-    {"anytime"},
+    {"anytime", "reference"},
     {"viz"},
     {"data"},
     {"training"},

@@ -160,7 +160,7 @@ def assert_covariance(draws: Draws, expected: Moments, *, slack: ArrayLike = 0.0
 
 def _effective_size(x: Draws) -> Float[np.ndarray, " weights"]:
     """Of each weight; of one that does not vary, all is known."""
-    varies = np.ptp(x, axis=(0, 1)) > 1e-6
+    varies = np.ptp(x, axis=(0, 1)) > 0
     size = np.where(varies, np.asarray(ess(x)), np.inf)
     if size.min() < MIN_SIZE:
         raise AssertionError(
