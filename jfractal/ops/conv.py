@@ -6,7 +6,8 @@ reaches a tenth of the speed of a matrix product. So the operation has its own r
 
 - it is a `custom_vjp` whose three parts (output, input gradient, kernel gradient) are bilinear
   and each bring a batching rule, so that ``jit(grad(vmap(...)))`` in user code is fast as it is;
-- on small maps it is lowered, on CPU, to shifted slices and one matrix product;
+- on small maps, and on larger ones of few features, it is lowered, on CPU, to shifted slices and
+  one matrix product;
 - on CPU its gradients are convolutions of transposed arrays: left to itself, XLA transposes for
   its fast kernels outside of loops only, and a `scan` over training steps is twenty times slower.
 
@@ -27,8 +28,10 @@ from jfractal.errors import InputError
 
 __all__ = ["conv_general_dilated"]
 
-# Output maps of at most this many pixels run faster as a matrix product on CPU.
+# Output maps of at most this many pixels run faster as a matrix product on CPU; and larger ones, if
+# the input has so few features that a direct convolution leaves most of a vector register empty.
 SMALL_MAP = 16
+FEW_FEATURES, MEDIUM_MAP = 4, 256
 
 # The kernel's gradient reads all images for every weight: on CPU it is up to twice as fast over
 # this many images at a time, while they stay in the cache. More slices cost compile time.
@@ -348,7 +351,8 @@ def _is_ungrouped(spec: _Spec, ndim: int) -> bool:
 
 
 def _is_matrix_product(out: tuple[int, ...], w: tuple[int, ...]) -> bool:
-    return prod(out[1:-1]) <= SMALL_MAP and prod(w[:-2]) > 1
+    num_pixels = MEDIUM_MAP if w[-2] <= FEW_FEATURES else SMALL_MAP
+    return prod(out[1:-1]) <= num_pixels and prod(w[:-2]) > 1
 
 
 def _direct(spec: _Spec, x: jax.Array, w: jax.Array) -> jax.Array:
