@@ -63,7 +63,9 @@ class Config(Options):
         )
     )
     """The methods."""
-    chains: ChainsConfig = field(default_factory=ChainsConfig)
+    chains: ChainsConfig = field(
+        default_factory=lambda: ChainsConfig(num_warmup=500, num_samples=1000)
+    )
     """NUTS, of the whole net and of each column."""
 
 
