@@ -11,7 +11,8 @@ from jax import lax
 from jfractal import ops
 
 NHWC, NWC = ("NHWC", "HWIO", "NHWC"), ("NWC", "WIO", "NWC")
-LARGE, SMALL = (2, 6, 7, 4), (2, 4, 3, 4)  # on either side of the switch to a matrix product
+LARGE, SMALL = (2, 6, 7, 6), (2, 4, 3, 6)  # on either side of the switch to a matrix product
+FEW = (2, 6, 7, 4)  # a large map of few features
 
 
 def normal(seed, *shapes):
@@ -48,38 +49,40 @@ def same(conv):
 @pytest.mark.parametrize(
     ("x", "w", "options"),
     [
-        pytest.param(LARGE, (3, 3, 4, 5), {}, id="large map"),
-        pytest.param(SMALL, (3, 3, 4, 5), {}, id="small map"),
-        pytest.param((2, 1, 1, 4), (3, 3, 4, 5), {}, id="one pixel"),
-        pytest.param(SMALL, (1, 1, 4, 5), {}, id="1x1 kernel"),
-        pytest.param(SMALL, (2, 4, 4, 5), {}, id="even kernel"),
-        pytest.param(LARGE, (3, 3, 4, 5), {"strides": (2, 1)}, id="strides"),
-        pytest.param((2, 7, 8, 4), (3, 3, 4, 5), {"strides": (2, 3)}, id="strides to a small map"),
-        pytest.param(LARGE, (3, 3, 4, 5), {"padding": "VALID"}, id="valid"),
-        pytest.param((2, 5, 5, 4), (3, 3, 4, 5), {"padding": "VALID"}, id="valid to a small map"),
-        pytest.param(SMALL, (3, 3, 4, 5), {"padding": ((2, 0), (1, 3))}, id="explicit padding"),
-        pytest.param(LARGE, (3, 3, 4, 5), {"padding": ((-1, 0), (2, -1))}, id="negative padding"),
-        pytest.param((2, 5, 5, 4), (3, 3, 4, 5), {"padding": ((-1, 0), (-1, 0))}, id="cropped"),
-        pytest.param(SMALL, (3, 3, 4, 5), {"padding": "SAME_LOWER", "strides": (2, 2)}, id="lower"),
-        pytest.param(LARGE, (3, 3, 4, 5), {"rhs_dilation": (2, 1)}, id="dilated kernel"),
+        pytest.param(LARGE, (3, 3, 6, 5), {}, id="large map"),
+        pytest.param(SMALL, (3, 3, 6, 5), {}, id="small map"),
+        pytest.param(FEW, (3, 3, 4, 5), {}, id="few features"),
+        pytest.param(FEW, (3, 2, 4, 5), {"rhs_dilation": (1, 2), "strides": (2, 1)}, id="few, all"),
+        pytest.param((2, 1, 1, 6), (3, 3, 6, 5), {}, id="one pixel"),
+        pytest.param(SMALL, (1, 1, 6, 5), {}, id="1x1 kernel"),
+        pytest.param(SMALL, (2, 4, 6, 5), {}, id="even kernel"),
+        pytest.param(LARGE, (3, 3, 6, 5), {"strides": (2, 1)}, id="strides"),
+        pytest.param((2, 7, 8, 6), (3, 3, 6, 5), {"strides": (2, 3)}, id="strides to a small map"),
+        pytest.param(LARGE, (3, 3, 6, 5), {"padding": "VALID"}, id="valid"),
+        pytest.param((2, 5, 5, 6), (3, 3, 6, 5), {"padding": "VALID"}, id="valid to a small map"),
+        pytest.param(SMALL, (3, 3, 6, 5), {"padding": ((2, 0), (1, 3))}, id="explicit padding"),
+        pytest.param(LARGE, (3, 3, 6, 5), {"padding": ((-1, 0), (2, -1))}, id="negative padding"),
+        pytest.param((2, 5, 5, 6), (3, 3, 6, 5), {"padding": ((-1, 0), (-1, 0))}, id="cropped"),
+        pytest.param(SMALL, (3, 3, 6, 5), {"padding": "SAME_LOWER", "strides": (2, 2)}, id="lower"),
+        pytest.param(LARGE, (3, 3, 6, 5), {"rhs_dilation": (2, 1)}, id="dilated kernel"),
         pytest.param(
-            (16, 9, 11, 4),
-            (3, 2, 4, 5),
+            (16, 9, 11, 6),
+            (3, 2, 6, 5),
             {"rhs_dilation": (1, 2), "strides": (2, 1), "padding": ((0, 2), (-1, 3))},
             id="everything, in slices",
         ),
-        pytest.param(SMALL, (3, 3, 4, 5), {"rhs_dilation": (1, 2)}, id="dilated kernel, small"),
+        pytest.param(SMALL, (3, 3, 6, 5), {"rhs_dilation": (1, 2)}, id="dilated kernel, small"),
         pytest.param(
-            (2, 3, 2, 4),
-            (3, 3, 4, 5),
+            (2, 3, 2, 6),
+            (3, 3, 6, 5),
             {"lhs_dilation": (2, 3), "padding": ((1, 1), (0, 2))},
             id="dilated input",
         ),
-        pytest.param(LARGE, (3, 3, 2, 6), {"feature_group_count": 2}, id="groups"),
-        pytest.param(SMALL, (3, 3, 1, 4), {"feature_group_count": 4}, id="depthwise, small map"),
+        pytest.param(LARGE, (3, 3, 3, 6), {"feature_group_count": 2}, id="groups"),
+        pytest.param(SMALL, (3, 3, 1, 6), {"feature_group_count": 6}, id="depthwise, small map"),
         pytest.param((4, 6, 6, 3), (3, 3, 3, 4), {"batch_group_count": 2}, id="batch groups"),
-        pytest.param((2, 40, 4), (3, 4, 5), {"dimension_numbers": NWC}, id="1-D"),
-        pytest.param((2, 9, 4), (3, 4, 5), {"dimension_numbers": NWC}, id="1-D, small map"),
+        pytest.param((2, 40, 6), (3, 6, 5), {"dimension_numbers": NWC}, id="1-D"),
+        pytest.param((2, 9, 6), (3, 6, 5), {"dimension_numbers": NWC}, id="1-D, small map"),
         pytest.param((2, 4, 6, 7), (5, 4, 3, 3), {"dimension_numbers": None}, id="NCHW"),
     ],
 )
@@ -113,7 +116,7 @@ def test_value_and_gradients_are_those_of_lax(x, w, options):
     ],
 )
 def test_vmap(axes, x, w):
-    args = normal(1, x, (*w, 3, 3, 4, 5))
+    args = normal(1, x, (*w, 3, 3, 6, 5))
     assert_equals_lax(lambda conv: with_gradients(same(conv), axes), *args)
 
 
@@ -132,7 +135,7 @@ def test_vmap_of_grouped_convolutions(axes, groups):
 
 
 def test_vmap_over_other_axes():
-    x, w = normal(3, (2, 6, 3, 7, 4), (3, 3, 4, 3, 5))
+    x, w = normal(3, (2, 6, 3, 7, 6), (3, 3, 6, 3, 5))
     assert_equals_lax(
         lambda conv: with_gradients(jax.vmap(same(conv), in_axes=(2, -2), out_axes=1)),
         x,
@@ -141,7 +144,7 @@ def test_vmap_over_other_axes():
 
 
 def test_vmap_of_the_gradient():
-    x, w = normal(4, SMALL, (3, 3, 3, 4, 5))
+    x, w = normal(4, SMALL, (3, 3, 3, 6, 5))
     assert_equals_lax(lambda conv: jax.vmap(with_gradients(same(conv)), (None, 0)), x, w)
 
 
@@ -182,7 +185,7 @@ def test_under_flax(options, shape):
 
 @pytest.mark.parametrize("map_shape", [LARGE, SMALL], ids=["large map", "small map"])
 def test_low_precision(map_shape):
-    x, w = (a.astype(jnp.bfloat16) for a in normal(7, map_shape, (3, 3, 4, 5)))
+    x, w = (a.astype(jnp.bfloat16) for a in normal(7, map_shape, (3, 3, 6, 5)))
     y = same(ops.conv_general_dilated)(x, w)
     wide = partial(ops.conv_general_dilated, preferred_element_type=jnp.float32)
     expected = same(lax.conv_general_dilated)(x.astype(jnp.float32), w.astype(jnp.float32))
@@ -200,7 +203,7 @@ def group_counts(function, *args):
 
 
 def test_vmapped_nets_have_no_grouped_convolution_on_cpu():
-    x, w1, w2 = normal(8, LARGE, (8, 3, 3, 4, 4), (8, 3, 3, 4, 4))
+    x, w1, w2 = normal(8, LARGE, (8, 3, 3, 6, 6), (8, 3, 3, 6, 6))
 
     def program(conv):
         net = lambda w1, w2: same(conv)(jnp.tanh(same(conv)(x, w1)), w2).sum()
@@ -220,20 +223,21 @@ def test_in_a_loop_all_convolutions_have_the_layout_of_the_fast_kernels_on_cpu(s
         ).sum()
         return lax.scan(lambda w, _: (w - 1e-3 * jax.grad(loss)(w), None), w, None, length=3)
 
-    x, w = normal(0, (16, 8, 8, 4), (3, 3, 4, 4))
+    x, w = normal(0, (16, 8, 8, 6), (3, 3, 6, 6))
     text = jax.jit(descend).lower(x, w).compile().as_text()
     labels = re.findall(r" convolution\(.*dim_labels=([^,]+)", text)
     assert "while" in text and labels
     assert set(labels) == {"b01f_01io->b01f"}
 
 
-def test_small_maps_are_matrix_products_on_cpu():
-    x, w = normal(9, SMALL, (3, 3, 4, 5))
+@pytest.mark.parametrize("shape", [SMALL, FEW])
+def test_small_maps_and_few_features_are_matrix_products_on_cpu(shape):
+    x, w = normal(9, shape, (3, 3, shape[-1], 5))
     assert group_counts(with_gradients(same(ops.conv_general_dilated)), x, w) == set()
 
 
 def test_forward_mode_is_refused():
-    x, w = normal(11, SMALL, (3, 3, 4, 5))
+    x, w = normal(11, SMALL, (3, 3, 6, 5))
     with pytest.raises(TypeError, match="forward-mode"):
         jax.jvp(same(ops.conv_general_dilated), (x, w), (x, w))
 
