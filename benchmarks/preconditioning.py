@@ -17,6 +17,7 @@ import optax
 
 import jfractal as jf
 from experiments._problems import DataConfig, ModelConfig, Problem, problems
+from jfractal.typing import Params
 
 SEEDS = 3
 WARMUPS = 30, 100, 300
@@ -24,7 +25,7 @@ NUM_SAMPLES = 200
 VI_STEPS = 1000
 
 
-def mean_field_variance(problem: Problem, key: jax.Array) -> tuple[jf.typing.Params, int]:
+def mean_field_variance(problem: Problem, key: jax.Array) -> tuple[Params, int]:
     """Variances of a mean-field fit, and how many gradients over all data it took."""
     posterior = jf.variational(
         problem.log_joint,
