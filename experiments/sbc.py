@@ -14,6 +14,17 @@ and their settings are those of the other experiments; hundreds of fits are one 
 is NumPyro's kernel, which `jf.nuts` drives: that one keeps its books on the host, one data set at a
 time.
 
+Measured (seed 0, 400 data sets, ten minutes on one CPU core). Linear model: NUTS, the full and the
+last-layer Laplace approximation (there the same) and SGLD cannot be told from calibrated; SGHMC
+nearly (p = 7e-5: log joint and log likelihood 4.5 standard errors too low, its momentum keeps it a
+little too hot). The three factorised Gaussians (mean field, IVON, diagonal Laplace) agree to the
+digit: far too narrow where the data end (+14 standard errors of the rank variance), a little too
+wide in their middle (-6). Ensemble, SWAG and MC dropout are far too narrow everywhere (+43, the
+most there can be): nothing ties their spread to the noise of the data. Net of 8 hidden units: NUTS
+alone is calibrated (p = 1); SGLD's predictions are, too (not its log joint), SGHMC is a little too wide, mean field and
+IVON too wide where data are dense, and every Laplace approximation is far off, for the posterior is
+no Gaussian around its mode.
+
     make experiment NAME=sbc
     make experiment NAME=sbc ARGS="--net.hidden 32 32"
 """
