@@ -64,7 +64,7 @@ class Config(Options):
     )
     """The methods."""
     chains: ChainsConfig = field(
-        default_factory=lambda: ChainsConfig(num_warmup=500, num_samples=1000)
+        default_factory=lambda: ChainsConfig(target_accept=0.9, max_tree_depth=10)
     )
     """NUTS, of the whole net and of each column."""
 
