@@ -103,12 +103,37 @@ def test_other_posteriors_are_drawn_from():
         testing.draws_of(jf.Point({"params": params}), KEY, 15)
 
 
-@pytest.mark.parametrize("method", ["laplace", "diagonal_laplace"])
+def descent(rate):
+    return {"optimizer": optax.adam(optax.cosine_decay_schedule(rate, 1500)), "num_steps": 1500}
+
+
+def fit_mean_field(log_joint, init, key):
+    start = lambda key: jf.mean_field(init(key), scale=0.1)
+    return jf.variational(log_joint, start, key, num_samples=8, **descent(0.05))
+
+
+METHODS = {
+    "laplace": (partial(jf.laplace, **descent(0.1)), testing.assert_exact, 0.02),
+    "nuts": (partial(jf.nuts, num_warmup=300, num_samples=500), testing.assert_exact, 0.0),
+    "hmc": (
+        partial(jf.hmc, num_warmup=300, num_samples=500, trajectory_length=1.0),
+        testing.assert_exact,
+        0.0,
+    ),
+    "diagonal_laplace": (
+        partial(jf.diagonal_laplace, **descent(0.1)),
+        testing.assert_mean_field,
+        0.02,
+    ),
+    "variational": (fit_mean_field, testing.assert_mean_field, 0.15),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_methods_of_the_library_pass_on_both_problems(problem, method):
     """In as few lines as a method of one's own would take."""
-    fit = partial(getattr(jf, method), optimizer=optax.adam(optax.cosine_decay_schedule(0.1, 1500)))
-    check = {"laplace": testing.assert_exact, "diagonal_laplace": testing.assert_mean_field}
-    check[method](partial(fit, num_steps=1500), problem, KEY, slack=0.02)
+    fit, check, slack = METHODS[method]
+    check(fit, problem, KEY, slack=slack)
 
 
 @pytest.mark.slow
