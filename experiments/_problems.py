@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -45,8 +45,10 @@ class ModelConfig:
     """Features of each unit of the fractal nets of dense units."""
     conv_columns: int = 2
     """Columns of the fractal net of convolutions."""
-    conv_widths: tuple[int, ...] = (4,)
+    conv_widths: tuple[int, ...] = (16,)
     """Channels of each of its blocks."""
+    conv_norm: Literal["frn", "group", "layer", "none"] = "frn"
+    """Its normalisation, without batch statistics."""
     prior_scale: float = 2.0
     """Standard deviation of the prior of the weights of a unit with one input; with n, 1/√n of
     it."""
@@ -87,10 +89,15 @@ def num_params(init: Callable[[KeyArray], Params]) -> int:
 def problems(config: DataConfig, model: ModelConfig) -> dict[str, Callable[[], Problem]]:
     """The problems by name."""
     dense = partial(DenseUnit, dense=jf.BayesDense)
-    fractal = partial(jf.FractalNet, norm="none")
-    dense_net = partial(fractal, columns=model.columns, widths=(model.width,), unit=dense)
+    dense_net = partial(
+        jf.FractalNet, columns=model.columns, widths=(model.width,), norm="none", unit=dense
+    )
     conv_net = partial(
-        fractal, columns=model.conv_columns, widths=model.conv_widths, conv=jf.BayesConv
+        jf.FractalNet,
+        columns=model.conv_columns,
+        widths=model.conv_widths,
+        norm=model.conv_norm,
+        conv=jf.BayesConv,
     )
     few = replace(config, num_train=config.num_train_conv)
     prior = jf.priors.FanIn(model.prior_scale)
@@ -99,7 +106,7 @@ def problems(config: DataConfig, model: ModelConfig) -> dict[str, Callable[[], P
         "perceptron": lambda: of_digits(
             _flat(digits(config)), as_large(dense_net(10), 64, 10), prior
         ),
-        "conv fractal": lambda: of_digits(digits(few), conv_net(10), prior),
+        "conv fractal": lambda: of_digits(_rows(digits(few)), conv_net(10), prior),
         "regression": lambda: of_table(config, dense_net(1), prior),
     }
 
@@ -135,6 +142,12 @@ def digits(config: DataConfig) -> Examples:
 def _flat(examples: Examples) -> Examples:
     flat = lambda images: images.reshape(len(images), -1)
     return examples._replace(x=flat(examples.x), x_test=flat(examples.x_test))
+
+
+def _rows(examples: Examples) -> Examples:
+    """Sequences: an image read row by row, its pixels the channels."""
+    rows = lambda images: images[..., 0]
+    return examples._replace(x=rows(examples.x), x_test=rows(examples.x_test))
 
 
 def as_large(net: nn.Module, num_features: int, num_outputs: int) -> Perceptron:

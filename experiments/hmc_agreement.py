@@ -115,9 +115,7 @@ class Config(Options):
     """Share of join inputs that drop-path Monte Carlo drops."""
     chains: ChainsConfig = field(default_factory=ChainsConfig)
     """NUTS."""
-    chains_conv: ChainsConfig = field(
-        default_factory=lambda: ChainsConfig(num_warmup=200, num_samples=200, max_tree_depth=7)
-    )
+    chains_conv: ChainsConfig = field(default_factory=lambda: ChainsConfig(num_samples=400))
     """NUTS of the conv fractal net, whose gradients are the dearest."""
 
 

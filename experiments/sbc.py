@@ -21,9 +21,9 @@ little too hot). The three factorised Gaussians (mean field, IVON, diagonal Lapl
 digit: far too narrow where the data end (+14 standard errors of the rank variance), a little too
 wide in their middle (-6). Ensemble, SWAG and MC dropout are far too narrow everywhere (+43, the
 most there can be): nothing ties their spread to the noise of the data. Net of 8 hidden units: NUTS
-alone is calibrated (p = 1); SGLD's predictions are, too (not its log joint), SGHMC is a little too wide, mean field and
-IVON too wide where data are dense, and every Laplace approximation is far off, for the posterior is
-no Gaussian around its mode.
+alone is calibrated (p = 1); SGLD's predictions are, too (not its log joint); SGHMC is a little too
+wide, mean field and IVON too wide where data are dense, and every Laplace approximation is far off,
+for the posterior is no Gaussian around its mode.
 
     make experiment NAME=sbc
     make experiment NAME=sbc ARGS="--net.hidden 32 32"

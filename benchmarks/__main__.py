@@ -1,0 +1,45 @@
+"""``python -m benchmarks [ROWS]``: what jfractal costs, each row in units of what it stands for."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from benchmarks.row import HEADER, Row, write
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure."""
+
+    rows: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Names of rows; all if none is named."""
+    peers: bool = False
+    """Measure beside other libraries, which must be installed (make bench-peers sees to it)."""
+    json: Path | None = None
+    """File for the rows."""
+
+
+def main(options: Options) -> int:
+    """Measures row by row, printing as they come; returns the exit code."""
+    if options.peers:
+        from benchmarks.peers import ROWS
+    else:
+        from benchmarks.rows import ROWS
+    if unknown := set(options.rows) - set(ROWS):
+        print(f"error: no row {min(unknown)!r}; there are: {', '.join(ROWS)}", file=sys.stderr)
+        return 2
+    print(HEADER, flush=True)
+    rows: list[Row] = []
+    for name in options.rows or ROWS:
+        rows.append(ROWS[name]())
+        print(rows[-1], flush=True)
+        if options.json is not None:
+            write(rows, options.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Options, description=__doc__)))

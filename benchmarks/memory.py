@@ -1,0 +1,37 @@
+"""Peak memory of a prediction, in MiB, beyond what there was before it.
+
+python -m benchmarks.memory NUM_SAMPLES
+"""
+
+import resource
+import sys
+
+import jax
+
+import jfractal as jf
+from benchmarks.training import LAPTOP_WIDTHS, NUM_CLASSES, images
+
+
+def main(num_samples: int) -> None:
+    """Prints it, of the accelerator if there is one."""
+    x, _ = images(256)
+    net = jf.FractalNet(NUM_CLASSES, widths=LAPTOP_WIDTHS, conv=jf.BayesConv, norm="group")
+    posterior = jf.MeanField(jax.jit(net.init)(jax.random.key(0), x[:1])["params"])
+    before = peak()
+    jax.block_until_ready(
+        jf.predict(net.apply, posterior, x, jax.random.key(0), num_samples=num_samples)
+    )
+    print(peak() - before)
+
+
+def peak() -> float:
+    """Of the accelerator, or of the process."""
+    statistics = jax.devices()[0].memory_stats()
+    if statistics:
+        return statistics["peak_bytes_in_use"] / 2**20
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

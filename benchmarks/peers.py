@@ -1,0 +1,205 @@
+"""jfractal beside the libraries of PyTorch: the same nets, the same batches, in turns.
+
+Each has both cores and its own best settings for training on CPU; sizes of nets are checked to be
+the same before anything is timed.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+import torch
+from bayesian_torch.models.dnn_to_bnn import dnn_to_bnn, get_kl_loss
+from blitz.modules import BayesianConv2d, BayesianLinear
+from pytorchcv.models.fractalnet_cifar import CIFARFractalNet
+from torch import nn
+from torch.nn import functional as F
+
+import jfractal as jf
+from benchmarks.row import Row
+from benchmarks.timing import interleaved
+from benchmarks.training import (
+    LAPTOP_WIDTHS,
+    NUM_CLASSES,
+    NUM_DATA,
+    PAPER_WIDTHS,
+    Training,
+    bayesian,
+    deterministic,
+    images,
+)
+from jfractal.posterior.gaussian import Estimator, gaussians
+from jfractal.training import DropPath
+
+__all__ = ["ROWS"]
+
+BATCH = 32
+COLUMNS = 3
+DROPOUT = (0.0, 0.1, 0.2, 0.3, 0.4)  # the paper's, which pytorchcv's net has
+
+
+def torch_net(widths: tuple[int, ...], **options: Any) -> nn.Module:
+    """pytorchcv's FractalNet, without drop-path and dropout if not told otherwise."""
+    settings = {"dropout_probs": [0.0] * len(widths), "loc_drop_prob": 0.0, "glob_drop_ratio": 0.0}
+    net = CIFARFractalNet(
+        channels=list(widths), num_columns=COLUMNS, num_classes=NUM_CLASSES, **settings | options
+    )
+    return net.to(memory_format=torch.channels_last)
+
+
+class TorchTraining:
+    """A net of PyTorch in training; calling it takes one step on the same batch."""
+
+    def __init__(self, net: nn.Module, penalty: Callable[[nn.Module], Any] = lambda net: 0.0):
+        self.net, self.penalty = net.train(), penalty
+        self.optimizer = torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9, nesterov=True)
+        self.x, self.y = torch_batch(BATCH)
+
+    def __call__(self) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = F.cross_entropy(self.net(self.x), self.y) + self.penalty(self.net)
+        loss.backward()
+        self.optimizer.step()
+
+
+def torch_batch(num: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same images, channels first in shape and last in memory."""
+    x, y = (torch.from_numpy(np.array(of)) for of in images(num))
+    return x.permute(0, 3, 1, 2), y.long()
+
+
+def _check_sizes(ours: int, other: int) -> None:
+    if ours != other:
+        raise AssertionError(f"the nets differ: {ours} and {other} weights")
+
+
+def _row(name: str, times: Mapping[str, np.ndarray], num_images: int, at_least: float) -> Row:
+    """Of images a second."""
+    rates = {who: float(np.median(num_images / times[who])) for who in ("ours", "other")}
+    ratio = float(np.median(times["other"] / times["ours"]))
+    return Row(name, rates["ours"], rates["other"], ratio, "images/s", at_least=at_least)
+
+
+def _num_weights(tree: Any) -> int:
+    return sum(np.size(leaf) for leaf in jax.tree.leaves(tree))
+
+
+def _num_torch_weights(net: nn.Module) -> int:
+    return sum(weight.numel() for weight in net.parameters())
+
+
+def fractal_step() -> Row:
+    """A training step of the paper's net of 20 layers, without drop-path."""
+    net = jf.FractalNet(NUM_CLASSES, columns=COLUMNS, widths=PAPER_WIDTHS)
+    ours = Training(net, deterministic(net), images(BATCH))
+    other = TorchTraining(torch_net(PAPER_WIDTHS))
+    _check_sizes(_num_weights(ours.state.params), _num_torch_weights(other.net))
+    times = interleaved({"ours": ours, "other": other}, budget=30)
+    return _row("fractal_step_vs_pytorchcv", times, BATCH, at_least=1.0)
+
+
+def fractal_drop_path() -> Row:
+    """The same with the paper's drop-path and dropout, each in its own way.
+
+    pytorchcv runs everything and masks half of every batch down to one column; ours runs half of
+    the batches through one column alone. A step of ours takes its expected time over routes.
+    """
+    net = jf.FractalNet(NUM_CLASSES, columns=COLUMNS, widths=PAPER_WIDTHS, dropout=DROPOUT)
+    ours = Training(net, deterministic(net, drop_path=0.15), images(BATCH))
+    other = TorchTraining(
+        torch_net(
+            PAPER_WIDTHS, dropout_probs=list(DROPOUT), loc_drop_prob=0.15, glob_drop_ratio=0.5
+        )
+    )
+    rate = DropPath(COLUMNS).global_rate
+    columns = {f"column {c}": ours.along(c) for c in net.columns}
+    times = interleaved({"joined": ours, **columns, "other": other}, budget=30)
+    alone = np.mean([times[column] for column in columns], axis=0)
+    times["ours"] = (1 - rate) * times["joined"] + rate * alone
+    return _row("fractal_drop_path_vs_pytorchcv", times, BATCH, at_least=1.4)
+
+
+def bbb(kind: str, estimator: Estimator, at_least: float) -> Row:
+    """A step of Bayes by Backprop: a narrow FractalNet with Gaussian weights, KL included."""
+    conv = partial(jf.BayesConv, estimator=estimator)
+    net = jf.FractalNet(NUM_CLASSES, columns=COLUMNS, widths=LAPTOP_WIDTHS, conv=conv)
+    ours = Training(net, bayesian(net), images(BATCH))
+    torch_bayesian = torch_net(LAPTOP_WIDTHS)
+    dnn_to_bnn(
+        torch_bayesian,
+        {
+            "prior_mu": 0.0,
+            "prior_sigma": 0.1,
+            "posterior_mu_init": 0.0,
+            "posterior_rho_init": -4.0,
+            "type": kind,
+            "moped_enable": False,
+            "moped_delta": 0.5,
+        },
+    )
+    other = TorchTraining(torch_bayesian, lambda net: get_kl_loss(net) / NUM_DATA)
+    _check_sizes(_num_weights(ours.state.params), _num_torch_weights(other.net))
+    times = interleaved({"ours": ours, "other": other}, budget=20)
+    return _row(f"bbb_vs_bayesian_torch_{estimator}", times, BATCH, at_least=at_least)
+
+
+def mc() -> Row:
+    """Prediction by 16 networks, each drawn anew, of a narrow FractalNet."""
+    num_samples, num_images = 16, 64
+    x, _ = images(num_images)
+    net = jf.FractalNet(NUM_CLASSES, columns=COLUMNS, widths=LAPTOP_WIDTHS, conv=jf.BayesConv)
+    variables = jax.jit(net.init)(jax.random.key(0), x[:1])
+    rest = {"batch_stats": variables["batch_stats"]}
+    posterior = jf.MeanField(variables["params"], rest)
+    blitz = with_bayesian_layers(torch_net(LAPTOP_WIDTHS)).eval()
+    num_gaussian = 2 * sum(np.size(g.mean) for g in gaussians(posterior.params))
+    _check_sizes(num_gaussian, sum(_num_torch_weights(m) for m in blitz.modules() if is_blitz(m)))
+    torch_x, _ = torch_batch(num_images)
+
+    def by_blitz() -> None:
+        with torch.inference_mode():
+            torch.stack([blitz(torch_x).softmax(-1) for _ in range(num_samples)]).mean(0)
+
+    def by_ours() -> None:
+        key = jax.random.key(0)
+        jax.block_until_ready(
+            jf.predict(net.apply, posterior, x, key, num_samples=num_samples).probs
+        )
+
+    times = interleaved({"ours": by_ours, "other": by_blitz}, budget=20)
+    return _row("mc_vs_blitz", times, num_images, at_least=1.5)
+
+
+def is_blitz(module: nn.Module) -> bool:
+    """Whether it is a Bayesian layer."""
+    return isinstance(module, BayesianConv2d | BayesianLinear)
+
+
+def with_bayesian_layers(net: nn.Module) -> nn.Module:
+    """The net with BLiTZ's layers in place of PyTorch's."""
+    for name, child in net.named_children():
+        if isinstance(child, nn.Conv2d):
+            layer = BayesianConv2d(
+                child.in_channels,
+                child.out_channels,
+                child.kernel_size,
+                padding=child.padding,
+                bias=child.bias is not None,
+            )
+            setattr(net, name, layer)
+        elif isinstance(child, nn.Linear):
+            setattr(net, name, BayesianLinear(child.in_features, child.out_features))
+        else:
+            with_bayesian_layers(child)
+    return net
+
+
+ROWS: dict[str, Callable[[], Row]] = {
+    "fractal_step_vs_pytorchcv": fractal_step,
+    "fractal_drop_path_vs_pytorchcv": fractal_drop_path,
+    "bbb_vs_bayesian_torch_reparam": partial(bbb, "Reparameterization", "reparam", 1.1),
+    "bbb_vs_bayesian_torch_flipout": partial(bbb, "Flipout", "flipout", 1.6),
+    "mc_vs_blitz": mc,
+}

@@ -1,0 +1,230 @@
+"""What jfractal costs, in units of what it stands for: one function for each row."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from time import perf_counter
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jfractal as jf
+from benchmarks.row import Row
+from benchmarks.timing import interleaved, median_ratio, medians
+from benchmarks.training import (
+    LAPTOP_WIDTHS,
+    NUM_CLASSES,
+    PAPER_WIDTHS,
+    Training,
+    bayesian,
+    deterministic,
+    images,
+    update,
+)
+from jfractal import ops
+from jfractal.nn import BlockNet
+from jfractal.posterior.gaussian import Estimator
+from jfractal.training import DropPath, TrainState
+
+__all__ = ["ROWS"]
+
+BATCH = 32
+KEY = jax.random.key(0)
+
+
+def _row(name: str, times: Mapping[str, np.ndarray], *, per: float = 1, at_most: float) -> Row:
+    """Of seconds of ``ours`` and of ``other``, which is run `per` times for each of ours."""
+    typical = medians(times)
+    ratio = median_ratio(times["ours"], per * times["other"])
+    return Row(name, typical["ours"], per * typical["other"], ratio, "s", at_most=at_most)
+
+
+def conv_vmap_grad() -> Row:
+    """The gradient of 8 vmapped convolutions, in gradients of 8 single ones."""
+    num = 8
+    x = jax.random.normal(KEY, (num, BATCH, 16, 16, 32))
+    w = jax.random.normal(KEY, (num, 3, 3, 32, 32))
+    conv = partial(
+        ops.conv_general_dilated,
+        window_strides=(1, 1),
+        padding="SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    loss = lambda w, x: jnp.sum(conv(x, w) ** 2)
+    single = ops.jit(jax.grad(loss, (0, 1)))
+    together = ops.jit(jax.grad(lambda w, x: jax.vmap(loss)(w, x).sum(), (0, 1)))
+    pairs = list(zip(w, x))
+    times = interleaved(
+        {
+            "ours": lambda: jax.block_until_ready(together(w, x)),
+            "other": lambda: jax.block_until_ready([single(*pair) for pair in pairs]),
+        }
+    )
+    return _row("conv_vmap_grad", times, at_most=1.2)
+
+
+def _net(conv: Any = jf.nn.Conv, **options: Any) -> BlockNet:
+    return jf.FractalNet(NUM_CLASSES, **{"conv": conv, "widths": LAPTOP_WIDTHS, **options})
+
+
+def mc_predict() -> Row:
+    """Prediction by 16 networks, their draws included, in deterministic forward passes."""
+    num_samples = 16
+    x, _ = images(256)
+    net = _net(jf.BayesConv, norm="group")
+    posterior = jf.MeanField(net.init(KEY, x[:1])["params"])
+    params = jf.mean(posterior.params)
+    forward = ops.jit(net.apply)
+    times = interleaved(
+        {
+            "ours": lambda: jax.block_until_ready(
+                jf.predict(net.apply, posterior, x, KEY, num_samples=num_samples)
+            ),
+            "other": lambda: jax.block_until_ready(forward({"params": params}, x)),
+        },
+        budget=40,
+    )
+    return _row("mc_predict", times, per=num_samples, at_most=1.2)
+
+
+def predict_memory() -> Row:
+    """Peak memory of prediction by 256 networks, in that by 16; each in a process of its own."""
+    peak = {num: _peak_memory(num) for num in (16, 256)}
+    return Row("predict_memory", peak[256], peak[16], peak[256] / peak[16], "MiB", at_most=1.1)
+
+
+def _peak_memory(num_samples: int) -> float:
+    command = [sys.executable, "-m", "benchmarks.memory", str(num_samples)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def _bbb_step(estimator: Estimator, at_most: float) -> Row:
+    batch = images(BATCH)
+    plain = _net()
+    net = _net(partial(jf.BayesConv, estimator=estimator))
+    times = interleaved(
+        {
+            "ours": Training(net, bayesian(net), batch),
+            "other": Training(plain, deterministic(plain), batch),
+        },
+        budget=15,
+    )
+    return _row(f"bbb_step_{estimator.partition('_')[0]}", times, at_most=at_most)
+
+
+def fractal_step_drop_path() -> Row:
+    """A training step with the paper's drop-path, on average, in steps of the joined net.
+
+    Half of the batches run one column alone, each as often; a step's expected time is the mean over
+    routes by their probabilities.
+    """
+    net = _net(widths=PAPER_WIDTHS)
+    training = Training(net, deterministic(net, drop_path=0.15), images(BATCH))
+    full = Training(net, deterministic(net), images(BATCH))
+    drop = DropPath(len(net.columns))
+    columns = {f"column {c}": training.along(c) for c in net.columns}
+    times = interleaved({"joined": training.along(None), **columns, "other": full})
+    alone = np.mean([times[column] for column in columns], axis=0)
+    times["ours"] = (1 - drop.global_rate) * times["joined"] + drop.global_rate * alone
+    return _row("fractal_step_drop_path", times, at_most=0.72)
+
+
+def ensemble_step() -> Row:
+    """A step of 8 members at once, in 8 steps of one."""
+    num_members = 8
+    net, batch = _net(), images(BATCH)
+    single = Training(net, deterministic(net), batch)
+    step = partial(update, deterministic(net), single.optimizer)
+    together = ops.jit(jax.vmap(step, in_axes=(0, None)), donate_argnums=0)
+    start = lambda key: TrainState.create(dict(net.init(key, batch[0][:1])), single.optimizer)
+    states = jax.jit(jax.vmap(start))(jax.random.split(KEY, num_members))
+
+    def members() -> None:
+        nonlocal states
+        states = jax.block_until_ready(together(states, batch))
+
+    times = interleaved({"ours": members, "other": single}, budget=15)
+    return _row("ensemble_step", times, per=num_members, at_most=1.1)
+
+
+def nuts_chains() -> Row:
+    """Gradients a second of 4 vectorised chains of NUTS, in those of one chain."""
+    log_joint, init = _small_posterior()
+    gradients: dict[str, float] = {}
+
+    def sample(num_chains: int, num_samples: int) -> None:
+        chains = jf.nuts(
+            log_joint,
+            init,
+            KEY,
+            num_chains=num_chains,
+            num_warmup=50,
+            num_samples=num_samples,
+            max_tree_depth=7,
+        )
+        gradients[f"{num_chains} {num_samples}"] = chains.diagnostics["num_gradients"]
+
+    # A longer run of the same chains takes longer by its draws alone, not by what it compiles.
+    runs = {f"{n} {s}": partial(sample, n, s) for n in (1, 4) for s in (50, 250)}
+    seconds = medians(interleaved(runs, budget=0, min_rounds=3))
+    more = lambda of, n: of[f"{n} 250"] - of[f"{n} 50"]
+    one, four = (more(gradients, n) / more(seconds, n) for n in (1, 4))
+    return Row("nuts_chains", four, one, four / one, "gradients/s", at_least=1.5)
+
+
+def _small_posterior() -> tuple[jf.LogJoint, Callable]:
+    """A fractal net of dense units on 200 examples of noise."""
+    x = jax.random.normal(KEY, (200, 64))
+    y = jax.random.randint(KEY, (200,), 0, NUM_CLASSES)
+    unit = partial(jf.nn.DenseUnit, dense=jf.BayesDense)
+    net = jf.FractalNet(NUM_CLASSES, columns=3, widths=(8,), unit=unit, norm="none")
+    log_joint = jf.LogJoint(net.apply, (x, y), jf.priors.FanIn(2.0), jf.likelihoods.Categorical())
+    return log_joint, lambda key: jf.mean(net.init(key, x[:1])["params"])
+
+
+def compile_depth() -> Row:
+    """Seconds to compile a training step of 7 columns, in those of 4."""
+    deep, shallow = (_seconds_to_compile(columns) for columns in (7, 4))
+    return Row("compile_depth", deep, shallow, deep / shallow, "s", at_most=4)
+
+
+def _seconds_to_compile(columns: int) -> float:
+    net, batch = _net(columns=columns, widths=(8,)), images(4, size=8)
+    training = Training(net, deterministic(net), batch)
+    began = perf_counter()
+    training()
+    return perf_counter() - began
+
+
+def flop_utilisation() -> Row:
+    """Arithmetic rate of a training step of the paper's net, in that of a 2048³ matrix product."""
+    net, (x, labels) = _net(widths=PAPER_WIDTHS), images(BATCH)
+    forward = sum(sum(units.values()) for units in net.unit_flops(x.shape[1:]).values())
+    step = Training(net, deterministic(net), (x, labels))
+    size = 2048
+    a = jax.random.normal(KEY, (size, size))
+    matmul = jax.jit(jnp.matmul)
+    times = interleaved({"ours": step, "other": lambda: matmul(a, a).block_until_ready()})
+    flops = {"ours": 3 * forward * BATCH, "other": 2 * size**3}
+    rates = {name: flops[name] / times[name] / 1e9 for name in flops}
+    ours, other = (float(np.median(rates[name])) for name in ("ours", "other"))
+    ratio = median_ratio(rates["ours"], rates["other"])
+    return Row("flop_utilisation", ours, other, ratio, "GFLOP/s", at_least=0.7)
+
+
+ROWS: dict[str, Callable[[], Row]] = {
+    "conv_vmap_grad": conv_vmap_grad,
+    "mc_predict": mc_predict,
+    "predict_memory": predict_memory,
+    "bbb_step_reparam": partial(_bbb_step, "reparam", 1.35),
+    "bbb_step_flipout": partial(_bbb_step, "flipout", 2.2),
+    "bbb_step_local": partial(_bbb_step, "local_reparam", 2.2),
+    "fractal_step_drop_path": fractal_step_drop_path,
+    "ensemble_step": ensemble_step,
+    "nuts_chains": nuts_chains,
+    "compile_depth": compile_depth,
+    "flop_utilisation": flop_utilisation,
+}

@@ -1,0 +1,47 @@
+"""Seconds of functions run in turns, so that what else the machine does slows all alike."""
+
+from collections.abc import Callable, Mapping
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+__all__ = ["interleaved", "median_ratio", "medians"]
+
+
+def interleaved(
+    functions: Mapping[str, Callable[[], Any]], *, budget: float = 10.0, min_rounds: int = 5
+) -> dict[str, np.ndarray]:
+    """Seconds of each function in each round; once before, to compile and to warm up.
+
+    Args:
+        functions: By name. Each waits for its own result.
+        budget: Seconds after which no round begins, once there have been enough.
+        min_rounds: What is enough.
+
+    Returns:
+        Seconds, "rounds", by name.
+    """
+    for function in functions.values():
+        function()
+    began, rounds = perf_counter(), []
+    while len(rounds) < min_rounds or perf_counter() - began < budget:
+        rounds.append([seconds(function) for function in functions.values()])
+    return dict(zip(functions, np.array(rounds).T))
+
+
+def seconds(function: Callable[[], Any]) -> float:
+    """Of one call."""
+    began = perf_counter()
+    function()
+    return perf_counter() - began
+
+
+def medians(times: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Of each function."""
+    return {name: float(np.median(rounds)) for name, rounds in times.items()}
+
+
+def median_ratio(ours: np.ndarray, other: np.ndarray) -> float:
+    """The median over rounds of the ratio within a round."""
+    return float(np.median(ours / other))
