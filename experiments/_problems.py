@@ -52,6 +52,8 @@ class ModelConfig:
     prior_scale: float = 2.0
     """Standard deviation of the prior of the weights of a unit with one input; with n, 1/√n of
     it."""
+    table_prior_scale: float = 1.0
+    """The same of the net for regression, whose chains do not mix under a wider prior."""
 
 
 class Problem(NamedTuple):
@@ -107,7 +109,9 @@ def problems(config: DataConfig, model: ModelConfig) -> dict[str, Callable[[], P
             _flat(digits(config)), as_large(dense_net(10), 64, 10), prior
         ),
         "conv fractal": lambda: of_digits(_rows(digits(few)), conv_net(10), prior),
-        "regression": lambda: of_table(config, dense_net(1), prior),
+        "regression": lambda: of_table(
+            config, dense_net(1), jf.priors.FanIn(model.table_prior_scale)
+        ),
     }
 
 
