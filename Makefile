@@ -10,7 +10,7 @@ READY := .venv/ready
 # step, and without this spends a fifth of its time on page faults. Ignored elsewhere.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: help experiment named experiments test test-fast lint format typecheck clean
+.PHONY: help experiment named experiments test test-fast lint format typecheck bench bench-peers clean
 
 help:  ## this list (the default)
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1 \2/p' Makefile | \
@@ -46,8 +46,18 @@ format: $(READY)  ## put imports and formatting in order
 typecheck: $(READY)  ## types, with pyright
 	.venv/bin/pyright --pythonpath .venv/bin/python
 
+bench: $(READY)  ## what jfractal costs (ARGS="mc_predict --json FILE": one row, and a file)
+	.venv/bin/python -m benchmarks $(ARGS)
+
+PEERS = torch==2.13.0 pytorchcv==0.0.74 bayesian-torch==0.5.0 blitz-bayesian-pytorch==0.2.8
+
+bench-peers:  ## jfractal beside libraries of PyTorch, in .venv-peers
+	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install -qq -c constraints.txt -e '.[experiments]' $(PEERS)
+	.venv-peers/bin/python -m benchmarks --peers $(ARGS)
+
 clean:  ## remove .venv, builds and caches; runs/ stays
-	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis .jax_cache
+	rm -rf .venv .venv-peers build dist .pytest_cache .ruff_cache .hypothesis .jax_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Expanded twice, so that only a target which needs .venv waits for the interpreter's version.

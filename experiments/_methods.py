@@ -69,7 +69,7 @@ def recipes(
         init: Draws arrays to start from.
         last_layer: First part of the paths of the weights that the last-layer Laplace is over.
         fixed: Path of a weight outside all layers, e.g. of the noise: no Laplace is over it, and a
-            mean field draws it by itself.
+            mean field draws it by itself, as it does the weights of norms.
     """
     steps = config.num_epochs * max(log_joint.num_data // config.batch_size, 1)
     batch_size = min(config.batch_size, log_joint.num_data)
@@ -78,11 +78,12 @@ def recipes(
     adam: dict[str, Any] = {"optimizer": optax.adam(cosine), **common}
 
     free = lambda path, leaf: path != fixed
+    in_layers = lambda path, leaf: free(path, leaf) and "/norm/" not in path
 
     def mean_field(estimator: Estimator) -> Fit:
         def start(key: KeyArray) -> Params:
             params = jf.mean_field(init(key), scale=config.scale)
-            return jf.mean_field(params, scale=config.scale, estimator=estimator, where=free)
+            return jf.mean_field(params, scale=config.scale, estimator=estimator, where=in_layers)
 
         return partial(jf.variational, log_joint, start, kl_weight=config.kl_weight, **adam)
 
