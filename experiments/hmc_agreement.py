@@ -35,9 +35,9 @@ at temperature 1 is further off than MAP by total variation, though it agrees mo
 unsure. NUTS itself is the most accurate and, under this prior, underconfident: close to it is not
 the same as calibrated.
 
-The chains of all four problems converge (laptop, some 25 minutes on one core; R-hat of predictions at
-most 1.008 in the other three). How close a method is depends on the problem. Total variation, and
-for regression (wine, 530 weights) the Wasserstein-2 distance of predictive distributions:
+The chains of all four problems converge (laptop, some 25 minutes on one core; R-hat of predictions
+at most 1.008 in the other three). How close a method is depends on the problem. Total variation,
+and for regression (wine, 530 weights) the Wasserstein-2 distance of predictive distributions:
 
                           dense fractal   perceptron   conv fractal   regression
     MAP                       0.224          0.047        0.343          0.315
@@ -55,10 +55,10 @@ for regression (wine, 530 weights) the Wasserstein-2 distance of predictive dist
     SGHMC                     0.109          0.069        0.118          0.035
     one chain                 0.021          0.015        0.018          0.044
 
-SGHMC is within 0.12 everywhere, and on the regression as close as one chain of NUTS. The ensemble is
-among the closest on the perceptron and among the furthest on the regression; the mean field the other
-way round. The posterior of the convolutional net is not worth being close to: under its prior and 100
-images it has accuracy .447, NLL 1.53, and MAP .697, 0.93, MC dropout .761, 0.90.
+SGHMC is within 0.12 everywhere, and on the regression as close as one chain of NUTS. The ensemble
+is among the closest on the perceptron and among the furthest on the regression; the mean field the
+other way round. The posterior of the convolutional net is not worth being close to: under its prior
+and 100 images it has accuracy .447, NLL 1.53, and MAP .697, 0.93, MC dropout .761, 0.90.
 
     make experiment NAME=hmc_agreement
     make experiment NAME=hmc_agreement ARGS="--problems regression --data.table energy"
