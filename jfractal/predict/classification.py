@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from jfractal.errors import InputError
 from jfractal.metrics import uncertainty
@@ -90,7 +91,8 @@ def predict(
     *,
     num_samples: int = 32,
     batch_size: int | None = None,
-    samples_per_pass: int = 8,
+    samples_per_pass: int | None = None,
+    mesh: Mesh | None = None,
 ) -> Prediction:
     """The posterior predictive of a classifier, ``p(y | x, D) ≈ mean_s softmax(apply(w_s, x))``.
 
@@ -107,6 +109,7 @@ def predict(
         num_samples=num_samples,
         batch_size=batch_size,
         samples_per_pass=samples_per_pass,
+        mesh=mesh,
     )
     return Prediction(jax.nn.log_softmax(logits))
 

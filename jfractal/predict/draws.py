@@ -2,18 +2,26 @@
 
 from collections.abc import Iterator
 from functools import partial
+from math import ceil
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from jfractal import ops
 from jfractal.errors import InputError
 from jfractal.posterior.samples import Posterior
+from jfractal.predict.plan import live_bytes, plan
 from jfractal.typing import Apply, Array, Float, KeyArray
 
 __all__ = ["sample_outputs"]
+
+DATA, SAMPLES = "data", "samples"  # axes of a mesh
+
+Turn = tuple[Array | None, Array]  # where to draw from a posterior of many members, and a key
 
 
 def sample_outputs(
@@ -24,12 +32,14 @@ def sample_outputs(
     *,
     num_samples: int = 32,
     batch_size: int | None = None,
-    samples_per_pass: int = 8,
+    samples_per_pass: int | None = None,
+    mesh: Mesh | None = None,
 ) -> Float[Array, "samples batch *event"]:
     """The outputs of a model under draws of its weights, ``apply(w_s, x)`` with ``w_s ~ p(w | D)``.
 
-    Draw s is one network for all of `x`, whatever the batches. Within a pass draws are vmapped;
-    memory grows with `samples_per_pass` and `batch_size`, not with `num_samples`.
+    Draw s is one network for all of `x`, whatever the batches and devices. Within a pass draws are
+    vmapped; memory grows with `samples_per_pass` and `batch_size`, and with `num_samples` only by
+    the outputs. Time grows linearly in both `num_samples` and the length of `x`.
 
     Members of an ensemble, or stored draws, are taken at even distances (systematic sampling): each
     equally often as far as possible, and each exactly once if there are `num_samples` of them.
@@ -42,33 +52,53 @@ def sample_outputs(
         x: Inputs with a leading batch axis, at least one.
         key: Random key.
         num_samples: Number of draws, at least 1.
-        batch_size: Examples in a pass; all of them if left out. A last batch that is not full is
-            padded, so that nothing is compiled twice.
-        samples_per_pass: Draws vmapped in a pass.
+        batch_size: Examples in a pass, on all devices together; as many as memory allows if left
+            out, see `ops.memory_budget`. A last batch that is not full is padded, so that nothing
+            is compiled twice.
+        samples_per_pass: The most draws to vmap in a pass, on each device; as many as memory
+            allows if left out.
+        mesh: Devices to work side by side, with axes ``data`` (each takes a part of a batch) or
+            ``samples`` (each takes a part of the draws) or both; where JAX puts arrays by
+            default if left out. With more than one process, all of them call with equal
+            arguments and receive equal outputs.
 
     Returns:
         Outputs, "samples batch *event".
 
     Raises:
-        InputError: If a number is smaller than 1, or `x` is empty.
+        InputError: If a number is smaller than 1, `x` is empty, or `mesh` has other axes.
     """
-    batch_size = len(x) if batch_size is None else batch_size
-    if min(num_samples, samples_per_pass) < 1:
+    if num_samples < 1 or (samples_per_pass is not None and samples_per_pass < 1):
         raise InputError(
             "`num_samples` and `samples_per_pass` must be at least 1, "
             f"got {num_samples} and {samples_per_pass}"
         )
-    if len(x) < 1 or batch_size < 1:
+    if len(x) < 1 or (batch_size is not None and batch_size < 1):
         raise InputError(
             f"`x` and `batch_size` must hold at least 1 example, got {len(x)} and {batch_size}"
         )
+    if mesh is not None and not set(mesh.axis_names) <= {DATA, SAMPLES}:
+        raise InputError(
+            f"`mesh` must have no axes but `{DATA}` and `{SAMPLES}`, got {mesh.axis_names}"
+        )
+    num_parts, num_shares = (_length(mesh, axis) for axis in (DATA, SAMPLES))
     turns = _points(posterior, key, num_samples), jax.random.split(key, num_samples)
-    chunk = min(samples_per_pass, num_samples)
+    one = jax.tree.map(lambda a: a[0], turns)
+    sizes = plan(
+        lambda size: live_bytes(_output, apply, posterior, one, _like(x, size)),
+        ceil(len(x) / num_parts),
+        ceil(num_samples / num_shares),
+        batch_size=None if batch_size is None else ceil(batch_size / num_parts),
+        samples_per_pass=samples_per_pass,
+    )
+    total = sizes.samples_per_pass * sizes.num_passes * num_shares
+    turns = jax.tree.map(lambda a: a[np.arange(total) % num_samples], turns)
+    posterior, turns = _placed(posterior, mesh), _placed(turns, mesh, SAMPLES)
     outputs = [
-        _pass(apply, posterior, batch, turns, chunk)[:, :size]
-        for batch, size in _padded_batches(x, min(batch_size, len(x)))
+        _pass(apply, posterior, _placed(batch, mesh, DATA), turns, sizes.samples_per_pass, mesh)
+        for batch in _padded_batches(x, sizes.batch_size * num_parts)
     ]
-    return jnp.concatenate(outputs, axis=1)
+    return jnp.concatenate(outputs, axis=1)[:num_samples, : len(x)]
 
 
 def _points(
@@ -84,22 +114,59 @@ def _points(
     return (jnp.arange(num_samples) + offset) / num_samples
 
 
-@partial(ops.jit, static_argnums=(0, 4))
-def _pass(apply: Apply, posterior: Any, x: Array, turns: tuple, chunk: int) -> Array:
-    def one(turn: tuple) -> Array:
-        point, key = turn
-        draw = posterior.sample(key) if point is None else posterior.sample_at(point, key)
-        return apply(draw, x)
-
-    return jax.lax.map(one, turns, batch_size=chunk)
+def _output(apply: Apply, posterior: Any, turn: Turn, x: Array) -> Array:
+    """Under one draw."""
+    point, key = turn
+    draw = posterior.sample(key) if point is None else posterior.sample_at(point, key)
+    return apply(draw, x)
 
 
-def _padded_batches(x: Any, batch_size: int) -> Iterator[tuple[Any, int]]:
+@partial(ops.jit, static_argnums=(0, 4, 5))
+def _pass(
+    apply: Apply, posterior: Any, x: Array, turns: Turn, samples_per_pass: int, mesh: Mesh | None
+) -> Array:
+    def outputs(posterior: Any, x: Array, turns: Turn) -> Array:
+        one = partial(_output, apply, posterior)
+        return jax.lax.map(lambda turn: one(turn, x), turns, batch_size=samples_per_pass)
+
+    if mesh is None:
+        return outputs(posterior, x, turns)
+
+    def gathered(posterior: Any, x: Array, turns: Turn) -> Array:
+        part = outputs(posterior, x, turns)
+        for axis, name in enumerate((SAMPLES, DATA)):
+            if name in mesh.axis_names:
+                part = jax.lax.all_gather(part, name, axis=axis, tiled=True)
+        return part
+
+    in_specs = P(), _spec(mesh, DATA), _spec(mesh, SAMPLES)
+    return jax.shard_map(gathered, mesh=mesh, in_specs=in_specs, out_specs=P(), check_vma=False)(
+        posterior, x, turns
+    )
+
+
+def _length(mesh: Mesh | None, axis: str) -> int:
+    return 1 if mesh is None else mesh.shape.get(axis, 1)
+
+
+def _spec(mesh: Mesh, axis: str) -> P:
+    return P(axis) if axis in mesh.axis_names else P()
+
+
+def _placed(tree: Any, mesh: Mesh | None, axis: str = "") -> Any:
+    """Arrays on the devices of a mesh, cut along their first axis if the mesh has such an axis."""
+    return tree if mesh is None else jax.device_put(tree, NamedSharding(mesh, _spec(mesh, axis)))
+
+
+def _like(x: Any, size: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype)
+
+
+def _padded_batches(x: Any, batch_size: int) -> Iterator[Any]:
     for start in range(0, len(x), batch_size):
         batch = x[start : start + batch_size]
-        size = len(batch)
-        if size < batch_size:
-            batch = np.concatenate(
-                [batch, np.broadcast_to(batch[-1:], (batch_size - size, *batch.shape[1:]))]
-            )
-        yield batch, size
+        missing = batch_size - len(batch)
+        if missing:
+            last = np.broadcast_to(batch[-1:], (missing, *batch.shape[1:]))
+            batch = np.concatenate([batch, last])
+        yield batch

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.scipy.stats import norm
+from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from jfractal.errors import InputError
@@ -98,7 +99,8 @@ def predict_regression(
     target_scale: ArrayLike = 1.0,
     num_samples: int = 32,
     batch_size: int | None = None,
-    samples_per_pass: int = 8,
+    samples_per_pass: int | None = None,
+    mesh: Mesh | None = None,
 ) -> RegressionPrediction:
     """The posterior predictive of a regression, ``p(y | x, D) ≈ mean_s p(y | apply(w_s, x))``.
 
@@ -115,6 +117,7 @@ def predict_regression(
         num_samples: As for `sample_outputs`.
         batch_size: As for `sample_outputs`.
         samples_per_pass: As for `sample_outputs`.
+        mesh: As for `sample_outputs`.
 
     Returns:
         A `RegressionPrediction` in the original units.
@@ -127,6 +130,7 @@ def predict_regression(
         num_samples=num_samples,
         batch_size=batch_size,
         samples_per_pass=samples_per_pass,
+        mesh=mesh,
     )
     means, scales = likelihood.moments(outputs)
     event = means.shape[2:]

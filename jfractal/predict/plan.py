@@ -1,0 +1,86 @@
+"""How many examples and how many draws go through a model at once."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from math import ceil
+from typing import Any, NamedTuple
+
+import jax
+
+from jfractal import ops
+
+__all__ = ["Plan", "plan"]
+
+
+class Plan(NamedTuple):
+    """The size of a pass, on each device.
+
+    Attributes:
+        batch_size: Examples.
+        samples_per_pass: Draws.
+        num_passes: Passes to take all draws.
+    """
+
+    batch_size: int
+    samples_per_pass: int
+    num_passes: int
+
+
+def plan(
+    cost: Callable[[int], int],
+    num_examples: int,
+    num_samples: int,
+    *,
+    batch_size: int | None = None,
+    samples_per_pass: int | None = None,
+) -> Plan:
+    """The largest passes that fit into `ops.memory_budget`, evenly filled.
+
+    Examples come first: the weights of a draw are read once for all of a batch.
+
+    Args:
+        cost: Bytes that one draw takes on so many examples; called where something is undecided.
+        num_examples: Of each device.
+        num_samples: Draws of each device.
+        batch_size: Examples in a pass, if that is decided.
+        samples_per_pass: The most draws in a pass, if that is decided.
+
+    Returns:
+        A `Plan`, of at least one example and one draw.
+    """
+    if batch_size is None:
+        batch_size = _even(num_examples, _most_examples(cost, num_examples))
+    batch_size = min(batch_size, num_examples)
+    if samples_per_pass is None:
+        samples_per_pass = max(1, ops.memory_budget() // cost(batch_size))
+    samples_per_pass = _even(num_samples, samples_per_pass)
+    return Plan(batch_size, samples_per_pass, ceil(num_samples / samples_per_pass))
+
+
+def _most_examples(cost: Callable[[int], int], num_examples: int) -> int:
+    budget = ops.memory_budget()
+    if num_examples == 1 or (total := cost(num_examples)) <= budget:
+        return num_examples
+    # Weights and their draw cost the same on any batch: not they, the examples have to fit.
+    per_example = (total - cost(1)) / (num_examples - 1)
+    return max(1, int(budget // per_example))
+
+
+def _even(total: int, most: int) -> int:
+    """The size of parts when a total is cut into as few as possible, of at most so many each."""
+    return ceil(total / ceil(total / most))
+
+
+def live_bytes(function: Callable, apply: Callable, *args: Any) -> int:
+    """`ops.live_bytes` of ``function(apply, *args)``, traced once for arguments of equal shapes."""
+    leaves, treedef = jax.tree.flatten(args)
+    return _live_bytes(function, apply, treedef, tuple(map(_struct, leaves)))
+
+
+def _struct(leaf: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype, True))
+
+
+@lru_cache(maxsize=256)
+def _live_bytes(function: Callable, apply: Callable, treedef: Any, structs: tuple) -> int:
+    return ops.live_bytes(lambda *args: function(apply, *args), *treedef.unflatten(structs))
