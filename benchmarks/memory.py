@@ -27,7 +27,7 @@ def main(num_samples: int) -> None:
 
 def peak() -> float:
     """Of the accelerator, or of the process."""
-    statistics = jax.devices()[0].memory_stats()
+    statistics = jax.local_devices()[0].memory_stats()
     if statistics:
         return statistics["peak_bytes_in_use"] / 2**20
     status = Path("/proc/self/status")

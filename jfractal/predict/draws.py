@@ -55,8 +55,8 @@ def sample_outputs(
         batch_size: Examples in a pass, on all devices together; as many as memory allows if left
             out, see `ops.memory_budget`. A last batch that is not full is padded, so that nothing
             is compiled twice.
-        samples_per_pass: The most draws to vmap in a pass, on each device; as many as memory
-            allows if left out.
+        samples_per_pass: The most draws to vmap in a pass, on each device; as many as are faster
+            together than in turn if left out, see `ops.side_by_side_budget`.
         mesh: Devices to work side by side, with axes ``data`` (each takes a part of a batch) or
             ``samples`` (each takes a part of the draws) or both; where JAX puts arrays by
             default if left out. With more than one process, all of them call with equal
@@ -93,7 +93,7 @@ def sample_outputs(
     )
     total = sizes.samples_per_pass * sizes.num_passes * num_shares
     turns = jax.tree.map(lambda a: a[np.arange(total) % num_samples], turns)
-    posterior, turns = _placed(posterior, mesh), _placed(turns, mesh, SAMPLES)
+    posterior, turns = _placed(posterior, mesh), _placed_turns(turns, mesh)
     outputs = [
         _pass(apply, posterior, _placed(batch, mesh, DATA), turns, sizes.samples_per_pass, mesh)
         for batch in _padded_batches(x, sizes.batch_size * num_parts)
@@ -156,6 +156,16 @@ def _spec(mesh: Mesh, axis: str) -> P:
 def _placed(tree: Any, mesh: Mesh | None, axis: str = "") -> Any:
     """Arrays on the devices of a mesh, cut along their first axis if the mesh has such an axis."""
     return tree if mesh is None else jax.device_put(tree, NamedSharding(mesh, _spec(mesh, axis)))
+
+
+def _placed_turns(turns: Turn, mesh: Mesh | None) -> Turn:
+    if mesh is None:
+        return turns
+    points, keys = turns
+    # Keys cannot be put on the devices of another process, but what they are made of can.
+    data = _placed(jax.random.key_data(keys), mesh, SAMPLES)
+    keys = jax.random.wrap_key_data(data, impl=jax.random.key_impl(keys))
+    return _placed(points, mesh, SAMPLES), keys
 
 
 def _like(x: Any, size: int) -> jax.ShapeDtypeStruct:

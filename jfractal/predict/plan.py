@@ -34,9 +34,10 @@ def plan(
     batch_size: int | None = None,
     samples_per_pass: int | None = None,
 ) -> Plan:
-    """The largest passes that fit into `ops.memory_budget`, evenly filled.
+    """The largest passes within the budgets of `ops`, evenly filled.
 
-    Examples come first: the weights of a draw are read once for all of a batch.
+    As many examples as `ops.memory_budget` holds, for the weights of a draw are made once for all
+    of a batch; then as many draws as `ops.side_by_side_budget` holds.
 
     Args:
         cost: Bytes that one draw takes on so many examples; called where something is undecided.
@@ -52,7 +53,7 @@ def plan(
         batch_size = _even(num_examples, _most_examples(cost, num_examples))
     batch_size = min(batch_size, num_examples)
     if samples_per_pass is None:
-        samples_per_pass = max(1, ops.memory_budget() // cost(batch_size))
+        samples_per_pass = max(1, ops.side_by_side_budget() // cost(batch_size))
     samples_per_pass = _even(num_samples, samples_per_pass)
     return Plan(batch_size, samples_per_pass, ceil(num_samples / samples_per_pass))
 

@@ -42,8 +42,16 @@ def test_ragged_last_batch_compiles_once(problem):
         traces.append(x.shape)
         return net.apply(variables, x)
 
-    jf.predict(apply, posterior, x, jax.random.key(0), num_samples=8, batch_size=4)
+    predict = lambda x, **options: jf.predict(
+        apply, posterior, x, jax.random.key(0), num_samples=8, batch_size=4, **options
+    )
+    predict(x, samples_per_pass=8)
     assert len(traces) == 1
+    predict(x)  # traced once more, to see how many draws fit into a pass: as many
+    assert len(traces) == 2
+    predict(x[:7])
+    predict(x[:9])
+    assert len(traces) == 2
 
 
 def test_predictive_is_the_mean_probability(problem):
