@@ -169,7 +169,7 @@ def _placed_turns(turns: Turn, mesh: Mesh | None) -> Turn:
 
 
 def _like(x: Any, size: int) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype)
+    return jax.ShapeDtypeStruct((size, *x.shape[1:]), jax.typeof(x[:1]).dtype)
 
 
 def _padded_batches(x: Any, batch_size: int) -> Iterator[Any]:

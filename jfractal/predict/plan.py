@@ -75,13 +75,9 @@ def _even(total: int, most: int) -> int:
 def live_bytes(function: Callable, apply: Callable, *args: Any) -> int:
     """`ops.live_bytes` of ``function(apply, *args)``, traced once for arguments of equal shapes."""
     leaves, treedef = jax.tree.flatten(args)
-    return _live_bytes(function, apply, treedef, tuple(map(_struct, leaves)))
-
-
-def _struct(leaf: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype, True))
+    return _live_bytes(function, apply, treedef, tuple(map(jax.typeof, leaves)))
 
 
 @lru_cache(maxsize=256)
-def _live_bytes(function: Callable, apply: Callable, treedef: Any, structs: tuple) -> int:
-    return ops.live_bytes(lambda *args: function(apply, *args), *treedef.unflatten(structs))
+def _live_bytes(function: Callable, apply: Callable, treedef: Any, types: tuple) -> int:
+    return ops.live_bytes(lambda *args: function(apply, *args), *treedef.unflatten(types))

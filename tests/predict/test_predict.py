@@ -34,6 +34,14 @@ def test_batches_and_passes_change_nothing(problem, options):
     np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-6)
 
 
+def test_plain_numbers_may_be_among_the_variables():
+    posterior = jf.Point({"slope": 2.0, "bias": np.float64(1)})
+    logits = jf.sample_outputs(
+        lambda w, x: w["slope"] * x + w["bias"], posterior, np.ones((3, 2)), jax.random.key(0)
+    )
+    assert np.all(logits == 3)
+
+
 def test_ragged_last_batch_compiles_once(problem):
     net, posterior, x = problem
     traces = []
