@@ -1,10 +1,12 @@
 """``python -m benchmarks [ROWS]``: what jfractal costs, each row in units of what it stands for."""
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import jax
 import tyro
 
 from benchmarks.row import HEADER, Row, write
@@ -24,6 +26,7 @@ class Options:
 
 def main(options: Options) -> int:
     """Measures row by row, printing as they come; returns the exit code."""
+    jax.config.update("jax_num_cpu_devices", os.cpu_count())  # each core can be a device
     if options.peers:
         from benchmarks.peers import ROWS
     else:

@@ -69,12 +69,13 @@ class BatchNorm(nn.Module):
         if not self.is_initializing():
             batch = {"mean": mean.reshape(channels), "var": var.reshape(channels)}
             for name in (route, "shared"):
-                statistics[name].value = jax.tree.map(
-                    lambda old, new: self.momentum * old + (1 - self.momentum) * new,
-                    statistics[name].value,
-                    batch,
-                )
+                statistics[name].value = _moved(statistics[name].value, batch, self.momentum)
         return y
+
+
+@jax.jit  # traced once, however many layers are alike
+def _moved(averages: dict[str, Array], batch: dict[str, Array], momentum: float) -> Any:
+    return jax.tree.map(lambda old, new: momentum * old + (1 - momentum) * new, averages, batch)
 
 
 class FilterResponseNorm(nn.Module):

@@ -215,7 +215,7 @@ def _kernel_gradient(spec: _Spec, shape: tuple[int, ...], dtype: Any) -> Callabl
 def _with_batching(function: Callable, rule: Callable) -> Callable:
     operation = jax.custom_batching.custom_vmap(function)
     operation.def_vmap(rule)
-    return operation
+    return jax.jit(operation)  # traced and lowered once, however many layers are alike
 
 
 def _transpose(linear: Callable, primal: Any, cotangent: jax.Array) -> jax.Array:

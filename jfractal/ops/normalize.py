@@ -6,6 +6,7 @@ as much as the 3×3 convolution before it. With the gradient in closed form, nex
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -54,6 +55,7 @@ def normalize(
     return Normalized(value, *map(lax.stop_gradient, moments))
 
 
+@partial(jax.jit, static_argnums=(0, 1))  # traced once, however many layers are alike
 def _normalized(
     axes: tuple[int, ...], epsilon: float, x: jax.Array, scale: jax.Array, bias: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -70,6 +72,7 @@ def _forward(axes, epsilon, x, scale, bias):
     return (value, mean, var), (x, scale, bias, mean, lax.rsqrt(var + epsilon))
 
 
+@partial(jax.jit, static_argnums=(0, 1))
 def _backward(axes, epsilon, residuals, cotangents):
     x, scale, bias, mean, inverse_std = residuals
     g = _wide(cotangents[0])
