@@ -13,7 +13,7 @@ from jfractal import topology
 from jfractal.errors import InputError
 from jfractal.inference.descent import descend
 from jfractal.inference.log_joint import LogJoint
-from jfractal.nn.block import draw_alive
+from jfractal.nn.joins import draw_alive
 from jfractal.nn.nets import BlockNet
 from jfractal.posterior.samples import Point, Posterior
 from jfractal.typing import Array, Bool, KeyArray, Params, Variables

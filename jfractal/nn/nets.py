@@ -54,6 +54,8 @@ class BlockNet(nn.Module):
             for each ``example``.
         kernel_init: ``he``, or ``aligned``: all columns start as nearly the same function.
         lone: What runs if `__call__` is not told: see `column`.
+        loops: Whether blocks are compiled as loops, see `Block`.
+        remat: Whether gradients compute units again instead of keeping what is within them.
     """
 
     num_classes: int
@@ -65,6 +67,8 @@ class BlockNet(nn.Module):
     drop_path_per: DropPathPer = "batch"
     kernel_init: KernelInit = "he"
     lone: Columns = None
+    loops: bool = False
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -109,7 +113,16 @@ class BlockNet(nn.Module):
                 kernel_init=aligned(self.make_rng("params")) if shared else he,
             )
             projection = partial(self.dense, use_bias=False)
-            block = Block(expr, width, unit, projection, self.drop_path_per, name=f"block{i}")
+            block = Block(
+                expr,
+                width,
+                unit,
+                projection,
+                self.drop_path_per,
+                self.loops,
+                self.remat,
+                name=f"block{i}",
+            )
             x = ops.max_pool(block(x, train=train, column=lone, drop_path=drop_path))
         return self.dense(self.num_classes, name="head")(x.mean(axis=range(1, x.ndim - 1)))
 
@@ -259,6 +272,8 @@ def block_net(
     norm: str = "batch",
     drop_path_per: DropPathPer = "batch",
     kernel_init: KernelInit = "he",
+    loops: bool = False,
+    remat: bool = False,
 ) -> BlockNet:
     """A net whose blocks are any expression.
 
@@ -275,6 +290,9 @@ def block_net(
         norm: ``batch``, ``frn``, ``group``, ``layer`` or ``none``.
         drop_path_per: ``batch`` or ``example``.
         kernel_init: ``he`` or ``aligned``.
+        loops: Whether blocks are compiled as loops, for programs whose size does not double with
+            every column.
+        remat: Whether gradients compute units again, for a part of the memory.
 
     Returns:
         A Flax module, see `BlockNet`.
@@ -305,7 +323,18 @@ def block_net(
     unit = partial(unit or partial(ConvUnit, conv=conv), norm=norm)
     dense = dense or _dense_like(unit)
     blocks = (block,) * len(widths)
-    return BlockNet(num_classes, blocks, widths, rates, unit, dense, drop_path_per, kernel_init)
+    return BlockNet(
+        num_classes,
+        blocks,
+        widths,
+        rates,
+        unit,
+        dense,
+        drop_path_per,
+        kernel_init,
+        loops=loops,
+        remat=remat,
+    )
 
 
 def _dense_like(layer: Any) -> Callable[..., nn.Module]:
@@ -327,7 +356,7 @@ def FractalNet(num_classes: int, *, columns: int = 3, **options: Any) -> BlockNe
         num_classes: Number of classes.
         columns: Columns C of every block.
         **options: Those of `block_net`: ``widths``, ``dropout``, ``conv``, ``unit``, ``dense``,
-            ``norm``, ``drop_path_per``, ``kernel_init``.
+            ``norm``, ``drop_path_per``, ``kernel_init``, ``loops``, ``remat``.
 
     Returns:
         A Flax module, see `BlockNet`.

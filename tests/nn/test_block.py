@@ -12,7 +12,7 @@ import pytest
 
 from jfractal import topology
 from jfractal.nn import Block
-from jfractal.nn.block import draw_alive, join
+from jfractal.nn.joins import draw_alive, join
 from jfractal.topology import Join, Seq, Unit
 from tests.expressions import enumerate_paths
 
