@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import groupby
+from numbers import Integral
 from typing import Literal, TypeVar, get_args
 
 from jfractal.errors import InputError
@@ -128,8 +129,8 @@ Expr = Unit | Identity | Seq | Join
 
 def _at_least_one(**counts: int) -> None:
     for name, value in counts.items():
-        if value < 1:
-            raise InputError(f"`{name}` must be at least 1, got {value}")
+        if not isinstance(value, Integral) or value < 1:
+            raise InputError(f"`{name}` must be a whole number of at least 1, got {value!r}")
 
 
 def plain(num_units: int) -> Expr:
@@ -251,6 +252,9 @@ def evaluate(
 
     Returns:
         The value at the end of the expression.
+
+    Raises:
+        InputError: If a part is not an expression.
     """
 
     def value(node: Expr, x: Value) -> Value:
@@ -263,6 +267,10 @@ def evaluate(
                 return reduce(lambda x, part: value(part, x), parts, x)
             case Join(how=how):
                 return join(node, ends(node, x, how))
+            case _:
+                raise InputError(
+                    f"an expression is made of Unit, Identity, Seq and Join, got {node!r}"
+                )
 
     def ends(node: Expr, x: Value, how: How) -> list[Value]:
         match node:

@@ -128,9 +128,10 @@ class Block(nn.Module):
             The feature maps at the end of the expression.
 
         Raises:
-            InputError: If there is no such column, or no path through it.
+            InputError: If there is no such column, no path through it, or units of one name differ.
         """
         expr = topology.project(self.expr, x.shape[-1], self.features)
+        topology.units(expr)  # complains if a name stands for two layers
         if column is not None:
             topology.restrict(expr, column=column)  # complains if there is no such column
         joins = count(1)
