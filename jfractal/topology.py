@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import accumulate, groupby
+from numbers import Integral
 from typing import Literal, TypeVar, get_args
 
 from jfractal.errors import InputError
@@ -140,8 +141,8 @@ Expr = Unit | Identity | Seq | Join
 
 def _at_least_one(**counts: int) -> None:
     for name, value in counts.items():
-        if value < 1:
-            raise InputError(f"`{name}` must be at least 1, got {value}")
+        if not isinstance(value, Integral) or value < 1:
+            raise InputError(f"`{name}` must be a whole number of at least 1, got {value!r}")
 
 
 def plain(num_units: int) -> Expr:
@@ -263,6 +264,9 @@ def evaluate(
 
     Returns:
         The value at the end of the expression.
+
+    Raises:
+        InputError: If a part is not an expression.
     """
     (value,) = ends(expr, x, None, unit=unit, join=join)
     return value
@@ -302,6 +306,10 @@ def ends(
                 return reduce(lambda x, part: value(part, x), parts, x)
             case Join(how=how):
                 return join(node, values(node, x, how))
+            case _:
+                raise InputError(
+                    f"an expression is made of Unit, Identity, Seq and Join, got {node!r}"
+                )
 
     def values(node: Expr, x: Value, how: How | None) -> list[Value]:
         match node:

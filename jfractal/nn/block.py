@@ -92,11 +92,11 @@ class Block(nn.Module):
             The feature maps at the end of the expression.
 
         Raises:
-            InputError: If there is no such column, or no path through it.
+            InputError: If there is no such column, no path through it, or units of one name differ.
         """
         expr = topology.project(self.expr, x.shape[-1], self.features)
-        # Complains if there is no such column.
-        lone = expr if column is None else topology.restrict(expr, column=column)
+        topology.units(expr)  # complains if a name stands for two layers
+        lone = expr if column is None else topology.restrict(expr, column=column)  # complains, too
         alive = self.variables.get("drop_path", {})
         has_gaps = {"concat", "convex"} & set(topology.join_kinds(expr))
         if self.loops and not (self.is_initializing() or has_gaps or alive):

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 import flax.linen as nn
 
+from jfractal.errors import InputError
 from jfractal.nn.bayes import Conv
 from jfractal.nn.initializers import Initializer, he
 from jfractal.nn.norms import get_norm
@@ -63,7 +64,13 @@ class Unit(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool, alone: bool) -> Array:
-        """Maps "batch *space channels" to "batch *space features"."""
+        """Maps "batch *space channels" to "batch *space features".
+
+        Raises:
+            InputError: If `order` is none of these, or a convolution gets flat features.
+        """
+        if self.order not in get_args(Order):
+            raise InputError(f"`order` must be one of {get_args(Order)}, got {self.order!r}")
 
         def activate(x: Array) -> Array:
             return nn.relu(get_norm(self.norm)()(x, train=train, alone=alone))
@@ -71,6 +78,15 @@ class Unit(nn.Module):
         x = self.linear(activate(x) if self.order == "pre" else x)
         x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
         return x if self.order == "pre" else activate(x)
+
+
+def _num_space(x: Array) -> int:
+    if x.ndim < 3:
+        raise InputError(
+            f"`x` must have an axis in space for a convolution, got the shape {x.shape}; "
+            "of flat features make a DenseUnit"
+        )
+    return x.ndim - 2
 
 
 class ConvUnit(Unit):
@@ -86,7 +102,7 @@ class ConvUnit(Unit):
 
     def linear(self, x: Array) -> Array:
         """One convolution."""
-        window = (self.kernel_size,) * (x.ndim - 2)
+        window = (self.kernel_size,) * _num_space(x)
         make = partial(self.conv, use_bias=self.use_bias, kernel_init=self.kernel_init)
         return make(self.features, window, name="conv")(x)
 
@@ -112,7 +128,7 @@ class SeparableUnit(Unit):
 
     def linear(self, x: Array) -> Array:
         """Every channel by itself over the window, then all channels of a pixel."""
-        channels, space = x.shape[-1], x.ndim - 2
+        channels, space = x.shape[-1], _num_space(x)
         make = partial(self.conv, use_bias=False, kernel_init=self.kernel_init)
         window, pixel = (self.kernel_size,) * space, (1,) * space
         x = make(channels, window, feature_group_count=channels, name="depthwise")(x)
