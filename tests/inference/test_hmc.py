@@ -175,6 +175,17 @@ def test_chains_that_agree_are_trusted(problem, chains):
     assert "agree" in str(diagnosis)
 
 
+def test_weights_are_judged_on_request_and_have_no_say(problem, chains):
+    diagnosis = chains.diagnose(weights=True)
+    for name, judge, worst in (("rhat", jf.metrics.rhat, max), ("ess", jf.metrics.ess, min)):
+        expected = worst(judge(flat(chains.params)).tolist())
+        assert diagnosis.figures[f"{name}_weights"] == pytest.approx(expected)
+    assert "ess_tail_weights" in diagnosis.figures
+    assert "rhat_weights" not in chains.diagnose().figures
+    apart = {"w": jnp.arange(4.0)[:, None, None] + chains.params["bias"]}
+    assert replace(chains, params=apart).diagnose(weights=True).reasons == diagnosis.reasons
+
+
 def test_chains_in_two_modes_are_not_trusted():
     """Each mode is as good as the other: the log joint alone would not tell."""
     log_joint = lambda w: jnp.logaddexp(
