@@ -12,7 +12,8 @@ so in words. The ceiling of every comparison is what one chain reaches against t
 The dense fractal net (1,882 weights, 200 digits, 4 chains of 300 + 600 steps, some three minutes on
 2 CPU cores) converges: R-hat of all 3,600 predictions is at most 1.016, effective sample sizes at
 least 561 (bulk) and 818 of the log joint, no divergence. One chain against the others: agreement
-.987, total variation .021. Seed 0:
+.987, total variation .021. It took 885,000 gradients over all data; the ensemble 10,000, SWAG
+1,250, every other method 1,000. Seed 0:
 
                           accuracy   NLL    ECE   agreement   total variation
     NUTS                  0.917     0.49   0.22
@@ -22,6 +23,8 @@ least 561 (bulk) and 818 of the log joint, no divergence. One chain against the 
     mean field            0.842     0.98   0.41     0.889      0.291
     mean field, local     0.853     0.96   0.41     0.900      0.280
     mean field, flipout   0.850     0.95   0.40     0.897      0.277
+    mean field, antith.   0.850     0.96   0.41     0.894      0.281
+    mean field, per ex.   0.861     0.95   0.41     0.906      0.276
     IVON                  0.811     0.96   0.35     0.858      0.268
     ensemble              0.894     0.47   0.13     0.944      0.114
     SWAG                  0.853     0.52   0.08     0.883      0.188
