@@ -32,7 +32,7 @@ from tqdm.auto import tqdm
 
 import jfractal as jf
 from experiments._perceptron import Perceptron
-from experiments._seeds import SeedsOptions, standard_error
+from experiments._seeds import SeedsOptions, mean_curve, shown, with_errors
 from experiments._source import SourceConfig
 from experiments.report import Outcome, Section, Table
 from experiments.run import Run
@@ -139,14 +139,12 @@ def run(config: Config, run: Run) -> Outcome:
         name: run.once(partial(live, config, run, bandit, name, eps), agent=name)
         for name, eps in agents.items()
     }
-    last = {name: regret[:, -1] for name, regret in regrets.items()}
     return Outcome(
         {
             "dataset": data.name,
             "dataset_requested": data.requested,
             "num_turns": config.num_turns,
-            **{f"regret_{key(name)}": float(r.mean()) for name, r in last.items()},
-            **{f"regret_se_{key(name)}": standard_error(r) for name, r in last.items()},
+            **with_errors({f"regret_{key(name)}": r[:, -1] for name, r in regrets.items()}),
         },
         [regret_section(config, run, data, regrets)],
     )
@@ -286,7 +284,7 @@ def regret_section(
 ) -> Section:
     """Regret along the turns, and at their end."""
     times = np.unique(np.geomspace(10, config.num_turns, 200).astype(int))
-    curve = lambda r: (times.tolist(), np.maximum(r.mean(0)[times - 1], 1).tolist())
+    curve = lambda r: mean_curve(times.tolist(), np.maximum(r[:, times - 1], 1))
     figure = viz.curves(
         {name: curve(r) for name, r in regrets.items()},
         xlabel="turn",
@@ -297,15 +295,17 @@ def regret_section(
     rows = [
         [
             name,
-            round(float(r[:, -1].mean()), 1),
-            round(standard_error(r[:, -1]), 1),
-            round(float((r[:, -1] - r[:, late - 1]).mean() / (config.num_turns - late)), 3),
+            shown(r[:, -1], 1),
+            shown((r[:, -1] - r[:, late - 1]) / (config.num_turns - late)),
         ]
         for name, r in regrets.items()
     ]
     return Section(
         "Regret",
-        f"{data.note}\n\n{config.num_turns:,} turns, means over {config.num_seeds} seeds.",
-        Table(["agent", "cumulative regret", "standard error", "regret a turn, second half"], rows),
-        figures=[(run.figure("regret", figure), "Cumulative regret, mean over seeds.")],
+        f"{data.note}\n\n{config.num_turns:,} turns, means over {config.num_seeds} seeds ± "
+        "standard errors.",
+        Table(["agent", "cumulative regret", "regret a turn, second half"], rows),
+        figures=[
+            (run.figure("regret", figure), "Cumulative regret, mean over seeds ± standard error.")
+        ],
     )
