@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from jfractal.concrete import concrete
 from jfractal.errors import InputError
 from jfractal.inference.batch import batch_size
 from jfractal.posterior.divergence import kl
@@ -75,13 +76,17 @@ def elbo(
         An `Elbo`.
 
     Raises:
-        InputError: If `num_samples` is smaller than 1, `num_data` than the batch, the batch holds
-            a NaN that can be seen, or `likelihood` does not return one number per example.
+        InputError: If `num_samples` is smaller than 1, `num_data` than the batch, `kl_weight` than
+            0, the batch holds a NaN that can be seen, or `likelihood` does not return one number
+            per example.
 
     Source: Blundell et al., ICML 2015, eq. 2 and §3.4 (with weights 1/M).
     """
     if num_samples < 1:
         raise InputError(f"`num_samples` must be at least 1, got {num_samples}")
+    weight = concrete(kl_weight)
+    if weight is not None and not weight >= 0:
+        raise InputError(f"`kl_weight` must be at least 0, got {kl_weight}")
     size = batch_size(batch)
     if num_data < size:
         raise InputError(

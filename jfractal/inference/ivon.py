@@ -74,6 +74,7 @@ def ivon(
     rate_at = schedule(learning_rate)
     key_init, key_run = jax.random.split(key)
     params = init(key_init)
+    log_joint.check(params)
     _check_prior(log_joint.prior, params)
     mean, unravel = ravel_pytree(params)
     strength = log_joint.num_data / kl_weight

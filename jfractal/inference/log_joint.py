@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+import jax
+
 from jfractal.inference.batch import batch_size
 from jfractal.posterior.likelihoods import Likelihood, per_example
 from jfractal.posterior.priors import Prior, as_prior
@@ -41,6 +43,15 @@ class LogJoint:
     def num_data(self) -> int:
         """Number of examples N."""
         return self.data[1].shape[0]
+
+    def check(self, params: Params) -> None:
+        """Looks at all of the data before a compiled program hides them; nothing is computed.
+
+        Raises:
+            InputError: If the likelihood finds fault with the targets, e.g. a label that is out of
+                range, or does not return one number per example.
+        """
+        jax.eval_shape(lambda params: self.log_likelihood(params, self.data), params)
 
     def __call__(self, params: Params) -> Scalar:
         """The log joint at `params`, a tree of arrays."""

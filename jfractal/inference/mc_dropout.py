@@ -63,6 +63,7 @@ def mc_dropout(
         raise InputError(f"`num_samples` must divide the batch of {size}, got {num_samples}")
     key_init, key_run = jax.random.split(key)
     start = init(key_init)
+    log_joint.check(start)
     kernels = select(start, where)
     if vectors := [path for path, leaf in kernels.items() if leaf.ndim < 2]:
         raise InputError(f"`where` must pick leaves of at least two axes, got {vectors}")

@@ -120,7 +120,9 @@ def sghmc(
         raise InputError(f"`temperature` must be at least 0, got {temperature}")
     rate_at = schedule(learning_rate)
     key_init, key_run = jax.random.split(key)
-    start, unravel = ravel_pytree(init(key_init))
+    params = init(key_init)
+    log_joint.check(params)
+    start, unravel = ravel_pytree(params)
     n = log_joint.num_data
 
     def step(state, batch, key, count):

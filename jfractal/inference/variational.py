@@ -9,6 +9,7 @@ import optax
 from jfractal.inference.descent import descend
 from jfractal.inference.elbo import elbo
 from jfractal.inference.log_joint import LogJoint
+from jfractal.posterior.gaussian import mean
 from jfractal.posterior.samples import MeanField
 from jfractal.typing import KeyArray, Params
 
@@ -43,6 +44,9 @@ def variational(
     Returns:
         A `MeanField` posterior.
 
+    Raises:
+        InputError: If an argument is out of range, or the targets do not fit the likelihood.
+
     Source: Blundell et al., ICML 2015.
     """
 
@@ -61,9 +65,11 @@ def variational(
         return -bound.value
 
     key_init, key_run = jax.random.split(key)
+    start = init(key_init)
+    log_joint.check(mean(start))
     params, _ = descend(
         loss,
-        init(key_init),
+        start,
         key_run,
         log_joint.data,
         optimizer=optimizer,

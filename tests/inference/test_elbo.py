@@ -171,6 +171,7 @@ BAD_NAN = (jnp.full((4, 3), jnp.nan), jnp.zeros((4, 1)))
         (None, {"num_data": 0}, "`num_data` must be at least 12, the examples of the batch"),
         (None, {"num_data": 11}, "`num_data` must be at least 12, .* got 11"),
         (None, {"num_samples": 0}, "`num_samples` must be at least 1, got 0"),
+        (None, {"kl_weight": -1.0}, "`kl_weight` must be at least 0, got -1.0"),
         (BAD_NAN, {}, "the inputs of a batch must be numbers, got a NaN"),
         (BAD_NAN[::-1], {}, "the targets of a batch must be numbers, got a NaN"),
         ((jnp.zeros((4, 3)), jnp.zeros((5, 1))), {}, "the same number of examples"),
