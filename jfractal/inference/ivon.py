@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
+from jfractal import ops
 from jfractal.errors import InputError
 from jfractal.inference.descent import fold, schedule
 from jfractal.inference.log_joint import LogJoint
@@ -96,7 +97,7 @@ def ivon(
             return -log_joint.log_likelihood(unravel(w), batch).mean()
 
         def estimate(key):
-            noise = jax.random.normal(key, mean.shape, mean.dtype)
+            noise = ops.normal(key, mean.shape, mean.dtype)
             gradient = jax.grad(loss)(mean + std(hessian) * noise)
             return gradient, gradient * noise / std(hessian)
 

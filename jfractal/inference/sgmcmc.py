@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
+from jfractal import ops
 from jfractal.errors import InputError
 from jfractal.inference.descent import fold, schedule
 from jfractal.inference.log_joint import LogJoint
@@ -129,7 +130,7 @@ def sghmc(
         w, velocity, draws = state
         rate = rate_at(count)
         slope = jax.grad(lambda w: log_joint.estimate(unravel(w), batch) / n)(w)
-        noise = jax.random.normal(key, w.shape, w.dtype)
+        noise = ops.normal(key, w.shape, w.dtype)
         heat = 2 * (1 - momentum) * rate * temperature / n
         velocity = momentum * velocity + rate * slope + jnp.sqrt(heat) * noise
         w = w + velocity

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from jfractal import ops
 from jfractal.posterior.leaves import replace, select
 from jfractal.typing import KeyArray, Params, Variables
 
@@ -37,9 +38,9 @@ class FactorGaussian:
         """One draw of all weights, of the shapes and dtypes of `mean`."""
         key_own, key_shared = jax.random.split(key)
         flat, unravel = ravel_pytree(self.std)
-        own = unravel(jax.random.normal(key_own, flat.shape, flat.dtype))
+        own = unravel(ops.normal(key_own, flat.shape, flat.dtype))
         rank = jax.tree.leaves(self.factors)[0].shape[0]
-        shared = jax.random.normal(key_shared, (rank,), flat.dtype)
+        shared = ops.normal(key_shared, (rank,), flat.dtype)
         centre = select(self.mean, lambda path, _: path in self.factors)
         draw = jax.tree.map(
             lambda m, s, e, f: m + s * e + jnp.tensordot(shared, f, 1),

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 import jax
 import jax.numpy as jnp
 
+from jfractal import ops
 from jfractal.errors import InputError
 from jfractal.typing import Array, Float, KeyArray, Params
 
@@ -73,7 +74,7 @@ class Gaussian:
 
     def sample(self, key: KeyArray) -> Array:
         """One draw of the weights, of the shape and dtype of `mean`."""
-        return self.at(jax.random.normal(key, self.mean.shape, self.mean.dtype))
+        return self.at(ops.normal(key, self.mean.shape, self.mean.dtype))
 
     def at(self, noise: Array) -> Array:
         """The weights that stand `noise` standard deviations from the mean."""
@@ -207,7 +208,7 @@ def _normals(key: KeyArray, like: Sequence[Array]) -> list[Array]:
     """Standard normal arrays, drawn together: one by one they would compile for much longer."""
     if not like:
         return []
-    flat = jax.random.normal(key, (sum(x.size for x in like),), jnp.result_type(*like))
+    flat = ops.normal(key, (sum(x.size for x in like),), jnp.result_type(*like))
     parts = jnp.split(flat, list(accumulate(x.size for x in like[:-1])))
     return [part.reshape(x.shape).astype(x.dtype) for part, x in zip(parts, like, strict=True)]
 

@@ -1,0 +1,48 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jfractal import ops
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (5,), (3, 4), (2, 0, 3), (7, 11, 13)])
+@pytest.mark.parametrize("jit", [jax.jit, lambda f: f], ids=["jit", "eager"])
+def test_draws_are_those_of_jax(jit, shape):
+    key = jax.random.key(3)
+    draws = jit(lambda key: ops.normal(key, shape))(key)
+    assert draws.dtype == jnp.float32
+    np.testing.assert_array_equal(draws, jit(lambda key: jax.random.normal(key, shape))(key))
+
+
+def test_under_vmap():
+    keys = jax.random.split(jax.random.key(0), 6).reshape(2, 3)
+    over = lambda draw: jax.jit(jax.vmap(jax.vmap(lambda key: draw(key, (5, 2)))))(keys)
+    np.testing.assert_array_equal(over(ops.normal), over(jax.random.normal))
+
+
+def test_many_draws():
+    draws = ops.normal(jax.random.key(1), (2**20,))
+    np.testing.assert_array_equal(draws, jax.random.normal(jax.random.key(1), (2**20,)))
+    assert abs(float(draws.mean())) < 4 / 2**10 and abs(float(draws.var()) - 1) < 4 * 2**0.5 / 2**10
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_other_types_are_left_to_jax(dtype):
+    key = jax.random.key(2)
+    draws = ops.normal(key, (9,), dtype)
+    assert draws.dtype == dtype
+    np.testing.assert_array_equal(draws, jax.random.normal(key, (9,), dtype))
+
+
+def test_other_generators_are_left_to_jax():
+    key = jax.random.key(2, impl="rbg")
+    np.testing.assert_array_equal(ops.normal(key, (9,)), jax.random.normal(key, (9,)))
+
+
+def test_double_precision_is_left_to_jax():
+    with jax.enable_x64(True):
+        key = jax.random.key(2)
+        draws = ops.normal(key, (9,), jnp.float64)
+        assert draws.dtype == jnp.float64
+        np.testing.assert_array_equal(draws, jax.random.normal(key, (9,), jnp.float64))
