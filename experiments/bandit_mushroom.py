@@ -38,7 +38,7 @@ from experiments.report import Outcome, Section, Table
 from experiments.run import Run
 from jfractal import viz
 from jfractal.data import TableData
-from jfractal.typing import Array, KeyArray, Params
+from jfractal.typing import Array, KeyArray, Params, Scalar
 
 NUM_ACTIONS = 2  # pass by, eat
 CAPACITY = 4096  # turns that the buffer holds
@@ -216,21 +216,6 @@ class Bandit:
 
     def learn(self, agent: Agent, known: Array, key: KeyArray) -> Agent:
         """Gradient steps on batches out of the buffer."""
-        likelihood = jf.likelihoods.Gaussian(self.config.model.noise_scale)
-        prior = jf.priors.Gaussian(self.config.model.prior_scale)
-
-        def loss(params, batch, key):
-            # Without Gaussian leaves the KL is 0, and this is the mean squared error of a net.
-            bound = jf.elbo(
-                self.net.apply,
-                params,
-                batch,
-                key,
-                prior=prior,
-                likelihood=likelihood,
-                num_data=CAPACITY,
-            )
-            return -bound.value
 
         def step(carry, key):
             params, state = carry
@@ -239,13 +224,32 @@ class Bandit:
             rows = jax.random.randint(key_batch, size, 0, known)
             mushroom, action, reward = jax.tree.map(lambda x: x[rows], agent.buffer)
             batch = self.inputs(mushroom, action), reward[:, None]
-            gradient = jax.grad(loss)(params, batch, key_loss)
+            gradient = jax.grad(self.loss)(params, batch, key_loss, known)
             updates, state = self.optimizer.update(gradient, state, params)
             return (optax.apply_updates(params, updates), state), None
 
         keys = jax.random.split(key, self.config.train.updates)
         (params, state), _ = jax.lax.scan(step, (agent.params, agent.opt_state), keys)
         return agent._replace(params=params, opt_state=state)
+
+    def loss(
+        self, params: Params, batch: tuple[Array, Array], key: KeyArray, known: Array
+    ) -> Scalar:
+        """The negative ELBO per turn, from a batch of a buffer that holds `known` turns.
+
+        Without Gaussian leaves the KL is 0, and this is the mean squared error of a net.
+        """
+        bound = jf.elbo(
+            self.net.apply,
+            params,
+            batch,
+            key,
+            prior=jf.priors.Gaussian(self.config.model.prior_scale),
+            likelihood=jf.likelihoods.Gaussian(self.config.model.noise_scale),
+            num_data=CAPACITY,
+            kl_weight=CAPACITY / known,  # `known` is traced, `num_data` must not be
+        )
+        return -bound.value
 
 
 def live(config: Config, run: Run, bandit: Bandit, name: str, epsilon: float | None) -> np.ndarray:
