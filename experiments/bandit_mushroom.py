@@ -42,24 +42,7 @@ from jfractal.typing import Array, KeyArray, Params, Scalar
 
 NUM_ACTIONS = 2  # pass by, eat
 CAPACITY = 4096  # turns that the buffer holds
-
-
-class Explorer(NamedTuple):
-    """How an agent explores: by chance in a share `epsilon` of its turns, or by drawing networks.
-
-    The KL of a Bayesian one is divided by the turns that its buffer holds, which gives the
-    posterior; or by those of a full buffer, as if the turns had been repeated until it is.
-    """
-
-    epsilon: float | None = None
-    full: bool = False
-
-
-EXPLORERS = {
-    "Thompson sampling": Explorer(),
-    "Thompson sampling, turns repeated": Explorer(full=True),
-    **{f"{epsilon:.0%} greedy": Explorer(epsilon) for epsilon in (0.0, 0.01, 0.05)},
-}
+EPSILONS = (0.0, 0.01, 0.05)
 
 
 @dataclass(frozen=True)
@@ -151,9 +134,10 @@ def run(config: Config, run: Run) -> Outcome:
     data = jf.data.load_mushrooms(strict=config.data.strict)
     net = Perceptron(config.model.hidden, 1)
     bandit = Bandit(config, net, jnp.asarray(data.features, jnp.float32), jnp.asarray(data.targets))
+    agents = {"Thompson sampling": None, **{f"{eps:.0%} greedy": eps for eps in EPSILONS}}
     regrets = {
-        name: run.once(partial(live, config, run, bandit, name, explorer), agent=name)
-        for name, explorer in EXPLORERS.items()
+        name: run.once(partial(live, config, run, bandit, name, eps), agent=name)
+        for name, eps in agents.items()
     }
     return Outcome(
         {
@@ -180,11 +164,11 @@ class Bandit:
         """One for all agents."""
         return optax.adam(self.config.train.learning_rate)
 
-    def agent(self, explorer: Explorer, key: KeyArray) -> Agent:
-        """An agent that has seen nothing."""
+    def agent(self, epsilon: float | None, key: KeyArray) -> Agent:
+        """An agent that has seen nothing; a Bayesian one without `epsilon`."""
         params = self.net.init(key, self.inputs(jnp.zeros(1, int), jnp.zeros(1, int)))["params"]
         params = jf.mean(params)
-        if explorer.epsilon is None:
+        if epsilon is None:
             params = jf.mean_field(params, scale=self.config.model.scale)
         empty = jnp.zeros(CAPACITY, jnp.int32)
         buffer = Buffer(empty, empty, jnp.zeros(CAPACITY))
@@ -197,12 +181,12 @@ class Bandit:
         )
 
     def turn(
-        self, explorer: Explorer, agent: Agent, time: Array, key: KeyArray
+        self, epsilon: float | None, agent: Agent, time: Array, key: KeyArray
     ) -> tuple[Agent, Array]:
         """Meets one mushroom, acts, learns; returns the regret of the action."""
         key_mushroom, key_act, key_reward, key_learn = jax.random.split(key, 4)
         mushroom = jax.random.randint(key_mushroom, (), 0, len(self.edible))
-        action = self.act(explorer, agent.params, mushroom, key_act)
+        action = self.act(epsilon, agent.params, mushroom, key_act)
         edible = self.edible[mushroom] > 0
         harmed = ~edible & jax.random.bernoulli(key_reward)
         reward = jnp.where(action == 1, jnp.where(harmed, -35.0, 5.0), 0.0)
@@ -211,18 +195,18 @@ class Bandit:
         written = Buffer(mushroom, action, reward)
         buffer = jax.tree.map(lambda all, one: all.at[place].set(one), agent.buffer, written)
         known = jnp.minimum(time + 1, CAPACITY)
-        return self.learn(explorer, agent._replace(buffer=buffer), known, key_learn), regret
+        return self.learn(agent._replace(buffer=buffer), known, key_learn), regret
 
-    def act(self, explorer: Explorer, params: Params, mushroom: Array, key: KeyArray) -> Array:
+    def act(self, epsilon: float | None, params: Params, mushroom: Array, key: KeyArray) -> Array:
         """The action of the highest reward, predicted by drawn networks or by the one there is."""
         actions = jnp.arange(NUM_ACTIONS)
         x = self.inputs(jnp.full(NUM_ACTIONS, mushroom), actions)
         key_explore, key_action, *keys = jax.random.split(key, 2 + self.config.model.num_samples)
-        if explorer.epsilon is None:
+        if epsilon is None:
             rewards = [self.rewards(jf.sample(params, k), x) for k in keys]
             return jnp.argmax(jnp.mean(jnp.stack(rewards), axis=0))
         greedy = jnp.argmax(self.rewards(params, x))
-        explore = jax.random.bernoulli(key_explore, explorer.epsilon)
+        explore = jax.random.bernoulli(key_explore, epsilon)
         return jnp.where(explore, jax.random.choice(key_action, actions), greedy)
 
     def rewards(self, params: Params, x: Array) -> Array:
@@ -230,10 +214,8 @@ class Bandit:
         outputs: Any = self.net.apply({"params": params}, x)
         return outputs[:, 0]
 
-    def learn(self, explorer: Explorer, agent: Agent, known: Array, key: KeyArray) -> Agent:
+    def learn(self, agent: Agent, known: Array, key: KeyArray) -> Agent:
         """Gradient steps on batches out of the buffer."""
-
-        num_data = jnp.asarray(CAPACITY) if explorer.full else known
 
         def step(carry, key):
             params, state = carry
@@ -242,7 +224,7 @@ class Bandit:
             rows = jax.random.randint(key_batch, size, 0, known)
             mushroom, action, reward = jax.tree.map(lambda x: x[rows], agent.buffer)
             batch = self.inputs(mushroom, action), reward[:, None]
-            gradient = jax.grad(self.loss)(params, batch, key_loss, num_data)
+            gradient = jax.grad(self.loss)(params, batch, key_loss, known)
             updates, state = self.optimizer.update(gradient, state, params)
             return (optax.apply_updates(params, updates), state), None
 
@@ -251,9 +233,9 @@ class Bandit:
         return agent._replace(params=params, opt_state=state)
 
     def loss(
-        self, params: Params, batch: tuple[Array, Array], key: KeyArray, num_data: Array
+        self, params: Params, batch: tuple[Array, Array], key: KeyArray, known: Array
     ) -> Scalar:
-        """The negative ELBO per turn, from a batch of `num_data` of them.
+        """The negative ELBO per turn, from a batch of a buffer that holds `known` turns.
 
         Without Gaussian leaves the KL is 0, and this is the mean squared error of a net.
         """
@@ -265,12 +247,12 @@ class Bandit:
             prior=jf.priors.Gaussian(self.config.model.prior_scale),
             likelihood=jf.likelihoods.Gaussian(self.config.model.noise_scale),
             num_data=CAPACITY,
-            kl_weight=CAPACITY / num_data,  # which is traced, as `elbo` wants no `num_data`
+            kl_weight=CAPACITY / known,  # `known` is traced, `num_data` must not be
         )
         return -bound.value
 
 
-def live(config: Config, run: Run, bandit: Bandit, name: str, explorer: Explorer) -> np.ndarray:
+def live(config: Config, run: Run, bandit: Bandit, name: str, epsilon: float | None) -> np.ndarray:
     """Cumulative regret of one agent, "seeds turns"."""
     seeds = jax.random.split(jax.random.key(config.seed), config.num_seeds)
 
@@ -278,11 +260,11 @@ def live(config: Config, run: Run, bandit: Bandit, name: str, explorer: Explorer
     @partial(jax.vmap, in_axes=(0, None, 0))
     def turns(agent: Agent, first: Array, key: KeyArray) -> tuple[Agent, Array]:
         def turn(agent, time):
-            return bandit.turn(explorer, agent, time, jax.random.fold_in(key, time))
+            return bandit.turn(epsilon, agent, time, jax.random.fold_in(key, time))
 
         return jax.lax.scan(turn, agent, first + jnp.arange(config.turns_per_row))
 
-    agents = jax.jit(jax.vmap(partial(bandit.agent, explorer)))(seeds)
+    agents = jax.jit(jax.vmap(partial(bandit.agent, epsilon)))(seeds)
     regrets, total = [], np.zeros(config.num_seeds)
     starts = range(0, config.num_turns, config.turns_per_row)
     with tqdm(starts, desc=name, unit_scale=config.turns_per_row, unit=" turns") as bar:
@@ -298,7 +280,7 @@ def live(config: Config, run: Run, bandit: Bandit, name: str, explorer: Explorer
 
 def key(name: str) -> str:
     """An agent's name in result.json."""
-    return name.lower().replace("%", "_percent").replace(",", "").replace(" ", "_")
+    return name.lower().replace("%", "_percent").replace(" ", "_")
 
 
 def regret_section(
