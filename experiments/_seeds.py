@@ -1,5 +1,6 @@
 """What a figure that was measured with several seeds is worth."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 import jfractal as jf
 from experiments.run import Options
 
-__all__ = ["SeedsOptions", "mean_and_error", "standard_error"]
+__all__ = ["SeedsOptions", "mean_and_error", "mean_curve", "shown", "standard_error", "with_errors"]
 
 
 @dataclass(frozen=True)
@@ -30,3 +31,31 @@ def standard_error(values: np.ndarray) -> float:
 def mean_and_error(values: np.ndarray) -> tuple[float, float]:
     """The mean over seeds, and its standard error."""
     return float(np.mean(values)), standard_error(values)
+
+
+def shown(values: np.ndarray, digits: int = 3) -> str:
+    """The mean over seeds and its standard error, which one seed has not, for a table."""
+    numbers = mean_and_error(values)[: len(values)]
+    return " ± ".join(f"{number:.{digits}f}" for number in numbers)
+
+
+def mean_curve(
+    positions: Sequence[float], values: np.ndarray
+) -> tuple[list[float], list[float], list[float]]:
+    """The mean over seeds at each position and its standard error, for `viz.curves`.
+
+    Args:
+        positions: Where the curve is known.
+        values: "seeds positions".
+    """
+    means, errors = zip(*map(mean_and_error, values.T), strict=True)
+    return list(positions), list(means), list(errors)
+
+
+def with_errors(figures: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Entries of result.json: each mean over seeds and, of several, ``…_se``, its error."""
+    return {
+        key: number
+        for name, values in figures.items()
+        for key, number in zip((name, f"{name}_se")[: len(values)], mean_and_error(values))
+    }

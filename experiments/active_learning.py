@@ -33,7 +33,7 @@ from tqdm.auto import tqdm
 
 import jfractal as jf
 from experiments._perceptron import Perceptron
-from experiments._seeds import SeedsOptions, mean_and_error, standard_error
+from experiments._seeds import SeedsOptions, mean_curve, shown, with_errors
 from experiments._source import SourceConfig
 from experiments.report import Outcome, Section, Table
 from experiments.run import Run
@@ -149,17 +149,15 @@ def run(config: Config, run: Run) -> Outcome:
         for name in STRATEGIES
     }
     labels = config.data.num_start + config.data.num_bought * np.arange(config.data.num_rounds + 1)
-    last = {name: values[:, -1] for name, values in accuracy.items()}
-    middle = {name: values.mean(1) for name, values in accuracy.items()}
     return Outcome(
         {
             "dataset": source.name,
             "dataset_requested": source.requested,
             "num_labels": int(labels[-1]),
-            **{f"accuracy_{name.lower()}": float(a.mean()) for name, a in last.items()},
-            **{f"accuracy_se_{name.lower()}": standard_error(a) for name, a in last.items()},
-            **{f"mean_accuracy_{name.lower()}": float(a.mean()) for name, a in middle.items()},
-            **{f"mean_accuracy_se_{name.lower()}": standard_error(a) for name, a in middle.items()},
+            **with_errors({f"accuracy_{name.lower()}": a[:, -1] for name, a in accuracy.items()}),
+            **with_errors(
+                {f"mean_accuracy_{name.lower()}": a.mean(1) for name, a in accuracy.items()}
+            ),
         },
         [accuracy_section(config, run, source, labels, accuracy)],
     )
@@ -255,23 +253,14 @@ def accuracy_section(
 ) -> Section:
     """Accuracy against labels."""
     figure = viz.curves(
-        {name: (labels.tolist(), values.mean(0).tolist()) for name, values in accuracy.items()},
+        {name: mean_curve(labels.tolist(), values) for name, values in accuracy.items()},
         xlabel="labels",
         ylabel="test accuracy",
     )
     rows = []
     for name, values in accuracy.items():
         gain = values.mean(1) - accuracy["random"].mean(1)
-        rows.append(
-            [
-                name,
-                *(
-                    round(figure, 4)
-                    for of in (values[:, -1], values.mean(1), gain)
-                    for figure in mean_and_error(of)
-                ),
-            ]
-        )
+        rows.append([name, *(shown(of, 4) for of in (values[:, -1], values.mean(1), gain))])
     return Section(
         "Accuracy by labels",
         f"{source.note}\n\nMeans over {config.num_seeds} seeds and their standard errors. The mean "
@@ -281,13 +270,12 @@ def accuracy_section(
             [
                 "strategy",
                 f"accuracy at {labels[-1]} labels",
-                "standard error",
                 "mean over all purchases",
-                "standard error",
                 "lead over random",
-                "standard error",
             ],
             rows,
         ),
-        figures=[(run.figure("accuracy", figure), "Test accuracy, mean over seeds.")],
+        figures=[
+            (run.figure("accuracy", figure), "Test accuracy, mean over seeds ± standard error.")
+        ],
     )

@@ -32,13 +32,13 @@ from tqdm.auto import tqdm
 
 import jfractal as jf
 from experiments._perceptron import Perceptron
-from experiments._seeds import SeedsOptions, standard_error
+from experiments._seeds import SeedsOptions, mean_curve, shown, with_errors
 from experiments._source import SourceConfig
 from experiments.report import Outcome, Section, Table
 from experiments.run import Run
 from jfractal import viz
 from jfractal.data import TableData
-from jfractal.typing import Array, KeyArray, Params
+from jfractal.typing import Array, KeyArray, Params, Scalar
 
 NUM_ACTIONS = 2  # pass by, eat
 CAPACITY = 4096  # turns that the buffer holds
@@ -139,14 +139,12 @@ def run(config: Config, run: Run) -> Outcome:
         name: run.once(partial(live, config, run, bandit, name, eps), agent=name)
         for name, eps in agents.items()
     }
-    last = {name: regret[:, -1] for name, regret in regrets.items()}
     return Outcome(
         {
             "dataset": data.name,
             "dataset_requested": data.requested,
             "num_turns": config.num_turns,
-            **{f"regret_{key(name)}": float(r.mean()) for name, r in last.items()},
-            **{f"regret_se_{key(name)}": standard_error(r) for name, r in last.items()},
+            **with_errors({f"regret_{key(name)}": r[:, -1] for name, r in regrets.items()}),
         },
         [regret_section(config, run, data, regrets)],
     )
@@ -218,21 +216,6 @@ class Bandit:
 
     def learn(self, agent: Agent, known: Array, key: KeyArray) -> Agent:
         """Gradient steps on batches out of the buffer."""
-        likelihood = jf.likelihoods.Gaussian(self.config.model.noise_scale)
-        prior = jf.priors.Gaussian(self.config.model.prior_scale)
-
-        def loss(params, batch, key):
-            # Without Gaussian leaves the KL is 0, and this is the mean squared error of a net.
-            bound = jf.elbo(
-                self.net.apply,
-                params,
-                batch,
-                key,
-                prior=prior,
-                likelihood=likelihood,
-                num_data=CAPACITY,
-            )
-            return -bound.value
 
         def step(carry, key):
             params, state = carry
@@ -241,13 +224,32 @@ class Bandit:
             rows = jax.random.randint(key_batch, size, 0, known)
             mushroom, action, reward = jax.tree.map(lambda x: x[rows], agent.buffer)
             batch = self.inputs(mushroom, action), reward[:, None]
-            gradient = jax.grad(loss)(params, batch, key_loss)
+            gradient = jax.grad(self.loss)(params, batch, key_loss, known)
             updates, state = self.optimizer.update(gradient, state, params)
             return (optax.apply_updates(params, updates), state), None
 
         keys = jax.random.split(key, self.config.train.updates)
         (params, state), _ = jax.lax.scan(step, (agent.params, agent.opt_state), keys)
         return agent._replace(params=params, opt_state=state)
+
+    def loss(
+        self, params: Params, batch: tuple[Array, Array], key: KeyArray, known: Array
+    ) -> Scalar:
+        """The negative ELBO per turn, from a batch of a buffer that holds `known` turns.
+
+        Without Gaussian leaves the KL is 0, and this is the mean squared error of a net.
+        """
+        bound = jf.elbo(
+            self.net.apply,
+            params,
+            batch,
+            key,
+            prior=jf.priors.Gaussian(self.config.model.prior_scale),
+            likelihood=jf.likelihoods.Gaussian(self.config.model.noise_scale),
+            num_data=CAPACITY,
+            kl_weight=CAPACITY / known,  # `known` is traced, `num_data` must not be
+        )
+        return -bound.value
 
 
 def live(config: Config, run: Run, bandit: Bandit, name: str, epsilon: float | None) -> np.ndarray:
@@ -286,7 +288,7 @@ def regret_section(
 ) -> Section:
     """Regret along the turns, and at their end."""
     times = np.unique(np.geomspace(10, config.num_turns, 200).astype(int))
-    curve = lambda r: (times.tolist(), np.maximum(r.mean(0)[times - 1], 1).tolist())
+    curve = lambda r: mean_curve(times.tolist(), np.maximum(r[:, times - 1], 1))
     figure = viz.curves(
         {name: curve(r) for name, r in regrets.items()},
         xlabel="turn",
@@ -297,15 +299,17 @@ def regret_section(
     rows = [
         [
             name,
-            round(float(r[:, -1].mean()), 1),
-            round(standard_error(r[:, -1]), 1),
-            round(float((r[:, -1] - r[:, late - 1]).mean() / (config.num_turns - late)), 3),
+            shown(r[:, -1], 1),
+            shown((r[:, -1] - r[:, late - 1]) / (config.num_turns - late)),
         ]
         for name, r in regrets.items()
     ]
     return Section(
         "Regret",
-        f"{data.note}\n\n{config.num_turns:,} turns, means over {config.num_seeds} seeds.",
-        Table(["agent", "cumulative regret", "standard error", "regret a turn, second half"], rows),
-        figures=[(run.figure("regret", figure), "Cumulative regret, mean over seeds.")],
+        f"{data.note}\n\n{config.num_turns:,} turns, means over {config.num_seeds} seeds ± "
+        "standard errors.",
+        Table(["agent", "cumulative regret", "regret a turn, second half"], rows),
+        figures=[
+            (run.figure("regret", figure), "Cumulative regret, mean over seeds ± standard error.")
+        ],
     )

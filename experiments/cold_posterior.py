@@ -40,7 +40,7 @@ import jfractal as jf
 from experiments._classification import scores
 from experiments._methods import FitConfig, recipes
 from experiments._perceptron import Perceptron
-from experiments._seeds import SeedsOptions, mean_and_error
+from experiments._seeds import SeedsOptions, mean_curve, shown, with_errors
 from experiments._source import SourceConfig
 from experiments.report import Outcome, Section, Table
 from experiments.run import Run
@@ -150,11 +150,13 @@ def run(config: Config, run: Run) -> Outcome:
             step=seed,
         )
         cells.setdefault((method, augmented, temperature), []).append(row)
-    result = {
-        f"{of}_{slug(method, augmented)}_{temperature:g}": float(np.mean([row[of] for row in rows]))
-        for (method, augmented, temperature), rows in cells.items()
-        for of in ("accuracy", "nll")
-    }
+    result = with_errors(
+        {
+            f"{of}_{slug(method, augmented)}_{temperature:g}": np.array([row[of] for row in rows])
+            for (method, augmented, temperature), rows in cells.items()
+            for of in ("accuracy", "nll")
+        }
+    )
     return Outcome(
         {"dataset": source.name, "dataset_requested": source.requested, **result},
         [sweep_section(config, run, source, cells)],
@@ -249,29 +251,25 @@ def sweep_section(
     pictures = []
     for of, label in (("accuracy", "test accuracy"), ("nll", "test NLL (nats per image)")):
         series = {
-            name: (
+            name: mean_curve(
                 np.log10(config.temperatures).tolist(),
-                [float(as_array(cells[method, aug, t], of).mean()) for t in config.temperatures],
+                np.array([as_array(cells[method, aug, t], of) for t in config.temperatures]).T,
             )
             for name, method, aug in kinds
         }
         figure = viz.curves(series, xlabel="log10 of the temperature", ylabel=label)
-        pictures.append((run.figure(of, figure), f"{label} against temperature."))
+        caption = f"{label} against temperature, mean over seeds ± standard error."
+        pictures.append((run.figure(of, figure), caption))
     rows: list[list[Any]] = []
     for name, method, augmented in kinds:
         for temperature in config.temperatures:
             of_cell = cells[method, augmented, temperature]
-            figures = [
-                round(figure, 4)
-                for of in ("accuracy", "nll", "ece")
-                for figure in mean_and_error(as_array(of_cell, of))
-            ]
+            figures = (shown(as_array(of_cell, of), 4) for of in ("accuracy", "nll", "ece"))
             rows.append([name, temperature, *figures])
-    heads = [h for of in ("accuracy", "NLL (nats)", "ECE") for h in (of, "standard error")]
     return Section(
         "Temperature",
         f"{source.note}\n\n{config.data.num_train:,} training images, means over "
-        f"{config.num_seeds} seeds.",
-        Table(["method", "temperature", *heads], rows),
+        f"{config.num_seeds} seeds ± standard errors.",
+        Table(["method", "temperature", "accuracy", "NLL (nats)", "ECE"], rows),
         figures=pictures,
     )

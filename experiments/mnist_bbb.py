@@ -49,7 +49,7 @@ import jfractal as jf
 from experiments._classification import ImagesConfig, Split, load, scores
 from experiments._methods import FitConfig, chosen, recipes, slug
 from experiments._perceptron import Perceptron
-from experiments._seeds import SeedsOptions, mean_and_error
+from experiments._seeds import SeedsOptions, mean_and_error, mean_curve, shown, with_errors
 from experiments.report import Outcome, Section, Table
 from experiments.run import Run
 from jfractal import metrics, viz
@@ -151,15 +151,19 @@ def run(config: Config, run: Run) -> Outcome:
             "dataset": source.name,
             "dataset_requested": source.requested,
             "num_train": len(split.train[0]),
-            **{
-                f"{of}_{slug(name)}": float(values.mean())
-                for name, row in figures.items()
-                for of, values in row.items()
-            },
-            **{
-                f"error_pruned_{fraction:.0%}".replace("%", "_percent"): float(error)
-                for fraction, error in zip(FRACTIONS, pruned.mean(0) if len(pruned) else ())
-            },
+            **with_errors(
+                {
+                    f"{of}_{slug(name)}": values
+                    for name, row in figures.items()
+                    for of, values in row.items()
+                }
+            ),
+            **with_errors(
+                {
+                    f"error_pruned_{fraction:.0%}".replace("%", "_percent"): errors
+                    for fraction, errors in zip(FRACTIONS, pruned.T)
+                }
+            ),
         },
         [
             errors_section(config, run, split, figures),
@@ -286,10 +290,10 @@ def errors_section(
     rows = [
         [
             name,
-            "{:.2f} ± {:.2f}".format(*mean_and_error(100 * row["error"])),
+            shown(100 * row["error"], 2),
             str(PUBLISHED.get(name, "")),
-            "{:.2f}".format(100 * row["validation_error"].mean()),
-            *("{:.3f} ± {:.3f}".format(*mean_and_error(row[of])) for of in ("nll", "ece")),
+            shown(100 * row["validation_error"], 2),
+            *(shown(row[of]) for of in ("nll", "ece")),
             f"{row['seconds'].min():.0f}",
         ]
         for name, row in figures.items()
@@ -324,11 +328,11 @@ def errors_section(
 def pruning_section(run: Run, errors: np.ndarray) -> Section:
     """Error by the share of weights that was removed."""
     rows = [
-        [f"{fraction:.0%}", *(round(100 * f, 2) for f in mean_and_error(of)), published]
+        [f"{fraction:.0%}", shown(100 * of, 2), published]
         for fraction, of, published in zip(FRACTIONS, errors.T, PUBLISHED_PRUNED)
     ]
     figure = viz.curves(
-        {"scale mixture": ([100 * f for f in FRACTIONS], (100 * errors.mean(0)).tolist())},
+        {"scale mixture": mean_curve([100 * f for f in FRACTIONS], 100 * errors)},
         xlabel="weights removed (%)",
         ylabel="test error (%)",
     )
@@ -336,24 +340,28 @@ def pruning_section(run: Run, errors: np.ndarray) -> Section:
         "Pruning by signal-to-noise",
         "Of the net with the scale-mixture prior, the weights of the smallest |mean| / standard "
         "deviation are set to 0, over all layers together. Published: table 2, 1,200 units.",
-        Table(["weights removed", "test error (%)", "standard error", "published (%)"], rows),
-        figures=[(run.figure("pruning", figure), "Test error by the share of weights removed.")],
+        Table(["weights removed", "test error (%)", "published (%)"], rows),
+        figures=[
+            (
+                run.figure("pruning", figure),
+                "Test error by the share of weights removed, ± standard error.",
+            )
+        ],
     )
 
 
 def shrinking_section(rows: np.ndarray) -> Section:
     """Error and time by the share of units that was taken out."""
-    means = rows.mean(0)
     return Section(
         "Smaller nets",
         "The hidden units of the smallest signal-to-noise, of their weights in and out together, "
         "are taken out layer by layer, and a net of the rest is built from the means. Means over "
-        "seeds; time of one pass over 1,000 images.",
+        "seeds ± standard errors; time of one pass over 1,000 images.",
         Table(
             ["units taken out", "hidden units left", "test error (%)", "milliseconds"],
             [
-                [f"{fraction:.0%}", round(units), round(100 * error, 2), round(time, 3)]
-                for fraction, (units, error, time) in zip(UNIT_FRACTIONS, means)
+                [f"{fraction:.0%}", round(units.mean()), shown(100 * error, 2), shown(time)]
+                for fraction, (units, error, time) in zip(UNIT_FRACTIONS, rows.transpose(1, 2, 0))
             ],
         ),
     )

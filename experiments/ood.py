@@ -48,7 +48,7 @@ from tqdm.auto import tqdm
 import jfractal as jf
 from experiments._classification import Split, scores
 from experiments._methods import FitConfig, chosen, recipes, slug
-from experiments._seeds import SeedsOptions, mean_and_error
+from experiments._seeds import SeedsOptions, mean_and_error, mean_curve, shown, with_errors
 from experiments._source import SourceConfig
 from experiments.report import Outcome, Section, Table, is_version
 from experiments.run import Run
@@ -170,8 +170,10 @@ def run(config: Config, run: Run) -> Outcome:
         figures = compare(config, run, problem)
         short = problem.requested
         for method, of in figures.items():
-            for name in ("accuracy", "nll", "ece", "auroc", "fpr95", "selective_accuracy"):
-                result[f"{name}_{short}_{slug(method)}"] = float(np.mean(of[name]))
+            names = ("accuracy", "nll", "ece", "auroc", "fpr95", "selective_accuracy")
+            result |= with_errors(
+                {f"{name}_{short}_{slug(method)}": np.array(of[name]) for name in names}
+            )
         sections += [
             familiar_section(config, problem, figures),
             strange_section(run, problem, figures),
@@ -375,8 +377,7 @@ def table_of(figures: Figures, names: Mapping[str, str]) -> Table:
     """Some of the figures, a row for each method."""
     rows = []
     for method, of in figures.items():
-        cells = ["{:.3f} ± {:.3f}".format(*mean_and_error(np.array(of[name]))) for name in names]
-        rows.append([method, *cells])
+        rows.append([method, *(shown(np.array(of[name])) for name in names)])
     return Table(["method", *names.values()], rows)
 
 
@@ -387,13 +388,12 @@ def spoilt_section(config: Config, run: Run, problem: Problem, figures: Figures)
     for kind, (_, amounts) in spoilers(config.data).items():
         for of, label in (("accuracy", "test accuracy"), ("ece", "ECE")):
             series = {
-                method: (
-                    [0, *amounts],
-                    np.mean([[row[of] for row in seed] for seed in figure[kind]], axis=0).tolist(),
+                method: mean_curve(
+                    (0, *amounts), np.array([[row[of] for row in seed] for seed in figure[kind]])
                 )
                 for method, figure in figures.items()
             }
             figure = viz.curves(series, xlabel=labels[kind], ylabel=label)
             name = run.figure(f"{problem.requested}_{kind}_{of}", figure)
-            pictures.append((name, f"{label} by {kind}, mean over seeds."))
+            pictures.append((name, f"{label} by {kind}, mean over seeds ± standard error."))
     return Section(f"Spoilt images: {problem.split.source.name}", figures=pictures)

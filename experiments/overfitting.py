@@ -36,7 +36,7 @@ from tqdm.auto import tqdm
 import jfractal as jf
 from experiments._methods import FitConfig, recipes
 from experiments._perceptron import Perceptron
-from experiments._seeds import SeedsOptions, mean_and_error
+from experiments._seeds import SeedsOptions, mean_curve, shown, with_errors
 from experiments._source import SourceConfig
 from experiments.report import Outcome, Section, Table
 from experiments.run import Run
@@ -121,12 +121,14 @@ def run(config: Config, run: Run) -> Outcome:
         {
             "dataset": source.name,
             "dataset_requested": source.requested,
-            **{
-                f"{of}_gap_{name.replace(' ', '_')}_{size}": float(np.mean(values))
-                for of in ("nll", "error")
-                for name in METHODS
-                for size, values in zip(config.data.sizes, gaps(figures[name], of))
-            },
+            **with_errors(
+                {
+                    f"{of}_gap_{name.replace(' ', '_')}_{size}": values
+                    for of in ("nll", "error")
+                    for name in METHODS
+                    for size, values in zip(config.data.sizes, gaps(figures[name], of))
+                }
+            ),
         },
         [gap_section(config, run, source, figures)],
     )
@@ -211,20 +213,18 @@ def gap_section(config: Config, run: Run, source: ImageData, figures: Mapping[st
             ("test", {name: values(figures[name], "test", of) for name in METHODS}),
         ):
             figure = viz.curves(
-                {
-                    name: (np.log10(sizes).tolist(), v.mean(1).tolist())
-                    for name, v in series.items()
-                },
+                {name: mean_curve(np.log10(sizes).tolist(), v.T) for name, v in series.items()},
                 xlabel="log10 of the number of training images",
                 ylabel=f"{label}, test less training" if what == "gap" else f"test {label}",
             )
-            caption = f"{label}: test less training." if what == "gap" else f"Test {label}."
+            caption = f"{label}: test less training" if what == "gap" else f"Test {label}"
+            caption += ", mean over seeds ± standard error."
             pictures.append((run.figure(f"{of}_{what}", figure), caption))
     rows = []
     for i, size in enumerate(sizes):
         for name in METHODS:
             cells = [
-                "{:.3f} ± {:.3f}".format(*mean_and_error(v))
+                shown(v)
                 for of in ("nll", "error")
                 for v in (values(figures[name], "test", of)[i], gaps(figures[name], of)[i])
             ]

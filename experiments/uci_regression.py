@@ -45,7 +45,7 @@ import numpy as np
 import jfractal as jf
 from experiments._methods import FitConfig, chosen, recipes, slug
 from experiments._perceptron import Perceptron
-from experiments._seeds import mean_and_error
+from experiments._seeds import mean_and_error, shown, with_errors
 from experiments._source import SourceConfig
 from experiments.report import Outcome, Section, Table
 from experiments.run import Options, Run
@@ -206,8 +206,12 @@ def run(config: Config, run: Run) -> Outcome:
     }
     for name, table in tables.items():
         for method, scores in table.items():
-            for of in ("rmse", "log_likelihood"):
-                result[f"{of}_{name}_{slug(method)}"] = float(np.mean(getattr(scores, of)))
+            result |= with_errors(
+                {
+                    f"{of}_{name}_{slug(method)}": np.asarray(getattr(scores, of))
+                    for of in ("rmse", "log_likelihood")
+                }
+            )
         if "NUTS" in table:
             result[f"rhat_{name}_nuts"] = float(table["NUTS"].rhat.max())
     return Outcome(
@@ -351,12 +355,12 @@ def set_section(
         [
             method,
             len(scores.rmse),
-            *(round(figure, 3) for of in scores[:2] for figure in mean_and_error(of)),
+            *(shown(of) for of in scores[:2]),
         ]
         for method, scores in table.items()
     ]
     rows += [
-        [f"{method} (published)", 20, of[source.requested][0], "-", of[source.requested][1], "-"]
+        [f"{method} (published)", 20, *of[source.requested]]
         for method, of in PUBLISHED.items()
         if source.requested in of and not source.note
     ]
@@ -375,14 +379,7 @@ def set_section(
         source.name,
         f"{source.note}\n\n{about}",
         Table(
-            [
-                "method",
-                "splits",
-                "RMSE",
-                "standard error",
-                "log likelihood (nats)",
-                "standard error",
-            ],
+            ["method", "splits", "RMSE", "log likelihood (nats)"],
             rows,
         ),
         figures=[
@@ -397,16 +394,15 @@ def set_section(
 def summary_section(config: Config, tables: Mapping[str, Mapping[str, Scores]]) -> Section:
     """Each method on all sets."""
 
-    def cell(table: Mapping[str, Scores], method: str) -> float | str:
-        if method not in table:
-            return "diverged"
-        return round(float(np.mean(table[method].log_likelihood)), 3)
+    def cell(table: Mapping[str, Scores], method: str) -> str:
+        return shown(table[method].log_likelihood) if method in table else "diverged"
 
     methods = [*config.methods, *(["NUTS"] if config.chains.num_splits else [])]
     rows = [[method, *(cell(table, method) for table in tables.values())] for method in methods]
     return Section(
         "Log likelihood, all sets",
-        "Mean test log likelihood in nats a row; NUTS over the first splits only.",
+        "Test log likelihood in nats a row, mean over splits ± standard error; NUTS over the first "
+        "splits only.",
         Table(["method", *tables], rows),
     )
 
@@ -415,18 +411,17 @@ def lag_section(config: Config, tables: Mapping[str, Mapping[str, Scores]]) -> S
     """Each method against NUTS on the splits that both have."""
     shared = min(config.chains.num_splits, config.data.num_splits)
 
-    def cell(table: Mapping[str, Scores], method: str) -> float | str:
+    def cell(table: Mapping[str, Scores], method: str) -> str:
         if method not in table or "NUTS" not in table:
             return "-"
-        lags = table[method].log_likelihood[:shared] - table["NUTS"].log_likelihood
-        return round(float(np.mean(lags)), 3)
+        return shown(table[method].log_likelihood[:shared] - table["NUTS"].log_likelihood)
 
     rows = [
         [method, *(cell(table, method) for table in tables.values())] for method in config.methods
     ]
     return Section(
         "Log likelihood, less that of NUTS",
-        "On the splits that NUTS ran on, in nats a row. Whether its chains agree is said below, "
-        "set by set.",
+        "On the splits that NUTS ran on, in nats a row ± standard error. Whether its chains agree "
+        "is said below, set by set.",
         Table(["method", *tables], rows),
     )

@@ -4,10 +4,13 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
+from jfractal.concrete import concrete
+from jfractal.errors import InputError
 from jfractal.inference.curvature import (
     gauss_newton,
     gauss_newton_diagonal,
@@ -40,7 +43,8 @@ def laplace(
     G is the Gauss–Newton matrix of the likelihood, see `gauss_newton`, and P the precision of the
     prior. Exact for a Gaussian posterior. A matrix over all chosen weights is built and factorised:
     choose a last layer, or all of a small net. Likelihood and prior must be log-concave, the one in
-    the model's outputs and the other at ŵ; else the matrix may have no root, and draws are NaN.
+    the model's outputs and the other at ŵ, and where the data say nothing the prior must be curved;
+    else the matrix may have no inverse.
 
     Args:
         log_joint: Data, model, prior and likelihood.
@@ -57,14 +61,16 @@ def laplace(
         A `FactorGaussian` posterior with as many factors as chosen weights.
 
     Raises:
-        InputError: If `num_steps` or `batch_size` is out of range, or `where` picks nothing.
+        InputError: If `num_steps` or `batch_size` is out of range, `where` picks nothing, or the
+            matrix has no inverse root; under `jit`, draws are NaN.
+        DivergenceError: If ŵ is not finite; under `jit`, draws are NaN.
 
     Source: MacKay, Neural Computation 1992; Daxberger et al., "Laplace redux", NeurIPS 2021.
     """
     params = _maximum(log_joint, init, key, optimizer, num_steps, batch_size)
     prior = prior_hessian(log_joint, params, where)
     precision = prior + gauss_newton(log_joint, params, where, batch_size=batch_size)
-    rows = _inverse_root(precision, prior)
+    rows = _finite(_inverse_root(precision, prior))
     chosen = select(params, where)
     _, unravel = ravel_pytree(chosen)
     std = jax.tree.map(jnp.zeros_like, chosen)
@@ -89,6 +95,17 @@ def _inverse_root(
         return vectors.T / jnp.sqrt(jnp.maximum(values, of_prior[0]))[:, None]
 
     return lax.cond(finite, lambda: rows, by_eigenvalues)
+
+
+def _finite(numbers: Array) -> Array:
+    """What they are; if they can be seen not to be finite, there is no Gaussian to make of them."""
+    known = concrete(numbers)
+    if known is not None and not np.isfinite(known).all():
+        raise InputError(
+            "the log joint must be finite and curved downwards in every direction at its maximum: "
+            "choose a `prior` that is, such as a Gaussian, or other weights by `where`"
+        )
+    return numbers
 
 
 def diagonal_laplace(
@@ -120,13 +137,14 @@ def diagonal_laplace(
     Raises:
         InputError: As for `laplace`, or if the weights of a leaf are not independent under the
             prior.
+        DivergenceError: As for `laplace`.
     """
     params = _maximum(log_joint, init, key, optimizer, num_steps, batch_size)
     precision = gauss_newton_diagonal(log_joint, params, where, batch_size=batch_size)
     precision += prior_precision(log_joint, params, where)
     chosen = select(params, where)
     _, unravel = ravel_pytree(chosen)
-    rho = unravel(inverse_softplus(1 / jnp.sqrt(precision)))
+    rho = unravel(_finite(inverse_softplus(1 / jnp.sqrt(precision))))
     return MeanField(replace(params, jax.tree.map(Gaussian, chosen, rho)))
 
 

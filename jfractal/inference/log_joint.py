@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
+import jax
+
 from jfractal.inference.batch import batch_size
-from jfractal.posterior.likelihoods import Likelihood, per_example
+from jfractal.posterior.likelihoods import Likelihood, check_likelihood, per_example
 from jfractal.posterior.priors import Prior, as_prior
 from jfractal.typing import Apply, Array, Float, Params, Scalar
 
@@ -25,7 +27,8 @@ class LogJoint:
         likelihood: Likelihood of the targets given the outputs.
 
     Raises:
-        InputError: If inputs and targets differ in number or hold a NaN, or `prior` is none.
+        InputError: If inputs and targets differ in number or hold a NaN, or `prior` or `likelihood`
+            is none.
     """
 
     apply: Apply
@@ -36,11 +39,21 @@ class LogJoint:
     def __post_init__(self):
         batch_size(self.data)
         object.__setattr__(self, "prior", as_prior(self.prior))
+        check_likelihood(self.likelihood)
 
     @property
     def num_data(self) -> int:
         """Number of examples N."""
         return self.data[1].shape[0]
+
+    def check(self, params: Params) -> None:
+        """Looks at all of the data before a compiled program hides them; nothing is computed.
+
+        Raises:
+            InputError: If the likelihood finds fault with the targets, e.g. a label that is out of
+                range, or does not return one number per example.
+        """
+        jax.eval_shape(lambda params: self.log_likelihood(params, self.data), params)
 
     def __call__(self, params: Params) -> Scalar:
         """The log joint at `params`, a tree of arrays."""

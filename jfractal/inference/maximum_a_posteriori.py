@@ -34,13 +34,20 @@ def maximum_a_posteriori(
 
     Returns:
         A `Point` posterior.
+
+    Raises:
+        InputError: If an argument is out of range, or the targets do not fit the likelihood.
+        DivergenceError: If the weights are not finite; under `jit` and `vmap`, NaN is returned.
     """
     key_init, key_run = jax.random.split(key)
+    start = init(key_init)
+    log_joint.check(start)
     params, _ = descend(
         lambda params, batch, *_: -log_joint.estimate(params, batch) / log_joint.num_data,
-        init(key_init),
+        start,
         key_run,
         log_joint.data,
+        method="maximum a posteriori",
         optimizer=optimizer,
         num_steps=num_steps,
         batch_size=batch_size,

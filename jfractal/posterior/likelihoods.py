@@ -18,6 +18,7 @@ __all__ = [
     "Gaussian",
     "HeteroscedasticGaussian",
     "Likelihood",
+    "check_likelihood",
     "per_example",
 ]
 
@@ -28,6 +29,18 @@ class Likelihood:
     def log_likelihood(self, outputs: Array, targets: Array) -> Float[Array, " batch"]:
         """Log likelihood of every example, in nats."""
         raise NotImplementedError
+
+
+def check_likelihood(likelihood: Any) -> None:
+    """Refuses what is no likelihood: a function, or a class in place of an instance.
+
+    Raises:
+        InputError: If it is one of these.
+    """
+    if not isinstance(likelihood, Likelihood):
+        raise InputError(
+            f"`likelihood` must be a Likelihood such as `Categorical()`, got {likelihood!r}"
+        )
 
 
 def per_example(likelihood: Likelihood, outputs: Any, targets: Any) -> Float[Array, " batch"]:
@@ -65,9 +78,15 @@ class Categorical(Likelihood):
         """``log softmax(outputs)[target]``, in nats per example.
 
         Raises:
-            InputError: If a label is out of range; under `jit`, its log likelihood is NaN.
+            InputError: If labels are not one integer per example, or one is out of range; under
+                `jit`, its log likelihood and the gradient are NaN.
         """
-        classes = outputs.shape[-1]
+        *batch, classes = outputs.shape
+        if list(targets.shape) != batch or not jnp.issubdtype(targets.dtype, jnp.integer):
+            raise InputError(
+                f"labels must be integers of shape {tuple(batch)}, one for each example, got "
+                f"{targets.dtype} of shape {targets.shape}"
+            )
         labels = concrete(targets)
         if labels is not None and not ((labels >= 0) & (labels < classes)).all():
             raise InputError(
@@ -75,7 +94,7 @@ class Categorical(Likelihood):
                 f"{labels.min()} to {labels.max()}"
             )
         log_prob = -optax.softmax_cross_entropy_with_integer_labels(outputs, targets)
-        return jnp.where((targets >= 0) & (targets < classes), log_prob, jnp.nan)
+        return log_prob * _one_or_nan((targets >= 0) & (targets < classes))
 
 
 @dataclass(frozen=True)
@@ -91,7 +110,7 @@ class Bernoulli(Likelihood):
 
         Raises:
             InputError: If the shapes differ, or a target is neither 0 nor 1; under `jit`, its log
-                likelihood is NaN.
+                likelihood and the gradient are NaN.
         """
         _check_shapes(outputs, targets)
         known = concrete(targets)
@@ -99,9 +118,8 @@ class Bernoulli(Likelihood):
             raise InputError(
                 f"`targets` must be 0 or 1, got values from {known.min()} to {known.max()}"
             )
-        is_binary = (targets == 0) | (targets == 1)
         log_prob = jax.nn.log_sigmoid(jnp.where(targets == 1, outputs, -outputs))
-        return _sum_over_event(jnp.where(is_binary, log_prob, jnp.nan))
+        return _sum_over_event(log_prob * _one_or_nan((targets == 0) | (targets == 1)))
 
 
 @dataclass(frozen=True)
@@ -193,6 +211,11 @@ def _check_shapes(outputs: Array, targets: Array) -> None:
             f"`targets` must have the shape {outputs.shape} of what the net predicts, got "
             f"{targets.shape}"
         )
+
+
+def _one_or_nan(valid: Array) -> Array:
+    """A factor that makes what is not valid NaN, with its gradient: `where` would make that 0."""
+    return jnp.where(valid, 1.0, jnp.nan)
 
 
 def _sum_over_event(log_prob: Array) -> Float[Array, " batch"]:

@@ -1,6 +1,7 @@
 """Curves: one quantity against another, a line for each series."""
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,24 +10,30 @@ from matplotlib.figure import Figure
 from jfractal.errors import InputError
 from jfractal.viz.style import colours, styled
 
-__all__ = ["curves"]
+__all__ = ["Curve", "curves"]
 
+Numbers: TypeAlias = Sequence[float]
+Curve: TypeAlias = tuple[Numbers, Numbers] | tuple[Numbers, Numbers, Numbers]
+"""Positions and values, and where they are known the errors of the values."""
+
+BAND_ALPHA = 0.2
 LABEL_HEIGHT = 0.07  # of the height of the axes, from one label to the next
 
 
 @styled
 def curves(
-    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    series: Mapping[str, Curve],
     *,
     xlabel: str,
     ylabel: str,
     logy: bool = False,
 ) -> Figure:
-    """Draws one line for each series, with its name at its end.
+    """Draws one line for each series, with its name at its end and its errors as a band.
 
     Args:
-        series: Positions and values by name, ``{name: (xs, ys)}``; ``whole net``, ``column 1``, …
-            have colours of their own. A value that is not finite leaves a gap.
+        series: Positions and values by name, ``{name: (xs, ys)}``, or ``(xs, ys, errors)`` for a
+            band of ± one error; ``whole net``, ``column 1``, … have colours of their own. A value
+            that is not finite leaves a gap.
         xlabel: What the positions are, e.g. ``epoch``.
         ylabel: What the values are, with their unit, e.g. ``nats per example``.
         logy: Whether the values are on a logarithmic scale.
@@ -35,19 +42,20 @@ def curves(
         The figure.
 
     Raises:
-        InputError: If there is no series, or one has no finite (for `logy`: positive) value or
-            unequal lengths.
+        InputError: If there is no series, or one has no finite (for `logy`: positive) value,
+            unequal lengths, or an error below 0.
     """
     colour = colours(series)
     figure = Figure(figsize=(4.2, 2.6), layout="constrained")
     axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel, yscale="log" if logy else "linear")
     ends: dict[str, float] = {}
-    for name, (xs, ys) in series.items():
-        if np.ndim(xs) != 1 or np.shape(xs) != np.shape(ys):
+    for name, (xs, *of) in series.items():
+        if np.ndim(xs) != 1 or any(np.shape(xs) != np.shape(numbers) for numbers in of):
             raise InputError(
-                f"series {name!r} must have as many positions as values, "
-                f"got shapes {np.shape(xs)} and {np.shape(ys)}"
+                f"series {name!r} must have as many positions as values and errors, got shapes "
+                + " and ".join(str(np.shape(numbers)) for numbers in (xs, *of))
             )
+        ys, *errors = of
         y = np.asarray(ys, float)
         shown = np.isfinite(y) & ((y > 0) | (not logy))
         if not shown.any():
@@ -56,6 +64,12 @@ def curves(
         y = np.where(shown, y, np.nan)
         ends[name] = y[shown][-1]
         axes.plot(xs, y, color=colour[name], marker="o" if shown.sum() == 1 else "", label=name)
+        for error in np.asarray(errors, float):
+            if not (error >= 0).all():
+                raise InputError(f"series {name!r} must have errors of at least 0, got {error}")
+            axes.fill_between(
+                xs, y - error, y + error, color=colour[name], alpha=BAND_ALPHA, linewidth=0
+            )
     _label_ends(axes, ends, colour)
     return figure
 

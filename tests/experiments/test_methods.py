@@ -10,7 +10,7 @@ import pytest
 import jfractal as jf
 from experiments._methods import FitConfig, num_gradients, recipes
 from experiments._perceptron import Perceptron
-from experiments._seeds import mean_and_error, standard_error
+from experiments._seeds import mean_and_error, mean_curve, shown, standard_error, with_errors
 
 CONFIG = FitConfig(
     num_epochs=60,
@@ -73,3 +73,11 @@ def test_standard_error_of_known_numbers():
     values = np.array([1.0, 2.0, 3.0, 6.0])
     assert standard_error(values) == pytest.approx(np.sqrt(14 / 3) / 2)
     assert mean_and_error(values[:1]) == (1.0, 0.0)
+    assert shown(values, 2) == "3.00 ± 1.08"
+    assert shown(values[:1]) == "1.000" and with_errors({"nll": values[:1]}) == {"nll": 1.0}
+    assert with_errors({"nll": values}) == {"nll": 3.0, "nll_se": standard_error(values)}
+
+
+def test_a_curve_of_seeds_has_the_figures_of_each_position():
+    values = np.array([[1.0, 0.0], [3.0, 0.0]])  # two seeds at two positions
+    assert mean_curve((10, 20), values) == ([10, 20], [2.0, 0.0], [1.0, 0.0])

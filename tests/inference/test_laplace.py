@@ -48,3 +48,15 @@ def test_bad_input(problem, method):
         method(*start, where=lambda path, leaf: path == "head", **OPTIONS)
     with pytest.raises(jf.InputError, match="num_steps"):
         method(*start, optimizer=optax.sgd(0.1), num_steps=0)
+
+
+@pytest.mark.parametrize("method", [jf.laplace, jf.diagonal_laplace])
+def test_a_log_joint_without_curvature_is_refused(problem, method):
+    """A horseshoe is not log-concave: near its pole the density is curved upwards."""
+    flat_data = problem.x * 0, problem.y * 0
+    likelihood = jf.likelihoods.Gaussian(1.0)
+    log_joint = jf.LogJoint(
+        problem.log_joint.apply, flat_data, jf.priors.HorseshoeLike(), likelihood
+    )
+    with pytest.raises(jf.InputError, match="curved downwards in every direction"):
+        method(log_joint, problem.init, jax.random.key(0), optimizer=optax.sgd(0.0), num_steps=1)

@@ -112,6 +112,15 @@ def test_labels_out_of_range(label):
         log_likelihood(logits, labels)
     under_jit = jax.jit(log_likelihood)(logits, labels)
     np.testing.assert_array_equal(jnp.isnan(under_jit), [False, False, False, True])
+    # The gradient of a loss tells as well, which a mere `where` would make 0.
+    gradient = jax.jit(jax.grad(lambda x, y: log_likelihood(x, y).sum()))(logits, labels)
+    np.testing.assert_array_equal(jnp.isnan(gradient).all(-1), [False, False, False, True])
+
+
+@pytest.mark.parametrize("labels", [jnp.zeros(4), jnp.zeros((4, 1), int), jnp.zeros((4, 3), int)])
+def test_labels_are_one_integer_for_each_example(labels):
+    with pytest.raises((InputError, TypeCheckError), match=r"labels|targets"):
+        likelihoods.Categorical().log_likelihood(jnp.zeros((4, 3)), labels)
 
 
 def test_binary_targets_are_0_or_1():

@@ -48,11 +48,26 @@ def test_values_that_are_not_finite_leave_a_gap():
     assert axes.lines[0].get_marker() == "o"  # a lone point is no line
 
 
+def test_errors_are_a_band_around_the_line():
+    mean, error = np.array([1.0, 2.0, 4.0]), np.array([0.5, 0.0, 1.0])
+    (axes,) = draw({"a": ([1, 2, 3], mean, error), "b": ([1, 2, 3], mean)}).axes
+    (band,) = axes.collections
+    corners = {tuple(point) for point in band.get_paths()[0].vertices}
+    edges = np.concatenate([mean - error, mean + error])
+    assert corners == set(zip([1.0, 2.0, 3.0] * 2, edges))
+    assert same_color(band.get_facecolor()[0, :3], axes.lines[0].get_color())
+    assert axes.get_ylim()[1] >= 5
+
+
 def test_bad_inputs():
     with pytest.raises(InputError, match="empty"):
         draw({})
     with pytest.raises(InputError, match=r"'a'.*\(2,\).*\(1,\)"):
         draw({"a": ([1, 2], [1.0])})
+    with pytest.raises(InputError, match=r"'a'.*errors.*\(2,\).*\(2,\).*\(1,\)"):
+        draw({"a": ([1, 2], [1.0, 1.0], [1.0])})
+    with pytest.raises(InputError, match=r"'a'.*errors of at least 0"):
+        draw({"a": ([1, 2], [1.0, 1.0], [1.0, -1.0])})
     with pytest.raises(InputError, match=r"'a'.*finite"):
         draw({"a": ([1], [np.nan])})
     with pytest.raises(InputError, match=r"'a'.*positive"):
