@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from itertools import accumulate, groupby
+from itertools import accumulate, count, groupby
 from numbers import Integral
 from typing import Literal, TypeVar, get_args
 
@@ -55,6 +55,7 @@ __all__ = [
     "residual",
     "restrict",
     "roll",
+    "siblings",
     "unit_channels",
     "unit_depths",
     "units",
@@ -347,6 +348,24 @@ def unit_depths(expr: Expr) -> dict[str, int]:
 
     evaluate(expr, 0, unit=unit, join=lambda _, ns: max(ns))
     return depths
+
+
+def siblings(expr: Expr) -> dict[str, tuple[str, ...]]:
+    """By its name, the units that read the same value as a unit, itself among them.
+
+    Of a fractal block, all columns that begin at one place. Tied units are left out.
+    """
+    uses = Counter(node.name for node in _applications(expr))
+    readers: dict[int, list[str]] = {}
+    places = count(1)
+
+    def unit(node: Unit, place: int) -> int:
+        if uses[node.name] == 1:
+            readers.setdefault(place, []).append(node.name)
+        return next(places)
+
+    evaluate(expr, 0, unit=unit, join=lambda *_: next(places))
+    return {name: tuple(names) for names in readers.values() for name in names}
 
 
 def num_paths(expr: Expr) -> int:

@@ -1,6 +1,6 @@
 """The one module that runs an expression."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, Literal, NamedTuple
 
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jfractal import topology
 from jfractal.nn.joins import draw_alive, join
 from jfractal.nn.loops import places, stack, unstack
+from jfractal.nn.units import Unit
 from jfractal.typing import Array, KeyArray
 
 __all__ = ["Block", "DropPathPer"]
@@ -135,6 +136,8 @@ class Block(nn.Module):
         """
         num_joins = 0
         updates: dict[str, Any] = {}
+        linear: dict[str, Array] = {}
+        siblings = topology.siblings(expr)
 
         @cache
         def module(node: topology.Unit) -> nn.Module:
@@ -150,7 +153,12 @@ class Block(nn.Module):
             elif isinstance(node, topology.Projection):
                 y = module(node)(value.x)
             else:
-                options = {"train": call.train, "alone": call.column is not None}
+                if node.name not in linear and not self.remat:
+                    together = siblings.get(node.name, ()) if call.column is None else ()
+                    linear.update(self._merged(together, value.x))
+                options: dict[str, Any] = {"train": call.train, "alone": call.column is not None}
+                if node.name in linear:
+                    options["linear"] = linear[node.name]
                 run = lambda module, x: module(x, **options)
                 y = (nn.remat(run) if self.remat else run)(module(node), value.x)
             return _Map(y, self.features)
@@ -194,6 +202,14 @@ class Block(nn.Module):
 
         ends = topology.ends(expr, start, how, unit=unit, join=joined, loop=loop)
         return ends, updates
+
+    def _merged(self, names: Sequence[str], x: Array) -> dict[str, Array]:
+        """The linear parts of units that read one map, by name, if they are run as one."""
+        unit: Any = self.unit(self.features, parent=None)
+        if len(names) < 2 or self.is_initializing() or not isinstance(unit, Unit):
+            return {}
+        parts = unit.merged([self.variables["params"][name] for name in names], x)
+        return dict(zip(names, parts)) if parts is not None else {}
 
     def _stacked(self, node: topology.Loop) -> Mapping[str, Any] | None:
         """The variables of a loop's units side by side, and their numbers; None if they differ."""

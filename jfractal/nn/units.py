@@ -1,20 +1,27 @@
 """What stands at a `topology.Unit`: a linear layer, dropout, normalisation, activation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 
 from jfractal.errors import InputError
 from jfractal.nn.bayes import Conv
 from jfractal.nn.initializers import Initializer, he
 from jfractal.nn.norms import get_norm
-from jfractal.typing import Array
+from jfractal.posterior.gaussian import gaussians
+from jfractal.typing import Array, Params
 
 __all__ = ["ConvUnit", "DenseUnit", "Order", "SeparableUnit", "Unit"]
 
 Order = Literal["post", "pre"]
+
+# Convolutions of one map are merged as long as they emit at most so many features together: on CPU
+# narrow ones leave vector registers empty, and wider ones are no faster for being merged.
+NARROW = 96
 
 
 class Unit(nn.Module):
@@ -62,9 +69,27 @@ class Unit(nn.Module):
         affine = 0 if self.norm == "none" else 2 * normalised
         return self.macs(channels, space) + affine + self.use_bias * self.features
 
+    def merged(self, params: Sequence[Params], x: Array) -> list[Array] | None:
+        """The linear parts of several units like this one on one map, where that is faster.
+
+        Args:
+            params: Of each unit.
+            x: What all of them read.
+
+        Returns:
+            What `linear` would return for each; None where they had better run one by one.
+        """
+        return None
+
     @nn.compact
-    def __call__(self, x: Array, *, train: bool, alone: bool) -> Array:
+    def __call__(self, x: Array, *, train: bool, alone: bool, linear: Array | None = None) -> Array:
         """Maps "batch *space channels" to "batch *space features".
+
+        Args:
+            x: Feature maps.
+            train: Whether to use and update batch statistics, and to drop activations.
+            alone: Whether the unit's column runs alone.
+            linear: What the linear part returns, if that is known already, see `merged`.
 
         Raises:
             InputError: If `order` is none of these, or a convolution gets flat features.
@@ -75,8 +100,9 @@ class Unit(nn.Module):
         def activate(x: Array) -> Array:
             return nn.relu(get_norm(self.norm)()(x, train=train, alone=alone))
 
-        x = self.linear(activate(x) if self.order == "pre" else x)
-        x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
+        if linear is None:
+            linear = self.linear(activate(x) if self.order == "pre" else x)
+        x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(linear)
         return x if self.order == "pre" else activate(x)
 
 
@@ -105,6 +131,17 @@ class ConvUnit(Unit):
         window = (self.kernel_size,) * _num_space(x)
         make = partial(self.conv, use_bias=self.use_bias, kernel_init=self.kernel_init)
         return make(self.features, window, name="conv")(x)
+
+    def merged(self, params: Sequence[Params], x: Array) -> list[Array] | None:
+        """One convolution with the kernels side by side, if all of them together are narrow."""
+        layers = [own["conv"] for own in params]
+        features = self.features * len(layers)
+        if self.order == "pre" or features > NARROW or gaussians(layers):
+            return None
+        window = (self.kernel_size,) * _num_space(x)
+        layer: Any = self.conv(features, window, use_bias=self.use_bias, parent=None)
+        side_by_side = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=-1), *layers)
+        return jnp.split(layer.apply({"params": side_by_side}, x), len(layers), axis=-1)
 
     def macs(self, channels: int, space: int) -> int:
         """k^space · channels · features."""
