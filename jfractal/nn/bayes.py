@@ -38,13 +38,12 @@ LOG_VARIANCE: Mapping[str, Any] = MappingProxyType(
     {
         "parameterisation": "log_variance",
         "scale": exp(-1.5),
-        "kernel_init": nn.initializers.normal(0.1),
-        "bias_init": nn.initializers.normal(0.1),
+        "mean_scale": 0.1,
     }
 )
 """Wide initial posteriors, ``BayesDense(10, **LOG_VARIANCE)``: log-variance -3, means ~ N(0, 0.1²).
 
-A unit that brings its own ``kernel_init`` to a layer keeps it.
+For every layer here, also inside a unit, whose own initialiser of kernels it overrides.
 """
 
 
@@ -62,11 +61,13 @@ class BayesDense(nn.Dense):
 
     Attributes:
         scale: Initial standard deviation of every weight, above 0.
+        mean_scale: Initial means are N(0, mean_scale²); as the initialisers say if left out.
         estimator: How the leaves made by `init` are drawn from, see `Gaussian`.
         parameterisation: ``softplus`` or ``log_variance``, see `Gaussian`.
     """
 
     scale: float = 0.01
+    mean_scale: float | None = None
     estimator: Estimator = "reparam"
     parameterisation: Parameterisation = "softplus"
 
@@ -84,11 +85,13 @@ class BayesConv(Conv):
 
     Attributes:
         scale: Initial standard deviation of every weight, above 0.
+        mean_scale: Initial means are N(0, mean_scale²); as the initialisers say if left out.
         estimator: How the leaves made by `init` are drawn from, see `Gaussian`.
         parameterisation: ``softplus`` or ``log_variance``, see `Gaussian`.
     """
 
     scale: float = 0.01
+    mean_scale: float | None = None
     estimator: Estimator = "reparam"
     parameterisation: Parameterisation = "softplus"
 
@@ -107,11 +110,13 @@ class BayesEmbed(nn.Embed):
 
     Attributes:
         scale: Initial standard deviation of every weight, above 0.
+        mean_scale: Initial means are N(0, mean_scale²); as the initialisers say if left out.
         estimator: How the leaf made by `init` is drawn from, see `Gaussian`.
         parameterisation: ``softplus`` or ``log_variance``, see `Gaussian`.
     """
 
     scale: float = 0.01
+    mean_scale: float | None = None
     estimator: Estimator = "reparam"
     parameterisation: Parameterisation = "softplus"
 
@@ -180,6 +185,9 @@ def _bayesian(layer: Any, base: type[nn.Module], operation: str, linear: Callabl
 
 
 def _gaussian_init(layer: Any, mean_init: Callable) -> Callable:
+    if layer.mean_scale is not None:
+        mean_init = nn.initializers.normal(layer.mean_scale)
+
     def init(key: KeyArray, shape: tuple[int, ...], dtype: Any) -> Params:
         return mean_field(
             mean_init(key, shape, dtype),

@@ -1,3 +1,4 @@
+from functools import partial
 from typing import get_args
 
 import flax.linen as nn
@@ -130,6 +131,18 @@ def test_the_log_variance_preset():
     assert abs(kernel.mean.var() / 0.1**2 - 1) < 4 * (2 / n) ** 0.5
     conv = BayesConv(4, (3,), **LOG_VARIANCE).init(jax.random.key(0), normal(2, 5, 3))
     np.testing.assert_allclose(conv["params"]["bias"].std, np.exp(-1.5), rtol=1e-6)
+    (table,) = gaussians(BayesEmbed(50, 40, **LOG_VARIANCE).init(jax.random.key(0), jnp.arange(2)))
+    np.testing.assert_allclose(table.std, np.exp(-1.5), rtol=1e-6)
+    assert abs(table.mean.var() / 0.1**2 - 1) < 4 * (2 / table.mean.size) ** 0.5
+
+
+def test_the_log_variance_preset_holds_in_a_unit():
+    conv = partial(BayesConv, **LOG_VARIANCE)
+    q = jf.nn.ConvUnit(40, conv=conv, norm="none").init(
+        jax.random.key(0), normal(2, 5, 20), train=False, alone=False
+    )
+    (kernel,) = gaussians(q)
+    assert abs(kernel.mean.var() / 0.1**2 - 1) < 4 * (2 / kernel.mean.size) ** 0.5
 
 
 @each_estimator
