@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent.parent
 # know nothing of nets, and stand below what reports them.
 FLOORS = [
     {"typing", "errors", "concrete"},
+    {"counts"},
     {"topology"},
     {"ops", "metrics"},
     {"posterior"},

@@ -13,12 +13,14 @@ import optax
 from jax import lax
 
 from jfractal import ops
-from jfractal.errors import InputError
+from jfractal.concrete import concrete
+from jfractal.counts import check_counts
+from jfractal.errors import DivergenceError, InputError
 from jfractal.typing import Array, Float, Int, KeyArray, Params, PyTree, Scalar
 
 __all__ = ["batch_indices", "descend", "fold", "schedule"]
 
-State = TypeVar("State")
+State = TypeVar("State", bound=tuple[Any, ...])
 
 
 def descend(
@@ -27,6 +29,7 @@ def descend(
     key: KeyArray,
     data: PyTree,
     *,
+    method: str,
     optimizer: optax.GradientTransformation,
     num_steps: int,
     batch_size: int | None = None,
@@ -38,6 +41,7 @@ def descend(
         params: Where to start.
         key: Random key.
         data: Tree of arrays with a common leading axis, e.g. ``(x, y)``.
+        method: What this is a part of, in words, for the message of a `DivergenceError`.
         optimizer: From optax.
         num_steps: Number of steps, at least 1.
         batch_size: Examples in a step; all of them, in their order, if left out.
@@ -47,6 +51,8 @@ def descend(
 
     Raises:
         InputError: If `num_steps` or `batch_size` is out of range.
+        DivergenceError: If the parameters are not finite in the end. Under `jit` and `vmap`, where
+            they cannot be seen, they are returned as they are, NaN above all.
     """
 
     def step(state, batch, key, count):
@@ -56,7 +62,9 @@ def descend(
         return (optax.apply_updates(params, updates), memory), value
 
     start = params, optimizer.init(params)
-    (params, _), values = fold(step, start, key, data, num_steps=num_steps, batch_size=batch_size)
+    (params, _), values = fold(
+        step, start, key, data, method=method, num_steps=num_steps, batch_size=batch_size
+    )
     return params, values
 
 
@@ -66,6 +74,7 @@ def fold(
     key: KeyArray,
     data: PyTree,
     *,
+    method: str,
     num_steps: int,
     batch_size: int | None = None,
 ) -> tuple[State, Any]:
@@ -73,9 +82,10 @@ def fold(
 
     Args:
         step: Of the state, a batch, a random key of its own, and the number of steps before it.
-        state: A tree of arrays.
+        state: A tuple of trees of arrays, the weights first.
         key: Random key.
         data: Tree of arrays with a common leading axis.
+        method: As for `descend`.
         num_steps: Number of steps, at least 1.
         batch_size: Examples in a step; all of them, in their order, if left out.
 
@@ -84,6 +94,7 @@ def fold(
 
     Raises:
         InputError: If `num_steps` or `batch_size` is out of range.
+        DivergenceError: As for `descend`.
     """
     key_batches, key_steps = jax.random.split(key)
     batches = batch_indices(key_batches, data, num_steps=num_steps, batch_size=batch_size)
@@ -99,7 +110,19 @@ def fold(
 
         return lax.scan(one, state, turns)
 
-    return run(state, data, turns)
+    state, outputs = run(state, data, turns)
+    if not is_finite(state[0]):
+        raise DivergenceError(
+            f"{method} diverged, its weights are not finite after {num_steps} steps: try a smaller "
+            "learning rate, one that warms up, or gradient clipping"
+        )
+    return state, outputs
+
+
+def is_finite(tree: PyTree) -> bool:
+    """Whether all numbers of a tree are finite, as far as they can be seen."""
+    checks = [jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]
+    return all(known is None or bool(known) for known in map(concrete, checks))
 
 
 def batch_indices(
@@ -120,11 +143,11 @@ def batch_indices(
         InputError: If `num_steps` or `batch_size` is out of range.
     """
     num_data = jax.tree.leaves(data)[0].shape[0]
-    if num_steps < 1:
-        raise InputError(f"`num_steps` must be at least 1, got {num_steps}")
+    check_counts(num_steps=num_steps)
     if batch_size is None:
         return None
-    if not 1 <= batch_size <= num_data:
+    check_counts(batch_size=batch_size)
+    if batch_size > num_data:
         raise InputError(
             f"`batch_size` must be between 1 and the number of examples, {num_data}, "
             f"got {batch_size}"

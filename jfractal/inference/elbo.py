@@ -5,12 +5,13 @@ from typing import Any, NamedTuple
 import jax
 
 from jfractal.concrete import concrete
+from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.inference.batch import batch_size
 from jfractal.posterior.divergence import kl
 from jfractal.posterior.gaussian import gaussians, sample
-from jfractal.posterior.likelihoods import Likelihood, per_example
-from jfractal.posterior.priors import PriorLike
+from jfractal.posterior.likelihoods import Likelihood, check_likelihood, per_example
+from jfractal.posterior.priors import PriorLike, as_prior
 from jfractal.typing import Apply, Array, KeyArray, Params, Scalar, Variables
 
 __all__ = ["Elbo", "elbo"]
@@ -77,13 +78,15 @@ def elbo(
 
     Raises:
         InputError: If `num_samples` is smaller than 1, `num_data` than the batch, `kl_weight` than
-            0, the batch holds a NaN that can be seen, or `likelihood` does not return one number
-            per example.
+            0, the batch holds a NaN that can be seen, `prior` or `likelihood` is none, or the
+            likelihood does not return one number per example.
 
     Source: Blundell et al., ICML 2015, eq. 2 and §3.4 (with weights 1/M).
     """
-    if num_samples < 1:
-        raise InputError(f"`num_samples` must be at least 1, got {num_samples}")
+    prior = as_prior(prior)
+    check_likelihood(likelihood)
+    check_counts(num_samples=num_samples)
+    check_counts(0, num_data=num_data)
     weight = concrete(kl_weight)
     if weight is not None and not weight >= 0:
         raise InputError(f"`kl_weight` must be at least 0, got {kl_weight}")

@@ -8,6 +8,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from jfractal import ops
+from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.inference.descent import fold, schedule
 from jfractal.inference.log_joint import LogJoint
@@ -60,12 +61,12 @@ def ivon(
 
     Raises:
         InputError: If an argument is out of range, or the prior is not Gaussian.
+        DivergenceError: If the weights are not finite; under `jit` and `vmap`, NaN is returned.
 
     Source: Shen et al., "Variational learning is effective for large deep networks", ICML 2024,
         algorithm 1.
     """
-    if num_samples < 1:
-        raise InputError(f"`num_samples` must be at least 1, got {num_samples}")
+    check_counts(num_samples=num_samples)
     if not (kl_weight > 0 and hessian_init > 0):
         raise InputError(
             f"`kl_weight` and `hessian_init` must be above 0, got {kl_weight} and {hessian_init}"
@@ -113,7 +114,13 @@ def ivon(
 
     start = mean, jnp.zeros_like(mean), jnp.full_like(mean, hessian_init)
     (mean, _, hessian), _ = fold(
-        step, start, key_run, log_joint.data, num_steps=num_steps, batch_size=batch_size
+        step,
+        start,
+        key_run,
+        log_joint.data,
+        method="IVON",
+        num_steps=num_steps,
+        batch_size=batch_size,
     )
     rho = inverse_softplus(std(hessian))
     return MeanField(jax.tree.map(Gaussian, unravel(mean), unravel(rho)))

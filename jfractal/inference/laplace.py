@@ -63,6 +63,7 @@ def laplace(
     Raises:
         InputError: If `num_steps` or `batch_size` is out of range, `where` picks nothing, or the
             matrix has no inverse root; under `jit`, draws are NaN.
+        DivergenceError: If ŵ is not finite; under `jit`, draws are NaN.
 
     Source: MacKay, Neural Computation 1992; Daxberger et al., "Laplace redux", NeurIPS 2021.
     """
@@ -136,6 +137,7 @@ def diagonal_laplace(
     Raises:
         InputError: As for `laplace`, or if the weights of a leaf are not independent under the
             prior.
+        DivergenceError: As for `laplace`.
     """
     params = _maximum(log_joint, init, key, optimizer, num_steps, batch_size)
     precision = gauss_newton_diagonal(log_joint, params, where, batch_size=batch_size)

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from jfractal.inference.batch import batch_size
-from jfractal.posterior.likelihoods import Likelihood, per_example
+from jfractal.posterior.likelihoods import Likelihood, check_likelihood, per_example
 from jfractal.posterior.priors import Prior, as_prior
 from jfractal.typing import Apply, Array, Float, Params, Scalar
 
@@ -27,7 +27,8 @@ class LogJoint:
         likelihood: Likelihood of the targets given the outputs.
 
     Raises:
-        InputError: If inputs and targets differ in number or hold a NaN, or `prior` is none.
+        InputError: If inputs and targets differ in number or hold a NaN, or `prior` or `likelihood`
+            is none.
     """
 
     apply: Apply
@@ -38,6 +39,7 @@ class LogJoint:
     def __post_init__(self):
         batch_size(self.data)
         object.__setattr__(self, "prior", as_prior(self.prior))
+        check_likelihood(self.likelihood)
 
     @property
     def num_data(self) -> int:

@@ -37,6 +37,7 @@ def maximum_a_posteriori(
 
     Raises:
         InputError: If an argument is out of range, or the targets do not fit the likelihood.
+        DivergenceError: If the weights are not finite; under `jit` and `vmap`, NaN is returned.
     """
     key_init, key_run = jax.random.split(key)
     start = init(key_init)
@@ -46,6 +47,7 @@ def maximum_a_posteriori(
         start,
         key_run,
         log_joint.data,
+        method="maximum a posteriori",
         optimizer=optimizer,
         num_steps=num_steps,
         batch_size=batch_size,

@@ -6,6 +6,7 @@ import jax
 import optax
 from jax import lax
 
+from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.inference.descent import descend
 from jfractal.inference.log_joint import LogJoint
@@ -53,13 +54,15 @@ def mc_dropout(
     Raises:
         InputError: If an argument is out of range, or `where` picks nothing or a leaf with less
             than two axes.
+        DivergenceError: If the weights are not finite; under `jit` and `vmap`, NaN is returned.
 
     Source: Gal & Ghahramani, "Dropout as a Bayesian approximation", ICML 2016.
     """
     size = log_joint.num_data if batch_size is None else batch_size
     if not 0 <= rate < 1:
         raise InputError(f"`rate` must be in [0, 1), got {rate}")
-    if num_samples < 1 or size % num_samples:
+    check_counts(num_samples=num_samples)
+    if size % num_samples:
         raise InputError(f"`num_samples` must divide the batch of {size}, got {num_samples}")
     key_init, key_run = jax.random.split(key)
     start = init(key_init)
@@ -84,6 +87,7 @@ def mc_dropout(
         start,
         key_run,
         log_joint.data,
+        method="MC dropout",
         optimizer=optimizer,
         num_steps=num_steps,
         batch_size=batch_size,

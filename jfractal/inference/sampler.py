@@ -18,6 +18,7 @@ from numpyro.infer import HMC
 from tqdm import tqdm
 
 from jfractal import ops
+from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.inference.chains import Chains
 from jfractal.inference.draw_store import DrawStore
@@ -48,12 +49,8 @@ class Plan:
     progress_bar: bool
 
     def __post_init__(self):
-        if self.num_chains < 1 or self.num_warmup < 1 or self.num_samples < 4 or self.thinning < 1:
-            raise InputError(
-                "`num_chains`, `num_warmup` and `thinning` must be at least 1 and `num_samples` "
-                f"at least 4, got {self.num_chains}, {self.num_warmup}, {self.thinning} and "
-                f"{self.num_samples}"
-            )
+        check_counts(num_chains=self.num_chains, num_warmup=self.num_warmup, thinning=self.thinning)
+        check_counts(4, num_samples=self.num_samples)
         if self.precision not in get_args(Precision):
             raise InputError(
                 f"`precision` must be one of {get_args(Precision)}, got {self.precision!r}"

@@ -9,6 +9,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from jfractal import ops
+from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.inference.descent import fold, schedule
 from jfractal.inference.log_joint import LogJoint
@@ -53,6 +54,7 @@ def sgld(
 
     Raises:
         InputError: If an argument is out of range.
+        DivergenceError: If the weights are not finite; under `jit` and `vmap`, NaN is returned.
 
     Source: Welling & Teh, "Bayesian learning via stochastic gradient Langevin dynamics", ICML 2011.
     """
@@ -106,15 +108,13 @@ def sghmc(
 
     Raises:
         InputError: If an argument is out of range.
+        DivergenceError: As for `sgld`.
 
     Source: Chen et al., "Stochastic gradient Hamiltonian Monte Carlo", ICML 2014, eq. 15 (without
         its estimate of the gradient's noise).
     """
-    if num_warmup < 0 or num_samples < 1 or thinning < 1:
-        raise InputError(
-            "`num_warmup` must be at least 0, `num_samples` and `thinning` at least 1, "
-            f"got {num_warmup}, {num_samples} and {thinning}"
-        )
+    check_counts(0, num_warmup=num_warmup)
+    check_counts(num_samples=num_samples, thinning=thinning)
     if not 0 <= momentum < 1:
         raise InputError(f"`momentum` must be in [0, 1), got {momentum}")
     if temperature < 0:
@@ -144,6 +144,7 @@ def sghmc(
         state,
         key_run,
         log_joint.data,
+        method="stochastic gradient MCMC",
         num_steps=num_warmup + num_samples * thinning,
         batch_size=batch_size,
     )

@@ -101,6 +101,7 @@ def mc_drop_path(
 
     Raises:
         InputError: If an argument is out of range.
+        DivergenceError: If the weights are not finite; under `jit` and `vmap`, NaN is returned.
 
     Source: as for `sub_networks`.
     """
@@ -116,6 +117,7 @@ def mc_drop_path(
         init(key_init),
         key_run,
         log_joint.data,
+        method="MC drop-path",
         optimizer=optimizer,
         num_steps=num_steps,
         batch_size=batch_size,

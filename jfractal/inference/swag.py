@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.inference.log_joint import LogJoint
 from jfractal.inference.maximum_a_posteriori import maximum_a_posteriori
@@ -58,11 +59,13 @@ def swag(
 
     Raises:
         InputError: If an argument is out of range.
+        DivergenceError: If the weights are not finite; under `jit` and `vmap`, NaN is returned.
 
     Source: Maddox et al., "A simple baseline for Bayesian uncertainty in deep learning", NeurIPS
         2019, algorithm 1.
     """
-    if not 2 <= rank <= num_samples:
+    check_counts(2, rank=rank, num_samples=num_samples)
+    if rank > num_samples:
         raise InputError(f"`rank` must be between 2 and `num_samples`, {num_samples}, got {rank}")
     key_maximum, key_run = jax.random.split(key)
     maximum = maximum_a_posteriori(

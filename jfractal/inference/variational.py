@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jfractal.errors import InputError
 from jfractal.inference.descent import descend
 from jfractal.inference.elbo import elbo
 from jfractal.inference.log_joint import LogJoint
-from jfractal.posterior.gaussian import mean
+from jfractal.posterior.gaussian import gaussians, mean
 from jfractal.posterior.samples import MeanField
 from jfractal.typing import KeyArray, Params
 
@@ -45,7 +46,9 @@ def variational(
         A `MeanField` posterior.
 
     Raises:
-        InputError: If an argument is out of range, or the targets do not fit the likelihood.
+        InputError: If an argument is out of range, the targets do not fit the likelihood, or no
+            leaf is Gaussian.
+        DivergenceError: If the weights are not finite; under `jit` and `vmap`, NaN is returned.
 
     Source: Blundell et al., ICML 2015.
     """
@@ -66,12 +69,17 @@ def variational(
 
     key_init, key_run = jax.random.split(key)
     start = init(key_init)
+    if not gaussians(start):
+        raise InputError(
+            "`init` must draw weights with Gaussian leaves, see `mean_field`, got none"
+        )
     log_joint.check(mean(start))
     params, _ = descend(
         loss,
         start,
         key_run,
         log_joint.data,
+        method="variational inference",
         optimizer=optimizer,
         num_steps=num_steps,
         batch_size=batch_size,

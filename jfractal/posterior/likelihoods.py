@@ -18,6 +18,7 @@ __all__ = [
     "Gaussian",
     "HeteroscedasticGaussian",
     "Likelihood",
+    "check_likelihood",
     "per_example",
 ]
 
@@ -28,6 +29,18 @@ class Likelihood:
     def log_likelihood(self, outputs: Array, targets: Array) -> Float[Array, " batch"]:
         """Log likelihood of every example, in nats."""
         raise NotImplementedError
+
+
+def check_likelihood(likelihood: Any) -> None:
+    """Refuses what is no likelihood: a function, or a class in place of an instance.
+
+    Raises:
+        InputError: If it is one of these.
+    """
+    if not isinstance(likelihood, Likelihood):
+        raise InputError(
+            f"`likelihood` must be a Likelihood such as `Categorical()`, got {likelihood!r}"
+        )
 
 
 def per_example(likelihood: Likelihood, outputs: Any, targets: Any) -> Float[Array, " batch"]:

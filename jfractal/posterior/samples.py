@@ -6,10 +6,11 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 
+from jfractal.errors import InputError
 from jfractal.posterior.gaussian import sample
 from jfractal.typing import KeyArray, Params, Scalar, Variables
 
-__all__ = ["Ensemble", "MeanField", "Point", "Posterior", "Samples"]
+__all__ = ["Ensemble", "MeanField", "Point", "Posterior", "Samples", "check_posterior"]
 
 
 @runtime_checkable
@@ -19,6 +20,23 @@ class Posterior(Protocol):
     def sample(self, key: KeyArray) -> Variables:
         """One draw, as `apply` takes it: ``{"params": ..., ...}``, arrays only."""
         ...
+
+
+def check_posterior(posterior: Any) -> None:
+    """Refuses what cannot be drawn from.
+
+    Raises:
+        InputError: If it has no ``sample(key)``, or is a class in place of an instance.
+    """
+    if not isinstance(posterior, Posterior) or isinstance(posterior, type):
+        raise InputError(
+            "`posterior` must have `sample(key) -> variables`, as `Point({'params': tree})` and "
+            f"`MeanField(tree)` have it, got {_kind(posterior)}"
+        )
+
+
+def _kind(x: Any) -> str:
+    return f"the class {x.__name__}" if isinstance(x, type) else f"a {type(x).__name__}"
 
 
 @jax.tree_util.register_dataclass

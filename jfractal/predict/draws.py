@@ -12,8 +12,9 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jfractal import ops
+from jfractal.counts import check_counts
 from jfractal.errors import InputError
-from jfractal.posterior.samples import Posterior
+from jfractal.posterior.samples import Posterior, check_posterior
 from jfractal.predict.plan import live_bytes, plan
 from jfractal.typing import Apply, Array, Float, KeyArray
 
@@ -66,17 +67,15 @@ def sample_outputs(
         Outputs, "samples batch *event".
 
     Raises:
-        InputError: If a number is smaller than 1, `x` is empty, or `mesh` has other axes.
+        InputError: If a number is smaller than 1 or no integer, `x` is empty, `mesh` has other
+            axes, or `posterior` cannot be drawn from.
     """
-    if num_samples < 1 or (samples_per_pass is not None and samples_per_pass < 1):
-        raise InputError(
-            "`num_samples` and `samples_per_pass` must be at least 1, "
-            f"got {num_samples} and {samples_per_pass}"
-        )
-    if len(x) < 1 or (batch_size is not None and batch_size < 1):
-        raise InputError(
-            f"`x` and `batch_size` must hold at least 1 example, got {len(x)} and {batch_size}"
-        )
+    check_posterior(posterior)
+    sizes = {"batch_size": batch_size, "samples_per_pass": samples_per_pass}
+    given = {name: size for name, size in sizes.items() if size is not None}
+    check_counts(num_samples=num_samples, **given)
+    if len(x) < 1:
+        raise InputError("`x` must hold at least 1 example, got none")
     if mesh is not None and not set(mesh.axis_names) <= {DATA, SAMPLES}:
         raise InputError(
             f"`mesh` must have no axes but `{DATA}` and `{SAMPLES}`, got {mesh.axis_names}"

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import jax.numpy as jnp
 
+from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.typing import Array, Int, Scalar
 
@@ -36,7 +37,7 @@ def blundell(num_batches: int) -> Schedule:
 
     Source: Blundell et al., ICML 2015, §3.4.
     """
-    _check_at_least_1(num_batches=num_batches)
+    check_counts(num_batches=num_batches)
     # π_i = 2^−i / (1 − 2^−M): 2^M itself would overflow.
     scale = num_batches / (1 - 2.0**-num_batches)
     return lambda step: scale * jnp.exp2(-(jnp.asarray(step) % num_batches + 1.0))
@@ -56,7 +57,7 @@ def warm_up(num_steps: int) -> Schedule:
 
     Source: Sønderby et al., "Ladder variational autoencoders", NeurIPS 2016.
     """
-    _check_at_least_1(num_steps=num_steps)
+    check_counts(num_steps=num_steps)
     return lambda step: jnp.minimum(jnp.asarray(step) / num_steps, 1.0)
 
 
@@ -75,13 +76,7 @@ def cyclic(period: int, *, ramp: float = 0.5) -> Schedule:
 
     Source: Fu et al., "Cyclical annealing schedule", NAACL 2019.
     """
-    _check_at_least_1(period=period)
+    check_counts(period=period)
     if not 0 < ramp <= 1:
         raise InputError(f"`ramp` must be in (0, 1], got {ramp}")
     return lambda step: jnp.minimum((jnp.asarray(step) % period) / (ramp * period), 1.0)
-
-
-def _check_at_least_1(**numbers: int) -> None:
-    for name, number in numbers.items():
-        if number < 1:
-            raise InputError(f"`{name}` must be at least 1, got {number}")

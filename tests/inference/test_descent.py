@@ -4,8 +4,10 @@ import numpy as np
 import optax
 import pytest
 
-from jfractal import InputError
+import jfractal as jf
+from jfractal import DivergenceError, InputError
 from jfractal.inference.descent import batch_indices, descend, fold, schedule
+from tests.inference.conftest import flat
 
 DATA = jnp.arange(10.0)
 
@@ -20,10 +22,11 @@ def test_an_epoch_has_every_example_at_most_once():
 
 def test_fold_hands_on_batches_keys_and_counts():
     def step(state, batch, key, count):
-        return state + batch.sum(), (batch, jax.random.key_data(key), count)
+        (total,) = state
+        return (total + batch.sum(),), (batch, jax.random.key_data(key), count)
 
-    total, (batches, keys, counts) = fold(
-        step, jnp.zeros(()), jax.random.key(0), DATA, num_steps=4, batch_size=5
+    (total,), (batches, keys, counts) = fold(
+        step, (jnp.zeros(()),), jax.random.key(0), DATA, method="sum", num_steps=4, batch_size=5
     )
     np.testing.assert_allclose(total, 2 * DATA.sum())
     np.testing.assert_array_equal(np.sort(batches.reshape(2, 10)), np.tile(DATA, (2, 1)))
@@ -38,6 +41,7 @@ def test_descend_is_gradient_descent():
         jnp.zeros(()),
         jax.random.key(0),
         DATA,
+        method="sum",
         optimizer=optax.sgd(0.25),
         num_steps=8,
     )
@@ -55,7 +59,54 @@ def test_schedules():
         schedule(0.0)
 
 
-@pytest.mark.parametrize("options", [{"num_steps": 0}, {"batch_size": 0}, {"batch_size": 11}])
+DESCENT = {"optimizer": optax.sgd(1e30), "num_steps": 100}
+TOO_FAST = {
+    "maximum a posteriori": (jf.maximum_a_posteriori, DESCENT),
+    "variational inference": (jf.variational, DESCENT),
+    "MC dropout": (jf.mc_dropout, DESCENT),
+    "IVON": (jf.ivon, {"learning_rate": 1e30, "num_steps": 100}),
+    "stochastic gradient MCMC": (
+        jf.sghmc,
+        {"learning_rate": 1e30, "num_warmup": 0, "num_samples": 100},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TOO_FAST)
+def test_a_fit_that_diverges_says_so(problem, name):
+    method, options = TOO_FAST[name]
+    with pytest.raises(DivergenceError, match=f"{name} diverged.* after 100 steps: try a smaller"):
+        method(problem.log_joint, start(problem, method), jax.random.key(0), **options)
+
+
+@pytest.mark.parametrize("name", TOO_FAST)
+def test_a_traced_fit_that_diverges_is_nan(problem, name):
+    method, options = TOO_FAST[name]
+
+    def fit(key):
+        return method(problem.log_joint, start(problem, method), key, **options)
+
+    posterior = jax.jit(fit)(jax.random.key(0))
+    assert np.isnan(flat(posterior.sample(jax.random.key(1))["params"])).any()
+
+
+def start(problem, method):
+    """Draws the weights where a method starts."""
+    if method is jf.variational:
+        return lambda key: jf.mean_field(problem.init(key))
+    return problem.init
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_steps": 0},
+        {"num_steps": 2.5},
+        {"batch_size": 0},
+        {"batch_size": 11},
+        {"batch_size": 2.0},
+    ],
+)
 def test_bad_input(options):
     with pytest.raises(InputError, match=next(iter(options))):
         batch_indices(jax.random.key(0), DATA, **{"num_steps": 1, "batch_size": 1, **options})

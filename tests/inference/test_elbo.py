@@ -170,7 +170,9 @@ BAD_NAN = (jnp.full((4, 3), jnp.nan), jnp.zeros((4, 1)))
     [
         (None, {"num_data": 0}, "`num_data` must be at least 12, the examples of the batch"),
         (None, {"num_data": 11}, "`num_data` must be at least 12, .* got 11"),
+        (None, {"num_data": None}, "`num_data` must be an integer, got None"),
         (None, {"num_samples": 0}, "`num_samples` must be at least 1, got 0"),
+        (None, {"num_samples": 1.5}, "`num_samples` must be an integer, got 1.5"),
         (None, {"kl_weight": -1.0}, "`kl_weight` must be at least 0, got -1.0"),
         (BAD_NAN, {}, "the inputs of a batch must be numbers, got a NaN"),
         (BAD_NAN[::-1], {}, "the targets of a batch must be numbers, got a NaN"),
@@ -202,6 +204,22 @@ def test_a_mean_in_place_of_a_log_likelihood_is_seen(problem):
     log_joint = jf.LogJoint(net.apply, (x, y), PRIOR, MeanSquaredError())
     with pytest.raises(jf.InputError, match=r"one number per example, not their mean"):
         log_joint(jf.mean(q))
+
+
+@pytest.mark.parametrize("wrong", [lambda outputs, y: -((outputs - y) ** 2), type(LIKELIHOOD)])
+def test_a_function_or_a_class_is_no_likelihood_and_no_prior(problem, wrong):
+    net, q, x, y = problem
+    for name, message in [
+        ("likelihood", "`likelihood` must be a Likelihood such as `Categorical()`, got <"),
+        ("prior", "`prior` must be a Prior or a .*, got <"),
+    ]:
+        options = {"prior": PRIOR, "likelihood": LIKELIHOOD, name: wrong}
+        for refused in (
+            lambda options=options: bound(net, q, (x, y), jax.random.key(0), **options),
+            lambda options=options: jf.LogJoint(net.apply, (x, y), **options),
+        ):
+            with pytest.raises(jf.InputError, match=message.replace("()", r"\(\)")):
+                refused()
 
 
 def test_the_data_of_a_log_joint_are_checked(problem):

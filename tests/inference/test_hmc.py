@@ -221,6 +221,7 @@ def test_arviz_finds_what_we_find(chains):
     [
         {"num_chains": 0},
         {"num_samples": 0},
+        {"num_samples": 4.5},
         {"num_warmup": 0},
         {"thinning": 0},
         {"target_accept": 1.0},

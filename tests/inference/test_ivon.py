@@ -74,6 +74,7 @@ def test_other_priors_are_refused(problem, prior):
     "options",
     [
         {"num_samples": 0},
+        {"num_samples": 1.5},
         {"kl_weight": 0.0},
         {"hessian_init": 0.0},
         {"beta1": 1.0},

@@ -21,6 +21,7 @@ def test_it_drops_inputs_of_kernels(problem):
         ("num_samples", {"num_samples": 0}),
         ("num_samples", {"num_samples": 7}),
         ("num_samples", {"num_samples": 3, "batch_size": 10}),
+        ("num_samples", {"num_samples": 2.0, "batch_size": 10}),
         ("at least one", {"where": lambda path, leaf: False}),
         ("two axes", {"where": lambda path, leaf: True}),
     ],

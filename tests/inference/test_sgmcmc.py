@@ -77,6 +77,7 @@ def test_the_end_of_a_cycle_is_colder_than_its_start(problem):
         {"thinning": 0},
         {"momentum": 1.0},
         {"temperature": -1.0},
+        {"num_samples": 1.5},
         {"learning_rate": 0.0},
     ],
 )

@@ -83,7 +83,7 @@ def test_on_batches_it_is_one_of_many_such_descents(problem):
     assert np.all(np.diag(covariance) < 0.2 * np.diag(problem.covariance))
 
 
-@pytest.mark.parametrize("rank", [1, 6])
+@pytest.mark.parametrize("rank", [1, 6, 2.5])
 def test_bad_rank(problem, rank):
     with pytest.raises(jf.InputError, match="rank"):
         jf.swag(

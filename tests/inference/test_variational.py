@@ -26,3 +26,9 @@ def test_weight_of_the_kl_by_the_step(problem, schedule, num_steps, weight):
     chex.assert_trees_all_close(fit(schedule).params, fit(weight).params, rtol=1e-6)
     with pytest.raises(AssertionError):
         chex.assert_trees_all_close(fit(schedule).params, fit(weight + 1).params, rtol=1e-6)
+
+
+def test_a_start_without_gaussian_leaves_is_refused(problem):
+    options = {"optimizer": optax.sgd(0.1), "num_steps": 1}
+    with pytest.raises(jf.InputError, match="`init` must draw weights with Gaussian leaves"):
+        jf.variational(problem.log_joint, problem.init, jax.random.key(0), **options)

@@ -184,12 +184,25 @@ def test_members_are_drawn_evenly_and_without_bias():
     assert np.all(np.abs(share - 100) < 4 * np.sqrt(700 / 7 * 6 / 7))
 
 
-@pytest.mark.parametrize(
-    "options", [{"num_samples": 0}, {"batch_size": 0}, {"samples_per_pass": 0}]
-)
-def test_bad_input(problem, options):
+@pytest.mark.parametrize("size", [0, 2.5])
+@pytest.mark.parametrize("option", ["num_samples", "batch_size", "samples_per_pass"])
+def test_bad_input(problem, option, size):
     net, posterior, x = problem
-    with pytest.raises(jf.InputError, match=next(iter(options))):
-        jf.predict(net.apply, posterior, x, jax.random.key(0), **options)
+    with pytest.raises(jf.InputError, match=f"`{option}`"):
+        jf.predict(net.apply, posterior, x, jax.random.key(0), **{option: size})
     with pytest.raises(jf.InputError, match="`x`"):
         jf.predict(net.apply, posterior, x[:0], jax.random.key(0))
+
+
+@pytest.mark.parametrize(
+    ("make", "shown"),
+    [
+        (lambda q: q.params, "a dict"),
+        (lambda q: None, "a NoneType"),
+        (lambda q: jf.MeanField, "the class MeanField"),
+    ],
+)
+def test_what_cannot_be_drawn_from_is_refused(problem, make, shown):
+    net, posterior, x = problem
+    with pytest.raises(jf.InputError, match=rf"must have `sample\(key\) .*, got {shown}"):
+        jf.predict(net.apply, make(posterior), x, jax.random.key(0))
