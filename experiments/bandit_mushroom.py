@@ -51,8 +51,9 @@ class ModelConfig:
 
     hidden: tuple[int, ...] = (100, 100)
     """Units of each hidden layer (ReLU)."""
-    noise_scale: float = 5.0
-    """Standard deviation of the Gaussian likelihood of a reward."""
+    noise_scale: float = 0.5
+    """Standard deviation of the Gaussian likelihood of a reward: the larger it is, the more turns
+    the posterior takes to leave its prior."""
     scale: float = 0.02
     """Initial standard deviation of every weight of the Bayesian net."""
     prior_scale: float = 0.3

@@ -28,7 +28,7 @@ from experiments.report import Outcome, Section, Table
 from experiments.run import Run
 from jfractal.nn import BlockNet, keep_columns, prune_paths
 from jfractal.posterior import group_snr
-from jfractal.typing import Variables
+from jfractal.typing import Params, Variables
 
 METRICS = ("accuracy", "NLL", "ECE")
 
@@ -99,6 +99,7 @@ def run(config: Config, run: Run) -> Outcome:
         name: {route: classification.scores(p, labels) for route, p in predictions.items()}
         for name, predictions in {"deterministic": point, "mean_field": mean_field}.items()
     }
+    smaller = smaller_nets(bayes, state.model, split)
     whole = {"deterministic": point["whole net"], "mean field": mean_field["whole net"]}
     return Outcome(
         {
@@ -106,12 +107,13 @@ def run(config: Config, run: Run) -> Outcome:
             "dataset_requested": source.requested,
             **classification.flat(scores["deterministic"], "deterministic_"),
             **classification.flat(scores["mean_field"], "mean_field_"),
+            **classification.flat(smaller, "smaller_"),
         },
         [
             side_by_side(scores),
             classification.reliability_section(run, whole, labels),
             hardest_section(run, mean_field["whole net"], split),
-            smaller_section(bayes, state.model, split),
+            smaller_section(column_snr(bayes, state.params), smaller),
             classification.curves_section(run, "deterministic"),
             classification.curves_section(run, "mean_field"),
             classification.structure_section(run, net),
@@ -155,41 +157,55 @@ def hardest_section(run: Run, prediction: jf.Prediction, split: Split) -> Sectio
     )
 
 
-def smaller_section(net: BlockNet, variables: Variables, split: Split) -> Section:
-    """The Bayesian net without the paths or columns of least signal-to-noise, built and timed."""
-    params = variables["params"]
-    snr = {
+def column_snr(net: BlockNet, params: Params) -> dict[int, float]:
+    """Signal-to-noise of each column, all of its weights together."""
+    return {
         c: float(group_snr(params, where=lambda path, _, c=c: f"column{c}_" in path))
         for c in net.columns
     }
+
+
+def smaller_nets(net: BlockNet, variables: Variables, split: Split) -> dict[str, dict[str, float]]:
+    """The Bayesian net without the paths or columns of least signal-to-noise, built and timed."""
+    snr = column_snr(net, variables["params"])
     best = max(snr, key=lambda c: snr[c])
-    nets = {"all paths": (net, variables)}
-    nets |= {
-        f"without {fraction:.0%} of the join inputs": prune_paths(net, variables, fraction)
-        for fraction in (0.25, 0.5)
+    nets = {
+        "all paths": (net, variables),
+        "without a quarter of the join inputs": prune_paths(net, variables, 0.25),
+        "without half of the join inputs": prune_paths(net, variables, 0.5),
+        f"column {best} alone": keep_columns(net, variables, (best,)),
     }
-    nets[f"column {best} alone"] = keep_columns(net, variables, (best,))
     images = split.standardise(split.test[0])
     means = {
         name: (small, {**leaves, "params": jf.mean(leaves["params"])})
         for name, (small, leaves) in nets.items()
     }
     times = milliseconds(means, images)
-    rows = []
+    rows = {}
     for name, (small, leaves) in means.items():
         prediction = classification.classify(
             small.apply, jf.Point(leaves), split, split.test[0], num_samples=1
         )
-        accuracy = classification.scores(prediction, split.test[1])["accuracy"]
-        mflops = small.num_flops(images.shape[1:]) / 1e6
-        rows.append([name, round(mflops, 2), round(times[name], 2), round(accuracy, 4)])
+        rows[name] = {
+            "mflops": small.num_flops(images.shape[1:]) / 1e6,
+            "milliseconds": times[name],
+            "accuracy": classification.scores(prediction, split.test[1])["accuracy"],
+        }
+    return rows
+
+
+def smaller_section(snr: dict[int, float], nets: dict[str, dict[str, float]]) -> Section:
+    """What each net costs and is worth."""
     shown = ", ".join(f"{value:.2f} (column {c})" for c, value in snr.items())
     return Section(
         "Smaller nets by signal-to-noise",
         "Of the mean-field net, join inputs of the smallest |mean| / standard deviation are taken "
         "out, then all columns but the surest, and the net that is left is built from the means. "
         f"Signal-to-noise: {shown}. Time of one pass over all test images, median of 20.",
-        Table(["net", "MFLOPs per image", "milliseconds", "accuracy"], rows),
+        Table(
+            ["net", "MFLOPs per image", "milliseconds", "accuracy"],
+            [[name, *(round(value, 4) for value in row.values())] for name, row in nets.items()],
+        ),
     )
 
 
