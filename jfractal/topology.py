@@ -353,14 +353,14 @@ def unit_depths(expr: Expr) -> dict[str, int]:
 def siblings(expr: Expr) -> dict[str, tuple[str, ...]]:
     """By its name, the units that read the same value as a unit, itself among them.
 
-    Of a fractal block, all columns that begin at one place. Tied units are left out.
+    Of a fractal block, all columns that begin at one place. Tied units and projections are left out.
     """
     uses = Counter(node.name for node in _applications(expr))
     readers: dict[int, list[str]] = {}
     places = count(1)
 
     def unit(node: Unit, place: int) -> int:
-        if uses[node.name] == 1:
+        if uses[node.name] == 1 and not isinstance(node, Projection):
             readers.setdefault(place, []).append(node.name)
         return next(places)
 

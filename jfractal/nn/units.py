@@ -134,10 +134,11 @@ class ConvUnit(Unit):
 
     def merged(self, params: Sequence[Params], x: Array) -> list[Array] | None:
         """One convolution with the kernels side by side, if all of them together are narrow."""
-        layers = [own["conv"] for own in params]
-        features = self.features * len(layers)
-        if self.order == "pre" or features > NARROW or gaussians(layers):
+        features = self.features * len(params)
+        is_simple = self.order == "post" and type(self).linear is ConvUnit.linear
+        if not is_simple or features > NARROW or gaussians(params):
             return None
+        layers = [own["conv"] for own in params]
         window = (self.kernel_size,) * _num_space(x)
         layer: Any = self.conv(features, window, use_bias=self.use_bias, parent=None)
         side_by_side = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=-1), *layers)

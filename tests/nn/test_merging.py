@@ -56,6 +56,8 @@ def test_who_reads_what():
     assert groups["column3_unit2"] == ("column3_unit2",)
     tied = topology.doubly_recursive(2, tied=True)
     assert topology.siblings(tied) == {"unitr": ("unitr",)}
+    projected = topology.siblings(topology.project(topology.residual(1), 3, 4))
+    assert projected == {name: (name,) for name in ("block1_unit1", "block1_unit2")}
 
 
 def test_what_is_not_merged():
@@ -68,6 +70,12 @@ def test_what_is_not_merged():
     assert len(unit.merged(arrays, X)) == 2
     assert units.ConvUnit(4, order="pre", parent=None).merged(arrays, X) is None
     assert units.DenseUnit(4, parent=None).merged(arrays, X) is None
+
+    class Twice(units.ConvUnit):
+        def linear(self, x):
+            return 2 * super().linear(x)
+
+    assert Twice(4, parent=None).merged(arrays, X) is None
 
 
 @pytest.mark.parametrize("train", [False, True])
