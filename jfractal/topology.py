@@ -353,7 +353,7 @@ def unit_depths(expr: Expr) -> dict[str, int]:
 def siblings(expr: Expr) -> dict[str, tuple[str, ...]]:
     """By its name, the units that read the same value as a unit, itself among them.
 
-    Of a fractal block, all columns that begin at one place. Tied units and projections are left out.
+    Of a fractal block, all columns that begin at one place. Without tied units and projections.
     """
     uses = Counter(node.name for node in _applications(expr))
     readers: dict[int, list[str]] = {}
