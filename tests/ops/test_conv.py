@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from jfractal import ops
 
@@ -131,6 +133,18 @@ def test_vmap_of_grouped_convolutions(axes, groups):
             lambda x, w: conv(x, w, (1, 1), "SAME", dimension_numbers=NHWC, **{groups: 2}), [axes]
         ),
         *args,
+    )
+
+
+@pytest.mark.parametrize("axes", [("data", None), (None, "data"), ("data", "data")])
+@pytest.mark.parametrize("shape", [LARGE, SMALL], ids=["large map", "small map"])
+def test_over_sharded_arrays(shape, axes):
+    """Examples, or output features, or both, over two devices."""
+    mesh = Mesh(jax.devices()[:2], "data")
+    on_x, on_w = (NamedSharding(mesh, spec) for spec in (P(axes[0]), P(None, None, None, axes[1])))
+    x, w = normal(8, shape, (3, 3, shape[-1], 4))
+    assert_equals_lax(
+        lambda conv: with_gradients(same(conv)), jax.device_put(x, on_x), jax.device_put(w, on_w)
     )
 
 
