@@ -13,7 +13,7 @@ from jfractal.inference.sgmcmc import cosine_cycles
 from jfractal.posterior.gaussian import Estimator
 from jfractal.typing import KeyArray, Params
 
-__all__ = ["Fit", "FitConfig", "chosen", "recipes", "slug"]
+__all__ = ["Fit", "FitConfig", "chosen", "num_gradients", "num_steps", "recipes", "slug"]
 
 Fit = Callable[[KeyArray], jf.Posterior]
 
@@ -53,6 +53,28 @@ class FitConfig:
     SGHMC in the second half of their steps: each ends in one draw."""
 
 
+def num_steps(config: FitConfig, num_data: int) -> int:
+    """Steps of a fit."""
+    return config.num_epochs * max(num_data // config.batch_size, 1)
+
+
+def _thinning(config: FitConfig, num_data: int) -> int:
+    """Steps from draw to draw, of which one half forgets the start."""
+    return max(num_steps(config, num_data) // (2 * config.num_samples), 1)
+
+
+def num_gradients(config: FitConfig, method: str, num_data: int) -> float:
+    """What a recipe costs, in gradients over all data; curvatures of a Laplace aside."""
+    steps, thinning = num_steps(config, num_data), _thinning(config, num_data)
+    if method == "ensemble":
+        steps *= config.num_members
+    elif method == "SWAG":
+        steps += config.num_samples * max(thinning // 2, 1)
+    elif method in ("SGLD", "SGHMC"):
+        steps = 2 * config.num_samples * thinning
+    return steps * min(config.batch_size, num_data) / num_data
+
+
 def recipes(
     config: FitConfig,
     log_joint: jf.LogJoint,
@@ -71,7 +93,7 @@ def recipes(
         fixed: Path of a weight outside all layers, e.g. of the noise: no Laplace is over it, and a
             mean field draws it by itself, as it does the weights of norms.
     """
-    steps = config.num_epochs * max(log_joint.num_data // config.batch_size, 1)
+    steps = num_steps(config, log_joint.num_data)
     batch_size = min(config.batch_size, log_joint.num_data)
     cosine = optax.cosine_decay_schedule(config.learning_rate, steps)
     common: dict[str, Any] = {"num_steps": steps, "batch_size": batch_size}
@@ -87,8 +109,7 @@ def recipes(
 
         return partial(jf.variational, log_joint, start, kl_weight=config.kl_weight, **adam)
 
-    # One half of the steps forgets the start, in cycles too.
-    thinning = max(steps // (2 * config.num_samples), 1)
+    thinning = _thinning(config, log_joint.num_data)
 
     def chain(method: Callable[..., jf.Samples], learning_rate: float) -> Fit:
         return partial(
@@ -114,6 +135,8 @@ def recipes(
         "mean field": mean_field("reparam"),
         "mean field, local": mean_field("local_reparam"),
         "mean field, flipout": mean_field("flipout"),
+        "mean field, antithetic": mean_field("antithetic"),
+        "mean field, per example": mean_field("per_example"),
         "IVON": partial(
             jf.ivon,
             log_joint,

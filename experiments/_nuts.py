@@ -12,15 +12,18 @@ from experiments._problems import Problem
 from experiments.report import Section, Table
 from experiments.run import Run
 from jfractal import metrics, viz
+from jfractal.inference.chains import MIN_EBFMI, MIN_ESS_PER_CHAIN
 from jfractal.metrics.bootstrap import Estimate
 from jfractal.typing import KeyArray
 
 __all__ = [
     "ChainsConfig",
     "convergence_section",
+    "diagnosed",
     "interval_cell",
     "intervals",
     "predicted",
+    "reasons",
     "sample",
 ]
 
@@ -45,6 +48,8 @@ class ChainsConfig:
     """In which the chains move: float32 or float64."""
     max_rhat: float = 1.05
     """The largest R-hat, of thousands of predictions, with which chains are a reference."""
+    weights: bool = False
+    """Whether to report R-hat and effective sample sizes of single weights too."""
 
 
 def sample(config: ChainsConfig, run: Run, name: str, problem: Problem, key: KeyArray) -> jf.Chains:
@@ -85,7 +90,20 @@ def interval_cell(row: Mapping[str, float], of: str) -> str:
     return f"{row[of]:.3f} ({row[f'{of}_lower']:.3f} to {row[f'{of}_upper']:.3f})"
 
 
+def diagnosed(
+    config: ChainsConfig, chains: jf.Chains, predictions: np.ndarray
+) -> jf.inference.Diagnosis:
+    """What the settings ask of chains."""
+    return chains.diagnose(predictions, weights=config.weights, max_rhat=config.max_rhat)
+
+
+def reasons(diagnosis: jf.inference.Diagnosis) -> str:
+    """What speaks against chains, for result.json."""
+    return "; ".join(diagnosis.reasons) or "none"
+
+
 def convergence_section(
+    config: ChainsConfig,
     run: Run,
     name: str,
     chains: jf.Chains,
@@ -102,7 +120,10 @@ def convergence_section(
     }
     return Section(
         f"{name.capitalize()}: convergence of NUTS",
-        "The worst prediction is the one of the largest R-hat.",
+        f"Asked of a reference: R-hat of the log joint and of every prediction at "
+        f"most {config.max_rhat}, bulk and tail effective sample sizes of at least "
+        f"{MIN_ESS_PER_CHAIN} for each of {config.num_chains} chains, no divergence, E-BFMI at "
+        f"least {MIN_EBFMI}. The worst prediction is the one of the largest R-hat.",
         Table(
             ["diagnostic", "value"],
             [[of.replace("_", " "), round(value, 4)] for of, value in diagnosis.figures.items()],

@@ -111,7 +111,7 @@ PRESETS = {
         LAPTOP,
         quick=True,
         num_seeds=2,
-        data=DataConfig(num_pool=60, num_bought=3, num_rounds=2),
+        data=DataConfig(num_pool=60, num_bought=3, num_rounds=1),
         model=ModelConfig(hidden=(8,), num_samples=4),
         train=TrainConfig(num_steps=5),
     ),

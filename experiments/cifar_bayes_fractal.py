@@ -66,7 +66,7 @@ PRESETS = {
         LAPTOP,
         quick=True,
         data=HeldOutConfig(num_train=250, num_test=100, num_validation=50),
-        model=ModelConfig(columns=2, widths=(4, 8), dropout=(0.0, 0.0), norm="group"),
+        model=replace(classification.QUICK_MODEL, norm="group"),
         train=replace(LAPTOP.train, num_epochs=2, batch_size=50, log_every=1),
         posterior=replace(LAPTOP.posterior, num_samples=4),
     ),

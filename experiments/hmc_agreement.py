@@ -12,7 +12,8 @@ so in words. The ceiling of every comparison is what one chain reaches against t
 The dense fractal net (1,882 weights, 200 digits, 4 chains of 300 + 600 steps, some three minutes on
 2 CPU cores) converges: R-hat of all 3,600 predictions is at most 1.016, effective sample sizes at
 least 561 (bulk) and 818 of the log joint, no divergence. One chain against the others: agreement
-.987, total variation .021. Seed 0:
+.987, total variation .021. It took 885,000 gradients over all data; the ensemble 10,000, SWAG
+1,250, every other method 1,000. Seed 0:
 
                           accuracy   NLL    ECE   agreement   total variation
     NUTS                  0.917     0.49   0.22
@@ -22,6 +23,8 @@ least 561 (bulk) and 818 of the log joint, no divergence. One chain against the 
     mean field            0.842     0.98   0.41     0.889      0.291
     mean field, local     0.853     0.96   0.41     0.900      0.280
     mean field, flipout   0.850     0.95   0.40     0.897      0.277
+    mean field, antith.   0.850     0.96   0.41     0.894      0.281
+    mean field, per ex.   0.861     0.95   0.41     0.906      0.276
     IVON                  0.811     0.96   0.35     0.858      0.268
     ensemble              0.894     0.47   0.13     0.944      0.114
     SWAG                  0.853     0.52   0.08     0.883      0.188
@@ -78,13 +81,23 @@ from tqdm.auto import tqdm
 
 import jfractal as jf
 from experiments._classification import scores
-from experiments._methods import Fit, FitConfig, chosen, recipes, slug
+from experiments._methods import (
+    Fit,
+    FitConfig,
+    chosen,
+    num_gradients,
+    num_steps,
+    recipes,
+    slug,
+)
 from experiments._nuts import (
     ChainsConfig,
     convergence_section,
+    diagnosed,
     interval_cell,
     intervals,
     predicted,
+    reasons,
     sample,
 )
 from experiments._problems import DataConfig, ModelConfig, Problem, problems
@@ -111,6 +124,8 @@ class Config(Options):
         "mean field",
         "mean field, local",
         "mean field, flipout",
+        "mean field, antithetic",
+        "mean field, per example",
         "IVON",
         "ensemble",
         "SWAG",
@@ -215,7 +230,8 @@ def one_problem(
     of_chains = {CONV: config.chains_conv, TABLE: config.chains_table}.get(name, config.chains)
     chains = sample(of_chains, run, name, problem, key_chains)
     outputs = np.asarray(chains.outputs(problem.net.apply, problem.x_test))
-    diagnosis = chains.diagnose(predicted(problem, outputs), max_rhat=of_chains.max_rhat)
+    predictions = predicted(problem, outputs)
+    diagnosis = diagnosed(of_chains, chains, predictions)
     jf.reference.save(
         run.directory / "references" / f"{slug(name)}.npz",
         chains,
@@ -233,13 +249,13 @@ def one_problem(
         **{f"{of}_{slug(method)}": row[of] for method, row in rows.items() for of in row},
         **{f"{of}_ceiling": float(value.value) for of, value in best.items()},
         "converged": diagnosis.converged,
-        "reasons": "; ".join(diagnosis.reasons) or "none",
+        "reasons": reasons(diagnosis),
         "num_params": problem.num_params,
         **{f"nuts_{of}": value for of, value in diagnosis.figures.items()},
     }
     sections = [
         comparison_section(config, run, name, problem, rows, best, diagnosis),
-        convergence_section(run, name, chains, predicted(problem, outputs), diagnosis),
+        convergence_section(of_chains, run, name, chains, predictions, diagnosis),
     ]
     return figures, sections
 
@@ -255,19 +271,21 @@ def fits(config: Config, problem: Problem) -> dict[str, Fit]:
             fixed=problem.noise,
         )
     )
-    names = config.methods
-    if problem.block_net is None:
-        names = tuple(name for name in names if name != DROP_PATH)
-    else:
+    if problem.block_net is not None:
         every[DROP_PATH] = drop_path(config, problem)
-    return chosen(every, names)
+    return chosen(every, [name for name in config.methods if name not in left_out(problem)])
+
+
+def left_out(problem: Problem) -> dict[str, str]:
+    """Methods that a net cannot have, and why."""
+    return {DROP_PATH: "the net has no paths to drop"} if problem.block_net is None else {}
 
 
 def drop_path(config: Config, problem: Problem) -> Fit:
     """Drop-path Monte Carlo, with the steps of all other methods."""
     assert problem.block_net is not None
     fit, n = config.fit, problem.log_joint.num_data
-    steps = fit.num_epochs * max(n // fit.batch_size, 1)
+    steps = num_steps(fit, n)
     cosine = optax.cosine_decay_schedule(fit.learning_rate, steps)
     return partial(
         jf.mc_drop_path,
@@ -314,10 +332,10 @@ def fit_and_judge(
     outputs = jf.sample_outputs(
         apply_of(problem), posterior, problem.x_test, key, num_samples=config.fit.num_samples
     )
-    members = config.fit.num_members if method == "ensemble" else 1
+    cost = num_gradients(config.fit, method, problem.log_joint.num_data)
     row = judge(np.asarray(outputs))
     tqdm.write(f"  {method:22}" + "".join(f" {of} {row[of]:8.4f}" for of in ("nll", DISTANCE)))
-    return {**row, "gradients": float(config.fit.num_epochs * members), "seconds": seconds}
+    return {**row, "gradients": cost, "seconds": seconds}
 
 
 DISTANCE = "distance"
@@ -417,7 +435,7 @@ def comparison_section(
             [method, *cells, round(row["gradients"]), round(row.get("seconds", 0), 1) or "-"]
         )
     cells = [interval_cell(intervals(of, best[of]), of) if of in best else "-" for of in shown]
-    table.append(["one chain against the others", *cells, "-", "-"])
+    table.append(["one chain", *cells, "-", "-"])
     picture = viz.intervals(
         {
             method: (row[DISTANCE], (row[f"{DISTANCE}_upper"] - row[f"{DISTANCE}_lower"]) / 2)
@@ -432,7 +450,9 @@ def comparison_section(
         f"{problem.about}. {problem.num_params:,} weights, prior {problem.log_joint.prior}."
         f"\n\n{diagnosis}\n\nDistances are to the predictions of all "
         f"draws of NUTS, with 95 % bootstrap intervals over test examples; those of NUTS to itself "
-        "are 0. Cost: gradients over all training data.",
+        "are 0; one chain is compared with the others. Cost: gradients over all training data, "
+        "curvatures of a Laplace aside."
+        + "".join(f" Left out: {method}, for {why}." for method, why in left_out(problem).items()),
         Table(
             ["method", *(kinds[of] for of in shown), "full gradients", "seconds"],
             table,

@@ -40,14 +40,23 @@ from tqdm.auto import tqdm
 import jfractal as jf
 from experiments._classification import scores
 from experiments._methods import Fit, FitConfig, chosen, recipes, slug
-from experiments._nuts import ChainsConfig, convergence_section, interval_cell, intervals, sample
+from experiments._nuts import (
+    ChainsConfig,
+    convergence_section,
+    diagnosed,
+    interval_cell,
+    intervals,
+    predicted,
+    reasons,
+    sample,
+)
 from experiments._problems import DataConfig, ModelConfig, Problem, problems
 from experiments.report import Outcome, Section, Table
 from experiments.run import Options, Run
 from jfractal import metrics, viz
 from jfractal.typing import KeyArray
 
-WHOLE = "whole net"
+WHOLE, ONE_CHAIN = "whole net", "one chain"
 
 
 @dataclass(frozen=True)
@@ -116,18 +125,17 @@ def run(config: Config, run: Run) -> Outcome:
     key_chains, key_fit, key_compare = jax.random.split(jax.random.key(config.seed), 3)
     routes = {WHOLE: None, **{f"column {c}": c for c in problem.net.columns}}
     alone = {name: problem_of(problem, column) for name, column in routes.items()}
-    chains, diagnoses, outputs = {}, {}, {}
+    chains, diagnoses, outputs, predictions = {}, {}, {}, {}
     for i, (name, of) in enumerate(alone.items()):
         chains[name] = sample(config.chains, run, name, of, jax.random.fold_in(key_chains, i))
         outputs[name] = np.asarray(chains[name].outputs(of.net.apply, problem.x_test))
-        diagnoses[name] = chains[name].diagnose(
-            np.asarray(jax.nn.softmax(outputs[name])), max_rhat=config.chains.max_rhat
-        )
+        predictions[name] = predicted(of, outputs[name])
+        diagnoses[name] = diagnosed(config.chains, chains[name], predictions[name])
     # The draws of the whole net, run through each column.
-    within = {
-        name: prediction(chains[WHOLE].outputs(of.net.apply, problem.x_test))
-        for name, of in alone.items()
+    by_draw = {
+        name: chains[WHOLE].outputs(of.net.apply, problem.x_test) for name, of in alone.items()
     }
+    within = {name: prediction(outputs) for name, outputs in by_draw.items()}
     by_column = {
         name: row_of(problem, within[name], prediction(outputs[name]), key_compare)
         for name in routes
@@ -141,6 +149,7 @@ def run(config: Config, run: Run) -> Outcome:
             for name in routes
         }
         tqdm.write(f"  {method}")
+    by_method[ONE_CHAIN] = {name: ceiling(of, key_compare) for name, of in by_draw.items()}
     figures = {
         **{f"{of}_{slug(name)}": v for name, row in by_column.items() for of, v in row.items()},
         **{
@@ -151,6 +160,7 @@ def run(config: Config, run: Run) -> Outcome:
         },
         **{f"rhat_{slug(name)}": d.figures["rhat_predictions"] for name, d in diagnoses.items()},
         "converged": all(diagnosis.converged for diagnosis in diagnoses.values()),
+        **{f"reasons_{slug(name)}": reasons(of) for name, of in diagnoses.items()},
         "num_params": problem.num_params,
     }
     return Outcome(
@@ -160,7 +170,7 @@ def run(config: Config, run: Run) -> Outcome:
             methods_section(run, alone, by_method),
             *(
                 convergence_section(
-                    run, name, chains[name], np.asarray(jax.nn.softmax(outputs[name])), diagnosis
+                    config.chains, run, name, chains[name], predictions[name], diagnosis
                 )
                 for name, diagnosis in diagnoses.items()
             ),
@@ -222,6 +232,12 @@ def read(
             row |= intervals(on, value)
         rows |= {f"{name}/{kind}": value for kind, value in row.items()}
     return rows
+
+
+def ceiling(outputs: Any, key: KeyArray) -> dict[str, float]:
+    """What one chain of the whole net reaches against all others, at a route."""
+    found = metrics.ceiling(jax.nn.softmax(outputs).mean(1), key)
+    return {k: v for of, value in found.items() for k, v in intervals(of, value).items()}
 
 
 # Report
@@ -291,7 +307,8 @@ def methods_section(
 ) -> Section:
     """Every method at every depth."""
     table = [
-        [method, name, round(row["accuracy"], 4), round(row["nll"], 4)]
+        [method, name]
+        + [round(row[of], 4) if of in row else "-" for of in ("accuracy", "nll")]
         + [interval_cell(row, of) for of in ("agreement", "total_variation")]
         for method, rows in by_method.items()
         for name, row in rows.items()
@@ -308,7 +325,8 @@ def methods_section(
     )
     return Section(
         "Every method, read at each depth",
-        "Fitted to the whole net; compared with NUTS's draws of the whole net, at the same route.",
+        "Fitted to the whole net; compared with NUTS's draws of the whole net, at the same route. "
+        "The last rows are the ceiling: one chain of NUTS against the others.",
         Table(["method", "route", "accuracy", "NLL (nats)", "agreement", "total variation"], table),
         [(run.figure("methods", figure), "Distance from NUTS by depth of the column.")],
     )

@@ -23,6 +23,7 @@ import numpy as np
 import optax
 
 import jfractal as jf
+from experiments._nuts import reasons
 from experiments._perceptron import Perceptron
 from experiments.report import Outcome, Section, Table
 from experiments.run import Options, Run
@@ -130,11 +131,11 @@ def run(config: Config, run: Run) -> Outcome:
 
     nuts = posteriors["NUTS"]
     outputs = np.asarray(nuts.outputs(net.apply, grid)[..., 0])
-    rhat, ess = metrics.rhat(outputs), metrics.ess(outputs)
+    diagnosis = nuts.diagnose(outputs)
     diagnostics = {
-        "rhat_predictions_max": float(rhat.max()),
-        "ess_predictions_min": float(ess.min()),
-        **{f"nuts_{name}": value for name, value in nuts.diagnostics.items()},
+        "converged": diagnosis.converged,
+        "reasons": reasons(diagnosis),
+        **{f"nuts_{name}": value for name, value in diagnosis.figures.items()},
     }
     curve = "Blundell's regression curve (synthetic)"
     flat = {
@@ -146,7 +147,7 @@ def run(config: Config, run: Run) -> Outcome:
         {"dataset": curve, "dataset_requested": curve, **flat, **diagnostics},
         [
             comparison_section(run, net, x, y, grid, draws, figures),
-            convergence_section(run, grid, outputs, rhat, ess, diagnostics),
+            convergence_section(run, grid, outputs, diagnosis),
         ],
     )
 
@@ -284,31 +285,24 @@ def convergence_section(
     run: Run,
     grid: jax.Array,
     outputs: np.ndarray,
-    rhat: np.ndarray,
-    ess: np.ndarray,
-    diagnostics: dict[str, float],
+    diagnosis: jf.inference.Diagnosis,
 ) -> Section:
     """May the reference be trusted?"""
     x = np.asarray(grid[:, 0]).tolist()
     curves = viz.curves(
-        {"split R-hat": (x, rhat.tolist())}, xlabel="x", ylabel="R-hat of the prediction at x"
+        {"split R-hat": (x, metrics.rhat(outputs).tolist())},
+        xlabel="x",
+        ylabel="R-hat of the prediction at x",
     )
     means = viz.curves(
         {f"chain {i}": (x, mean.tolist()) for i, mean in enumerate(outputs.mean(1), start=1)},
         xlabel="x",
         ylabel="posterior mean of the function",
     )
-    trusted = rhat.max() < 1.05 and diagnostics["nuts_divergences"] == 0
-    verdict = (
-        "The chains agree: no divergence, and R-hat of every prediction is below 1.05."
-        if trusted
-        else "The chains do NOT agree well enough (R-hat of a prediction is 1.05 or more, or there "
-        "were divergences): do not take this run for a reference."
-    )
-    rows = [[name, round(value, 4)] for name, value in diagnostics.items()]
+    rows = [[name, round(value, 4)] for name, value in diagnosis.figures.items()]
     return Section(
         "Convergence of NUTS",
-        f"{verdict} R-hat and ESS are those of predictions on the grid and of the log joint.",
+        f"{diagnosis} R-hat and ESS are those of predictions on the grid and of the log joint.",
         Table(["diagnostic", "value"], rows),
         [
             (run.figure("rhat", curves), "Rank-normalised split R-hat of the predicted function."),

@@ -113,7 +113,7 @@ PRESETS = {
         data=replace(
             LAPTOP.data, name="docstrings", num_train=200, num_test=100, vocabulary_size=500
         ),
-        model=replace(LAPTOP.model, widths=(4, 8), dropout=(0.0, 0.0)),
+        model=replace(LAPTOP.model, widths=(4,), dropout=(0.0,)),
         embedding=replace(LAPTOP.embedding, features=8),
         train=replace(LAPTOP.train, num_epochs=2, batch_size=50, log_every=1),
     ),

@@ -82,7 +82,8 @@ def save(
     Raises:
         InputError: If the file cannot be written.
     """
-    outputs = np.asarray(chains.outputs(apply or log_joint.apply, x))
+    apply = apply or log_joint.apply
+    outputs = np.asarray(chains.outputs(apply, x))
     diagnosis = chains.diagnose(outputs)
     weights = dict(named_leaves(chains.params))
     shapes = {name: w.shape[2:] for name, w in weights.items()}
@@ -94,7 +95,8 @@ def save(
         "data": _fingerprint(log_joint.data),
         "inputs": _fingerprint(x),
         "weights": shapes,
-        **_probe(log_joint, shapes),
+        "outputs_of": _described(getattr(apply, "__self__", apply)),
+        **_probe(log_joint, shapes, apply, x),
         "figures": dict(diagnosis.figures),
         "reasons": diagnosis.reasons,
         "versions": {"python": platform.python_version()} | {p: _version(p) for p in PACKAGES},
@@ -110,7 +112,7 @@ def save(
     return Reference(outputs, chains if with_weights else None, diagnosis, about)
 
 
-def load(path: Path, log_joint: LogJoint, x: Any) -> Reference:
+def load(path: Path, log_joint: LogJoint, x: Any, *, apply: Apply | None = None) -> Reference:
     """Loads a reference for a model, its data and the inputs to predict at, and for no others.
 
     The prior and the likelihood of the data are evaluated at fixed weights and compared with the
@@ -120,19 +122,20 @@ def load(path: Path, log_joint: LogJoint, x: Any) -> Reference:
         path: The file.
         log_joint: The model and data that it is to be a reference for.
         x: The inputs.
+        apply: What predicts, as for `save`.
 
     Returns:
         `Reference`.
 
     Raises:
         InputError: If the file is none, or was saved for another net, prior, likelihood, for other
-            data or other inputs.
+            data, other inputs or another `apply`.
     """
     arrays = _read(Path(path))
     if "about" not in arrays:
         raise InputError(f"`path`: {path} holds no reference; `jf.reference.save` writes one")
     about = json.loads(str(arrays["about"]))
-    _check(Path(path), about, log_joint, x)
+    _check(Path(path), about, log_joint, x, apply or log_joint.apply)
     group = lambda name: {
         key.removeprefix(name): value for key, value in arrays.items() if key.startswith(name)
     }
@@ -227,23 +230,24 @@ def _fingerprint(tree: Any) -> str:
     return digest.hexdigest()
 
 
-def _probe(log_joint: LogJoint, shapes: dict[str, Any]) -> dict[str, float]:
-    """Prior and likelihood at weights that are the same for ever."""
+def _probe(log_joint: LogJoint, shapes: dict[str, Any], apply: Apply, x: Any) -> dict[str, float]:
+    """Prior, likelihood and outputs at weights that are the same for ever."""
     draw = np.random.RandomState(0).standard_normal
     weights = {name: jnp.asarray(draw(shape) / 4, "float32") for name, shape in shapes.items()}
     params: Params = unflatten_dict(weights, sep="/")
     return {
         "log_prior_at_probe": float(log_joint.prior.tree_log_prob(params)),
         "log_likelihood_at_probe": float(log_joint.log_likelihood(params, log_joint.data).sum()),
+        "output_at_probe": float(jnp.abs(apply({"params": params}, x)).mean()),
     }
 
 
-def _check(path: Path, about: dict[str, Any], log_joint: LogJoint, x: Any) -> None:
+def _check(path: Path, about: dict[str, Any], log_joint: LogJoint, x: Any, apply: Apply) -> None:
     for name, of, now in (("data", "data", log_joint.data), ("inputs", "inputs", x)):
         if about[of] != _fingerprint(now):
             raise InputError(f"`path`: {path} is a reference for other {name}")
     try:
-        probe = _probe(log_joint, about["weights"])
+        probe = _probe(log_joint, about["weights"], apply, x)
     except Exception as error:  # whatever a net of another shape raises
         raise InputError(
             f"`path`: {path} is a reference for another net: {about['net']}"
@@ -259,4 +263,8 @@ def _check(path: Path, about: dict[str, Any], log_joint: LogJoint, x: Any) -> No
             f"`path`: {path} is a reference for another net or likelihood: {about['net']} with "
             f"{about['likelihood']}, whose log likelihood at fixed weights is {saved:g} nats, "
             f"not {found:g}"
+        )
+    if not np.isclose(probe["output_at_probe"], about["output_at_probe"], rtol=RTOL):
+        raise InputError(
+            f"`path`: {path} holds the outputs of another `apply`: that of {about['outputs_of']}"
         )

@@ -19,9 +19,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
-from itertools import groupby
+from itertools import accumulate, count, groupby
+from numbers import Integral
 from typing import Literal, TypeVar, get_args
 
 from jfractal.errors import InputError
@@ -31,6 +32,7 @@ __all__ = [
     "How",
     "Identity",
     "Join",
+    "Loop",
     "Projection",
     "Seq",
     "Unit",
@@ -39,6 +41,7 @@ __all__ = [
     "dense",
     "depth",
     "doubly_recursive",
+    "ends",
     "evaluate",
     "fractal",
     "join_channels",
@@ -51,6 +54,8 @@ __all__ = [
     "receptive_field",
     "residual",
     "restrict",
+    "roll",
+    "siblings",
     "unit_channels",
     "unit_depths",
     "units",
@@ -94,6 +99,15 @@ class Seq:
 
 
 @dataclass(frozen=True)
+class Loop(Seq):
+    """A chain of parts that are alike but for the names of their units, see `roll`.
+
+    To every fold it is the `Seq` that it is. What runs it may write the first part down once, and
+    run it for all.
+    """
+
+
+@dataclass(frozen=True)
 class Join:
     """Parts side by side on one input, their outputs joined.
 
@@ -128,8 +142,8 @@ Expr = Unit | Identity | Seq | Join
 
 def _at_least_one(**counts: int) -> None:
     for name, value in counts.items():
-        if value < 1:
-            raise InputError(f"`{name}` must be at least 1, got {value}")
+        if not isinstance(value, Integral) or value < 1:
+            raise InputError(f"`{name}` must be a whole number of at least 1, got {value!r}")
 
 
 def plain(num_units: int) -> Expr:
@@ -251,6 +265,34 @@ def evaluate(
 
     Returns:
         The value at the end of the expression.
+
+    Raises:
+        InputError: If a part is not an expression.
+    """
+    (value,) = ends(expr, x, None, unit=unit, join=join)
+    return value
+
+
+def ends(
+    expr: Expr,
+    x: Value,
+    how: How | None,
+    *,
+    unit: Callable[[Unit, Value], Value],
+    join: Callable[[Join, list[Value]], Value],
+    loop: Callable[[Loop, Value, How | None], list[Value]] | None = None,
+) -> list[Value]:
+    """What an expression hands over to a join of a kind that stands behind it.
+
+    Those are the inputs of its own last join, if that is of the same kind; else its one value.
+
+    Args:
+        expr: The expression.
+        x: Its input, of any type.
+        how: Kind of the join; None if there is none.
+        unit: As for `evaluate`.
+        join: As for `evaluate`.
+        loop: ``loop(node, x, how)``, the ends of a `Loop`; as of any chain if left out.
     """
 
     def value(node: Expr, x: Value) -> Value:
@@ -259,21 +301,29 @@ def evaluate(
                 return unit(node, x)
             case Identity():
                 return x
+            case Loop() if loop is not None:
+                return loop(node, x, None)[0]
             case Seq(parts):
                 return reduce(lambda x, part: value(part, x), parts, x)
             case Join(how=how):
-                return join(node, ends(node, x, how))
+                return join(node, values(node, x, how))
+            case _:
+                raise InputError(
+                    f"an expression is made of Unit, Identity, Seq and Join, got {node!r}"
+                )
 
-    def ends(node: Expr, x: Value, how: How) -> list[Value]:
+    def values(node: Expr, x: Value, how: How | None) -> list[Value]:
         match node:
             case Join(parts, how=kind) if kind == how:
-                return [end for part in parts for end in ends(part, x, how)]
+                return [end for part in parts for end in values(part, x, how)]
+            case Loop() if loop is not None:
+                return loop(node, x, how)
             case Seq(parts) if parts:
-                return ends(parts[-1], value(Seq(parts[:-1]), x), how)
+                return values(parts[-1], value(Seq(parts[:-1]), x), how)
             case _:
                 return [value(node, x)]
 
-    return value(expr, x)
+    return values(expr, x, how)
 
 
 # Folds
@@ -298,6 +348,24 @@ def unit_depths(expr: Expr) -> dict[str, int]:
 
     evaluate(expr, 0, unit=unit, join=lambda _, ns: max(ns))
     return depths
+
+
+def siblings(expr: Expr) -> dict[str, tuple[str, ...]]:
+    """By its name, the units that read the same value as a unit, itself among them.
+
+    Of a fractal block, all columns that begin at one place. Tied units and projections are left out.
+    """
+    uses = Counter(node.name for node in _applications(expr))
+    readers: dict[int, list[str]] = {}
+    places = count(1)
+
+    def unit(node: Unit, place: int) -> int:
+        if uses[node.name] == 1 and not isinstance(node, Projection):
+            readers.setdefault(place, []).append(node.name)
+        return next(places)
+
+    evaluate(expr, 0, unit=unit, join=lambda *_: next(places))
+    return {name: tuple(names) for names in readers.values() for name in names}
 
 
 def num_paths(expr: Expr) -> int:
@@ -456,6 +524,59 @@ def project(expr: Expr, in_channels: int, out_channels: int) -> Expr:
     fitted, _ = evaluate(expr, (Identity(), in_channels), unit=unit, join=join)
     is_changed = any(isinstance(node, Projection) for node in _applications(fitted))
     return fitted if is_changed else expr
+
+
+def roll(expr: Expr, in_channels: int, out_channels: int) -> Expr:
+    """The expression with a `Loop` wherever parts of a chain differ by the names of units only.
+
+    Such parts read inputs of equal width, and none of their units is used anywhere else. Of
+    ``fractal(C)``, whose 2^C − 1 units are 2^(C−1) long, C(C + 1)/2 units are left to write down,
+    or C if the block keeps the number of channels.
+
+    Args:
+        expr: The expression.
+        in_channels: Channels of its input.
+        out_channels: Channels that every unit emits.
+    """
+    uses = Counter(node.name for node in _applications(expr))
+
+    def alike(part: Expr) -> Expr | None:
+        """The part with its units numbered; None if one of them is tied."""
+        names = units(part)
+        if any(uses[name] > 1 for name in names):
+            return None
+        return _renamed(part, {name: f"unit{i}" for i, name in enumerate(names)})
+
+    def rolled(node: Expr, n: int) -> Expr:
+        match node:
+            case Join(parts, how):
+                return Join(tuple(rolled(part, n) for part in parts), how)
+            case Seq(parts):
+                inputs = accumulate(
+                    parts, lambda n, part: channels(part, n, out_channels), initial=n
+                )
+                keyed = [
+                    (rolled(part, n), (n, alike(part), i if alike(part) is None else 0))
+                    for i, (part, n) in enumerate(zip(parts, inputs))
+                ]
+                groups = groupby(keyed, key=lambda pair: pair[1])
+                chains = [[part for part, _ in group] for _, group in groups]
+                runs = [Loop(tuple(chain)) if len(chain) > 1 else chain[0] for chain in chains]
+                return runs[0] if len(runs) == 1 else Seq(tuple(runs))
+            case _:
+                return node
+
+    return rolled(expr, in_channels)
+
+
+def _renamed(expr: Expr, names: dict[str, str]) -> Expr:
+    match expr:
+        case Unit():
+            return replace(expr, name=names[expr.name])
+        case Seq(parts) | Join(parts):
+            return replace(expr, parts=tuple(_renamed(part, names) for part in parts))
+        case _:
+            return expr
 
 
 def restrict(

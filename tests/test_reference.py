@@ -79,6 +79,15 @@ def test_a_reference_for_something_else_is_refused(chains, tmp_path, other, x, r
         jf.reference.load(tmp_path / "a.npz", other, x)
 
 
+def test_the_outputs_may_be_those_of_a_part(chains, tmp_path):
+    doubled = lambda variables, x: 2 * NET.apply(variables, x)
+    jf.reference.save(tmp_path / "a.npz", chains, log_joint(), X_TEST, apply=doubled)
+    loaded = jf.reference.load(tmp_path / "a.npz", log_joint(), X_TEST, apply=doubled)
+    np.testing.assert_allclose(loaded.outputs, 2 * chains.outputs(NET.apply, X_TEST), rtol=1e-5)
+    with pytest.raises(jf.InputError, match="outputs of another `apply`"):
+        jf.reference.load(tmp_path / "a.npz", log_joint(), X_TEST)
+
+
 def test_files_that_are_no_reference_are_refused(tmp_path):
     (tmp_path / "text.npz").write_text("draws")
     np.savez(tmp_path / "other.npz", a=np.ones(3))

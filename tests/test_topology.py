@@ -169,6 +169,19 @@ def test_unit_depths_meet_an_enumeration_of_paths(expr):
 
 
 @steady
+@given(any_exprs, st.sampled_from([1, 3, 5]))
+def test_the_receptive_field_is_what_is_seen(expr, kernel_size):
+    reach = kernel_size // 2
+    seen = topology.evaluate(
+        expr,
+        frozenset([0]),
+        unit=lambda _, pixels: frozenset(p + d for p in pixels for d in range(-reach, reach + 1)),
+        join=lambda _, inputs: frozenset.union(*inputs),
+    )
+    assert topology.receptive_field(expr, kernel_size=kernel_size) == len(seen)
+
+
+@steady
 @given(exprs, st.permutations([2, 3, 5, 7, 11, 13]))
 def test_linear_units_sum_over_paths(expr, primes):
     weight = dict(zip("abcdef", primes))
@@ -380,6 +393,8 @@ def test_a_rule_that_names_columns_can_be_cut_to_them(c):
     ("rule", "argument"),
     [
         (lambda: topology.fractal(0), "columns"),
+        (lambda: topology.fractal(2.5), "columns"),
+        (lambda: topology.fractal("3"), "columns"),
         (lambda: topology.plain(0), "num_units"),
         (lambda: topology.residual(0), "num_blocks"),
         (lambda: topology.residual(1, units_per_block=-1), "units_per_block"),
@@ -388,7 +403,7 @@ def test_a_rule_that_names_columns_can_be_cut_to_them(c):
     ],
 )
 def test_rules_refuse_counts_below_one(rule, argument):
-    with pytest.raises(InputError, match=f"`{argument}` must be at least 1, got"):
+    with pytest.raises(InputError, match=f"`{argument}` must be a whole number of at least 1, got"):
         rule()
 
 
@@ -415,3 +430,10 @@ def test_a_name_stands_for_one_layer():
     expr = Join((Unit("a", 1), Unit("a", 2)))
     with pytest.raises(InputError, match=r"units of equal name are one layer, but .* differ"):
         topology.units(expr)
+
+
+@pytest.mark.parametrize("expr", [topology.fractal, Seq(("a",)), Join((Unit("a"), None))])
+def test_only_expressions_are_read(expr):
+    for fold in (topology.depth, topology.units, topology.join_sizes):
+        with pytest.raises(InputError, match=r"an expression is made of Unit, Identity, .*, got"):
+            fold(expr)

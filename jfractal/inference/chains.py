@@ -29,7 +29,7 @@ class Diagnosis:
             chains), ``divergences`` (their number), ``accept_prob`` (mean), ``num_gradients``
             and ``num_warmup_gradients`` (of all chains together); and where predictions were
             given ``rhat_predictions`` (the largest), ``ess_predictions`` and
-            ``ess_tail_predictions`` (the smallest).
+            ``ess_tail_predictions`` (the smallest); the same of ``_weights`` on request.
         reasons: What is wrong, a sentence each; none if the chains have converged.
     """
 
@@ -118,17 +118,19 @@ class Chains:
         self,
         outputs: Float[ArrayLike, "chains draws *event"] | None = None,
         *,
+        weights: bool = False,
         max_rhat: float = MAX_RHAT,
     ) -> Diagnosis:
         """Have the chains converged?
 
         They have if R-hat of the log joint and of every prediction is at most `max_rhat`, bulk and
         tail effective sample sizes are at least 100 for each chain, no trajectory diverged, and
-        E-BFMI is at least 0.3. Weights are not asked: those of a net can be permuted.
+        E-BFMI is at least 0.3. Weights have no say: those of a net can be permuted.
 
         Args:
             outputs: Predictions of each draw, e.g. from `outputs`: logits, or better what is
                 reported.
+            weights: Whether to have the figures of single weights too.
             max_rhat: The largest R-hat that will do.
 
         Returns:
@@ -141,6 +143,9 @@ class Chains:
         sizes = _convergence(statistics["log_joint"], "")
         if outputs is not None:
             sizes |= _convergence(np.asarray(outputs), "_predictions")
+        if weights:
+            flat = [w.reshape(*w.shape[:2], -1) for w in jax.tree.leaves(self.params)]
+            sizes |= _convergence(np.concatenate(flat, axis=-1), "_weights")
         figures = {
             **sizes,
             "ebfmi": float(ebfmi(statistics["energy"]).min()),

@@ -45,7 +45,7 @@ class DrawStore:
     @classmethod
     def open(
         cls,
-        directory: Path | None,
+        directory: str | Path | None,
         *,
         shape: tuple[int, int, int],
         about: dict[str, Any],
@@ -66,6 +66,7 @@ class DrawStore:
         blank = {name: np.zeros(shape[:2]) for name in STATISTICS}
         if directory is None:
             return cls(None, about, np.empty(shape, np.float32), blank, np.zeros(shape[1]))
+        directory = Path(directory)
         try:
             directory.mkdir(parents=True, exist_ok=True)
             begun = (directory / "state.npz").exists()

@@ -28,7 +28,7 @@ def nuts(
     max_tree_depth: int = 10,
     inverse_mass: Params | None = None,
     precision: Precision = "float32",
-    directory: Path | None = None,
+    directory: str | Path | None = None,
     devices: Sequence[Device] | None = None,
     progress_bar: bool = False,
 ) -> Chains:
@@ -47,7 +47,7 @@ def nuts(
             chains).
         thinning: Steps from one draw to the next, at least 1.
         target_accept: Acceptance probability that the step size is adapted to, in (0, 1).
-        max_tree_depth: Bound on the depth of a trajectory: at most 2^depth gradients.
+        max_tree_depth: Bound on the depth of a trajectory, at least 1: at most 2^depth gradients.
         inverse_mass: A variance for every weight, from which the diagonal mass matrix starts;
             that of a mean-field fit is ``jf.variance(params)``. Warm-up goes on adapting it.
         precision: ``float32``, or ``float64`` for the movement of the chains; draws are kept in
@@ -63,12 +63,15 @@ def nuts(
         `Chains`; with a `directory`, their weights are NumPy arrays that lie on disk.
 
     Raises:
-        InputError: If an argument is out of range, the log joint is random or not finite at the
-            start, data do not fit the net, or `directory` holds another run.
+        InputError: If an argument is out of range; if the log joint is random, not finite at the
+            start or, being a `LogJoint`, goes by which examples are seen together; if data do not
+            fit the net; or if `directory` holds another run.
 
     Source: Hoffman & Gelman, JMLR 2014; Phan et al., NumPyro, 2019.
     """
     _check_fraction(target_accept)
+    if max_tree_depth < 1:
+        raise InputError(f"`max_tree_depth` must be at least 1, got {max_tree_depth}")
     kernel = partial(NUTS, target_accept_prob=target_accept, max_tree_depth=max_tree_depth)
     plan = Plan(
         num_chains, num_warmup, num_samples, thinning, precision, directory, devices, progress_bar
@@ -90,7 +93,7 @@ def hmc(
     target_accept: float = 0.8,
     inverse_mass: Params | None = None,
     precision: Precision = "float32",
-    directory: Path | None = None,
+    directory: str | Path | None = None,
     devices: Sequence[Device] | None = None,
     progress_bar: bool = False,
 ) -> Chains:

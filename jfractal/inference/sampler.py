@@ -22,6 +22,7 @@ from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.inference.chains import Chains
 from jfractal.inference.draw_store import DrawStore
+from jfractal.inference.log_joint import LogJoint
 from jfractal.typing import KeyArray, Params, Scalar
 
 __all__ = ["Device", "LogDensity", "Plan", "Precision", "run"]
@@ -44,7 +45,7 @@ class Plan:
     num_samples: int
     thinning: int
     precision: Precision
-    directory: Path | None
+    directory: str | Path | None
     devices: Sequence[Device] | None
     progress_bar: bool
 
@@ -89,6 +90,8 @@ def run(
     with jax.enable_x64(True) if double else contextlib.nullcontext():
         starts = _cast(starts, plan.precision)
         at_start = _start_values(log_joint, starts)
+        if isinstance(log_joint, LogJoint) and log_joint.num_data > 1:
+            _check_examples(log_joint, jax.tree.map(lambda w: w[0], starts))
         masses = None
         if inverse_mass is not None:
             masses = ravel_pytree(_cast(_variances(inverse_mass, template), plan.precision))[0]
@@ -128,6 +131,7 @@ def _start_values(log_joint: LogDensity, starts: Params) -> np.ndarray:
         ) from error
     except (
         KeyError,
+        errors.ModifyScopeVariableError,
         errors.ScopeCollectionNotFound,
         errors.ScopeVariableNotFoundError,
     ) as error:
@@ -136,7 +140,7 @@ def _start_values(log_joint: LogDensity, starts: Params) -> np.ndarray:
             "seen together and have no place in a posterior over weights; use a norm without "
             f"them, such as 'frn', 'group' or 'layer' ({_first_line(error)})"
         ) from error
-    except (errors.FlaxError, TypeError, ValueError) as error:
+    except (errors.FlaxError, AttributeError, TypeError, ValueError) as error:
         raise InputError(
             "`log_joint` cannot be evaluated where the chains start; do the shapes of the data "
             f"fit the net? ({_first_line(error)})"
@@ -149,6 +153,27 @@ def _start_values(log_joint: LogDensity, starts: Params) -> np.ndarray:
             "start closer to the prior's centre, or look for a division by zero in the model"
         )
     return values
+
+
+def _check_examples(log_joint: LogJoint, params: Params) -> None:
+    """Refuses likelihoods that go by the batch: the last examples must have theirs by themselves.
+
+    Not the first, whose dropout masks are the same, if the key is.
+    """
+    where = slice(log_joint.num_data // 2, None)
+    last = jax.tree.map(lambda x: x[where], log_joint.data)
+    together, alone = jax.jit(
+        lambda w: (
+            log_joint.log_likelihood(w, log_joint.data)[where],
+            log_joint.log_likelihood(w, last),
+        )
+    )(params)
+    if not np.allclose(together, alone, rtol=1e-2, atol=1e-2):
+        raise InputError(
+            "`log_joint` must not depend on which examples are seen together, as it does with "
+            "batch norm in training mode, or with dropout by a key that is always the same: use a "
+            "norm without batch statistics, such as 'frn', 'group' or 'layer', and train=False"
+        )
 
 
 def _first_line(error: Exception) -> str:

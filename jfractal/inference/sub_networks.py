@@ -13,7 +13,7 @@ from jfractal import topology
 from jfractal.errors import InputError
 from jfractal.inference.descent import descend
 from jfractal.inference.log_joint import LogJoint
-from jfractal.nn.block import draw_alive
+from jfractal.nn.joins import draw_alive
 from jfractal.nn.nets import BlockNet
 from jfractal.posterior.samples import Point, Posterior
 from jfractal.typing import Array, Bool, KeyArray, Params, Variables
@@ -67,8 +67,7 @@ def sub_networks(net: BlockNet, posterior: Posterior, *, rate: float = 0.15) -> 
     Source: the drop-path of Larsson et al., ICLR 2017, §3, at test, as dropout is in Gal &
         Ghahramani, "Dropout as a Bayesian approximation", ICML 2016.
     """
-    if not 0 <= rate < 1:
-        raise InputError(f"`rate` must be in [0, 1), got {rate}")
+    _check_rate(rate)
     return SubNetworks(posterior, rate, tuple(map(topology.join_sizes, net.blocks)))
 
 
@@ -136,13 +135,22 @@ def all_sub_networks(net: BlockNet, *, rate: float = 0.15) -> Iterator[tuple[flo
 
     Yields:
         The probability, and the collection ``drop_path`` to give to ``net.apply``.
+
+    Raises:
+        InputError: If `rate` is out of range.
     """
+    _check_rate(rate)
     joins = tuple(map(topology.join_sizes, net.blocks))
     sizes = [k for block in joins for k in block]
     for masks in product(*(_masks(k) for k in sizes)):
         flat = iter(masks)
         alive = [[jnp.array(next(flat)) for _ in block] for block in joins]
         yield prod(_probability(mask, rate) for mask in masks), _named(alive)
+
+
+def _check_rate(rate: float):
+    if not 0 <= rate < 1:
+        raise InputError(f"`rate` must be in [0, 1), got {rate}")
 
 
 def _masks(num_inputs: int) -> list[tuple[bool, ...]]:

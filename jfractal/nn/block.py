@@ -1,84 +1,22 @@
-"""The one module that runs an expression; joins and drop-path."""
+"""The one module that runs an expression."""
 
-from collections.abc import Callable, Sequence
-from functools import cache, partial, reduce
-from itertools import count
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from jfractal import topology
-from jfractal.typing import Array, Bool, Float, KeyArray
+from jfractal.nn.joins import draw_alive, join
+from jfractal.nn.loops import places, stack, unstack
+from jfractal.nn.units import Unit
+from jfractal.typing import Array, KeyArray
 
-__all__ = ["Block", "DropPathPer", "draw_alive", "join"]
+__all__ = ["Block", "DropPathPer"]
 
 DropPathPer = Literal["batch", "example"]
-
-
-def draw_alive(key: KeyArray, num_inputs: int, rate: float) -> Bool[Array, " inputs"]:
-    """Draws which inputs of a join stay alive: each is dropped with probability `rate`, never all.
-
-    If all are dropped one is revived, uniformly: the effective rate is p − p^k / k for k inputs.
-
-    Args:
-        key: Random key.
-        num_inputs: Number of inputs k of the join.
-        rate: Probability p of dropping an input.
-
-    Returns:
-        One flag for each input, at least one of them true.
-
-    Source: Larsson et al., ICLR 2017, §3 ("local" drop-path), and the authors' join layer.
-    """
-    key_drop, key_revive = jax.random.split(key)
-    alive = jax.random.bernoulli(key_drop, 1 - rate, (num_inputs,))
-    revived = jnp.arange(num_inputs) == jax.random.randint(key_revive, (), 0, num_inputs)
-    return jnp.where(alive.any(), alive, revived)
-
-
-def join(
-    how: topology.How,
-    inputs: Sequence[Float[Array, "*shape"]],
-    alive: Bool[Array, " inputs *batch"] | None = None,
-    logits: Float[Array, " inputs"] | None = None,
-) -> Float[Array, "*shape"]:
-    """Joins feature maps: one mean, sum or maximum of those alive, or all side by side.
-
-    Means are over the survivors and nothing is rescaled. A dropped input is replaced, not
-    multiplied, by zero: it passes on neither a NaN nor a gradient.
-
-    Args:
-        how: ``mean``, ``sum``, ``max``, ``concat``, or ``convex``: ``Σ_i softmax(logits)_i · x_i``.
-        inputs: Feature maps of equal shape (but for the channels of ``concat``).
-        alive: One flag for each input, or for each input and example, at least one of them true;
-            all live if left out.
-        logits: Of the weights of a ``convex`` join.
-
-    Returns:
-        The joined map.
-    """
-    if alive is not None:
-        alive = jnp.expand_dims(alive, range(alive.ndim, inputs[0].ndim + 1))
-        empty = -jnp.inf if how == "max" else 0.0
-        inputs = [jnp.where(flag, x, jnp.asarray(empty, x.dtype)) for flag, x in zip(alive, inputs)]
-    match how:
-        case "concat":
-            return jnp.concatenate(inputs, axis=-1)
-        case "max":
-            return reduce(jnp.maximum, inputs)
-        case "sum":
-            return reduce(jnp.add, inputs)
-        case "mean":
-            count = len(inputs) if alive is None else alive.sum(axis=0)
-            total = reduce(jnp.add, inputs)
-            return total / jnp.asarray(count, total.dtype)
-        case "convex":
-            logits = jnp.expand_dims(jnp.asarray(logits), range(1, inputs[0].ndim + 1))
-            logits = logits if alive is None else jnp.where(alive, logits, -jnp.inf)
-            weights = jax.nn.softmax(logits, axis=0).astype(inputs[0].dtype)
-            return reduce(jnp.add, [w * x for w, x in zip(weights, inputs)])
 
 
 class _Map(NamedTuple):
@@ -86,6 +24,26 @@ class _Map(NamedTuple):
 
     x: Array | None
     channels: int
+
+
+class _Call(NamedTuple):
+    """How a block runs this time.
+
+    Attributes:
+        train: Whether the units train.
+        column: The column that runs alone.
+        drop_path: Probability of dropping a join input.
+        alive: Which inputs of a join stay, by its name, where that is not left to a draw.
+        key: Makes the random key that joins draw with.
+        streams: Random keys of units in loops, by rng stream.
+    """
+
+    train: bool
+    column: int | None
+    drop_path: float
+    alive: Mapping[str, Array]
+    key: Callable[[], KeyArray]
+    streams: Callable[[], dict[str, KeyArray]]
 
 
 class Block(nn.Module):
@@ -104,6 +62,11 @@ class Block(nn.Module):
         projection: Makes the module of a projection, ``projection(features, name=...)``.
         drop_path_per: Whether all of a ``batch`` loses the same join inputs, or each ``example``
             its own.
+        loops: Whether chains of alike parts are compiled as loops, see `topology.roll`: a program
+            of at most C(C + 1)/2 units in place of 2^C − 1, but not sooner compiled on CPU. Joins
+            drop the same; units that draw, draw otherwise. With ``concat`` or ``convex`` joins
+            nothing is a loop.
+        remat: Whether gradients compute units again, instead of keeping what is within them.
     """
 
     expr: topology.Expr
@@ -111,6 +74,8 @@ class Block(nn.Module):
     unit: Callable[..., nn.Module]
     projection: Callable[..., nn.Module] = partial(nn.Dense, use_bias=False)
     drop_path_per: DropPathPer = "batch"
+    loops: bool = False
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -128,40 +93,159 @@ class Block(nn.Module):
             The feature maps at the end of the expression.
 
         Raises:
-            InputError: If there is no such column, or no path through it.
+            InputError: If there is no such column, no path through it, or units of one name differ.
         """
         expr = topology.project(self.expr, x.shape[-1], self.features)
-        if column is not None:
-            topology.restrict(expr, column=column)  # complains if there is no such column
-        joins = count(1)
+        topology.units(expr)  # complains if a name stands for two layers
+        lone = expr if column is None else topology.restrict(expr, column=column)  # complains, too
+        alive = self.variables.get("drop_path", {})
+        has_gaps = {"concat", "convex"} & set(topology.join_kinds(expr))
+        if self.loops and not (self.is_initializing() or has_gaps or alive):
+            expr = topology.roll(lone, x.shape[-1], self.features)
+        key = cache(lambda: self.make_rng("drop_path"))
+        call = _Call(train, column, drop_path, alive, key, cache(self._streams))
+        (end,), updates = self._run(call, expr, _Map(x, x.shape[-1]))
+        for name, names in places(expr).items():
+            for collection, tree in updates.get(name, {}).items():
+                for unit, value in unstack(tree, names).items():
+                    self.put_variable(collection, unit, value)
+        assert end.x is not None
+        return end.x
+
+    def _run(
+        self,
+        call: _Call,
+        expr: topology.Expr,
+        start: _Map,
+        how: topology.How | None = None,
+        given: Mapping[str, Any] | None = None,
+        first_join: Any = 1,
+    ) -> tuple[list[_Map], dict[str, Any]]:
+        """Runs an expression, or the body of a loop.
+
+        Args:
+            call: What runs.
+            expr: The expression.
+            start: Its input.
+            how: Kind of the join behind it, see `topology.ends`.
+            given: In a loop, the variables of its units by name.
+            first_join: Number of the first join.
+
+        Returns:
+            The ends, and the variables of units in loops that have changed.
+        """
+        num_joins = 0
+        updates: dict[str, Any] = {}
+        linear: dict[str, Array] = {}
+        siblings = topology.siblings(expr)
 
         @cache
         def module(node: topology.Unit) -> nn.Module:
             make = self.projection if isinstance(node, topology.Projection) else self.unit
             return make(self.features, name=node.name)
 
-        def run_unit(node: topology.Unit, value: _Map) -> _Map:
-            if value.x is None or (column is not None and node.column not in (None, column)):
+        def unit(node: topology.Unit, value: _Map) -> _Map:
+            is_dead = call.column is not None and node.column not in (None, call.column)
+            if value.x is None or is_dead:
                 return _Map(None, self.features)
-            if isinstance(node, topology.Projection):
-                return _Map(module(node)(value.x), self.features)
-            x = module(node)(value.x, train=train, alone=column is not None)
-            return _Map(x, self.features)
+            if given is not None:
+                y, updates[node.name] = self._apply(call, given[node.name], value.x)
+            elif isinstance(node, topology.Projection):
+                y = module(node)(value.x)
+            else:
+                if node.name not in linear and not self.remat:
+                    together = siblings.get(node.name, ()) if call.column is None else ()
+                    linear.update(self._merged(together, value.x))
+                options: dict[str, Any] = {"train": call.train, "alone": call.column is not None}
+                if node.name in linear:
+                    options["linear"] = linear[node.name]
+                run = lambda module, x: module(x, **options)
+                y = (nn.remat(run) if self.remat else run)(module(node), value.x)
+            return _Map(y, self.features)
 
-        def run_join(node: topology.Join, inputs: list[_Map]) -> _Map:
-            name = f"join{next(joins)}"
-            return self._join(name, node, inputs, drop_path)
+        def joined(node: topology.Join, inputs: list[_Map]) -> _Map:
+            nonlocal num_joins
+            num_joins += 1
+            return self._join(call, first_join + num_joins - 1, node, inputs)
 
-        end = topology.evaluate(expr, _Map(x, x.shape[-1]), unit=run_unit, join=run_join).x
-        assert end is not None
-        return end
+        def loop(node: topology.Loop, value: _Map, how: topology.How | None) -> list[_Map]:
+            nonlocal num_joins
+            stacked = self._stacked(node) if given is None else given
+            if stacked is None:
+                return topology.ends(
+                    topology.Seq(node.parts), value, how, unit=unit, join=joined, loop=loop
+                )
+            body = node.parts[0]
+            joins_each = len(topology.join_sizes(body))
+            last = _last_join(body)
+            opened = last if last is not None and last.how == how else None
+            start = first_join + num_joins
+            if joins_each and call.drop_path:
+                call.key()  # is made outside of the loop
+            call.streams()
 
-    def _join(self, name: str, node: topology.Join, inputs: list[_Map], drop_path: float) -> _Map:
+            def step(x: Array, turn: tuple[Array, Mapping[str, Any]]) -> Any:
+                i, variables = turn
+                first = start + i * joins_each
+                ends, new = self._run(call, body, _Map(x, value.channels), how, variables, first)
+                whole = ends[0]
+                if opened is not None:  # its inputs are for the join behind the loop, in the end
+                    whole = self._join(call, first + joins_each - 1, opened, ends)
+                return whole.x, ([end.x for end in ends], new)
+
+            turns = jnp.arange(len(node.parts)), {name: stacked[name] for name in places(body)}
+            assert value.x is not None
+            _, (ends, new) = jax.lax.scan(step, value.x, turns)
+            updates.update(new)
+            num_joins += joins_each * len(node.parts) - (opened is not None)
+            return [_Map(end[-1], self.features) for end in ends]
+
+        ends = topology.ends(expr, start, how, unit=unit, join=joined, loop=loop)
+        return ends, updates
+
+    def _merged(self, names: Sequence[str], x: Array) -> dict[str, Array]:
+        """The linear parts of units that read one map, by name, if they are run as one."""
+        unit: Any = self.unit(self.features, parent=None)
+        if len(names) < 2 or self.is_initializing() or not isinstance(unit, Unit):
+            return {}
+        parts = unit.merged([self.variables["params"][name] for name in names], x)
+        return dict(zip(names, parts)) if parts is not None else {}
+
+    def _stacked(self, node: topology.Loop) -> Mapping[str, Any] | None:
+        """The variables of a loop's units side by side, and their numbers; None if they differ."""
+        numbers = {name: i for i, name in enumerate(topology.units(self.expr))}
+
+        def variables(name: str) -> Any:
+            own = {c: tree[name] for c, tree in self.variables.items() if name in tree}
+            return own, jnp.asarray(numbers[name])
+
+        stacked = {name: stack(variables, names) for name, names in places(node).items()}
+        return None if any(tree is None for tree in stacked.values()) else stacked
+
+    def _apply(self, call: _Call, given: Any, x: Array) -> tuple[Array, Any]:
+        """Runs a unit of a loop with the variables of this turn; returns those that change, too."""
+        unit: Any = self.unit(self.features, parent=None)
+        mutable = [c for c in given[0] if c != "params" and self.is_mutable_collection(c)]
+
+        def run(given: Any, x: Array) -> tuple[Array, Any]:
+            variables, number = given
+            rngs = {name: jax.random.fold_in(k, number) for name, k in call.streams().items()}
+            options = {"train": call.train, "alone": call.column is not None}
+            return unit.apply(variables, x, **options, rngs=rngs, mutable=mutable)
+
+        return (jax.checkpoint(run) if self.remat else run)(given, x)
+
+    def _streams(self) -> dict[str, KeyArray]:
+        assert self.scope is not None
+        names = set(self.scope.rngs) - {"params", "drop_path"}
+        return {name: self.make_rng(name) for name in sorted(names)}
+
+    def _join(self, call: _Call, number: Any, node: topology.Join, inputs: list[_Map]) -> _Map:
         """Joins the maps that are not dead; of `concat`, the dead keep their place as zeros."""
         channels = topology.join_channels(node, [i.channels for i in inputs], self.features)
         logits = None
         if node.how == "convex":
-            logits = self.param(name, nn.initializers.zeros_init(), (len(inputs),))
+            logits = self.param(f"join{number}", nn.initializers.zeros_init(), (len(inputs),))
         live = {i: value.x for i, value in enumerate(inputs) if value.x is not None}
         if not live:
             return _Map(None, channels)
@@ -172,18 +256,29 @@ class Block(nn.Module):
             return _Map(
                 join("concat", [live.get(i, zero) for i, zero in enumerate(zeros)]), channels
             )
-        alive = self._alive(name, list(live), len(maps[0]), drop_path)
+        alive = self._alive(call, number, list(live), len(maps[0]))
         logits = logits if logits is None else logits[jnp.array(list(live))]
         return _Map(join(node.how, maps, alive, logits), channels)
 
-    def _alive(self, name: str, live: list[int], batch: int, rate: float) -> Array | None:
-        """Which live inputs of a join stay: as the variables say, else by a draw at `rate`."""
-        if self.has_variable("drop_path", name):
-            return self.get_variable("drop_path", name)[jnp.array(live)]
-        if rate == 0 or len(live) == 1:
+    def _alive(self, call: _Call, number: Any, live: list[int], batch: int) -> Array | None:
+        """Which live inputs of a join stay: as the variables say, else by a draw."""
+        if call.alive and (name := f"join{number}") in call.alive:
+            return call.alive[name][jnp.array(live)]
+        if call.drop_path == 0 or len(live) == 1:
             return None
-        key = self.make_rng("drop_path")
+        key = jax.random.fold_in(call.key(), number)
         if self.drop_path_per == "batch":
-            return draw_alive(key, len(live), rate)
-        draw = jax.vmap(lambda key: draw_alive(key, len(live), rate), out_axes=1)
+            return draw_alive(key, len(live), call.drop_path)
+        draw = jax.vmap(lambda key: draw_alive(key, len(live), call.drop_path), out_axes=1)
         return draw(jax.random.split(key, batch))
+
+
+def _last_join(expr: topology.Expr) -> topology.Join | None:
+    """The join that an expression ends with, if it does."""
+    match expr:
+        case topology.Join():
+            return expr
+        case topology.Seq(parts) if parts:
+            return _last_join(parts[-1])
+        case _:
+            return None

@@ -54,6 +54,8 @@ class BlockNet(nn.Module):
             for each ``example``.
         kernel_init: ``he``, or ``aligned``: all columns start as nearly the same function.
         lone: What runs if `__call__` is not told: see `column`.
+        loops: Whether blocks are compiled as loops, see `Block`.
+        remat: Whether gradients compute units again instead of keeping what is within them.
     """
 
     num_classes: int
@@ -65,6 +67,8 @@ class BlockNet(nn.Module):
     drop_path_per: DropPathPer = "batch"
     kernel_init: KernelInit = "he"
     lone: Columns = None
+    loops: bool = False
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -83,21 +87,18 @@ class BlockNet(nn.Module):
             train: Whether to use and update batch statistics, and to drop activations.
             column: Run this column alone in every block (global drop-path; any-depth prediction),
                 or a tuple with one for each block, of which None is the joined block.
-            drop_path: Probability of dropping a join input (local drop-path).
+            drop_path: Probability of dropping a join input (local drop-path), in [0, 1].
 
         Returns:
             Logits, "batch classes".
 
         Raises:
-            InputError: If the images are too small for the number of blocks, or there is no such
-                column.
+            InputError: If the images are too small for the number of blocks, there is no such
+                column, or `drop_path` is out of range.
         """
-        space = x.shape[1:-1]
-        if min(space, default=2 ** len(self.widths)) < 2 ** len(self.widths):
-            raise InputError(
-                f"`x` must be at least {2 ** len(self.widths)} pixels long along each axis for "
-                f"{len(self.widths)} blocks with a pool by 2 each, got {'×'.join(map(str, space))}"
-            )
+        self._check_space(x.shape[1:-1])
+        if not 0 <= drop_path <= 1:
+            raise InputError(f"`drop_path` must be in [0, 1], got {drop_path}")
         columns = self.lone_columns(column)
         for i, (expr, width, dropout, lone) in enumerate(
             zip(self.blocks, self.widths, self.dropout, columns, strict=True), start=1
@@ -109,7 +110,16 @@ class BlockNet(nn.Module):
                 kernel_init=aligned(self.make_rng("params")) if shared else he,
             )
             projection = partial(self.dense, use_bias=False)
-            block = Block(expr, width, unit, projection, self.drop_path_per, name=f"block{i}")
+            block = Block(
+                expr,
+                width,
+                unit,
+                projection,
+                self.drop_path_per,
+                self.loops,
+                self.remat,
+                name=f"block{i}",
+            )
             x = ops.max_pool(block(x, train=train, column=lone, drop_path=drop_path))
         return self.dense(self.num_classes, name="head")(x.mean(axis=range(1, x.ndim - 1)))
 
@@ -175,6 +185,14 @@ class BlockNet(nn.Module):
         blocks = zip(self.blocks, self._channels(channels), self.widths)
         return self.clone(blocks=tuple(topology.project(*block) for block in blocks))
 
+    def _check_space(self, space: Sequence[int]):
+        smallest = 2 ** len(self.widths)
+        if min(space, default=smallest) < smallest:
+            raise InputError(
+                f"`x` must be at least {smallest} pixels long along each axis for "
+                f"{len(self.widths)} blocks with a pool by 2 each, got {'×'.join(map(str, space))}"
+            )
+
     def _channels(self, channels: int) -> list[int]:
         """Channels in front of each block and behind the last, for so many of the input."""
         channels_of = lambda n, block: topology.channels(block[0], n, block[1])
@@ -194,8 +212,12 @@ class BlockNet(nn.Module):
         Returns:
             ``{"block1": {"column1_unit1": ..., ...}, ...}``, of what is run, projections included:
             the units of ``project(channels)``.
+
+        Raises:
+            InputError: As `__call__`.
         """
         *space, channels = shape
+        self._check_space(space)
         blocks = self.project(channels).blocks
         flops: dict[str, dict[str, int]] = {}
         for i, (expr, lone, inputs, width) in enumerate(
@@ -259,6 +281,8 @@ def block_net(
     norm: str = "batch",
     drop_path_per: DropPathPer = "batch",
     kernel_init: KernelInit = "he",
+    loops: bool = False,
+    remat: bool = False,
 ) -> BlockNet:
     """A net whose blocks are any expression.
 
@@ -275,12 +299,15 @@ def block_net(
         norm: ``batch``, ``frn``, ``group``, ``layer`` or ``none``.
         drop_path_per: ``batch`` or ``example``.
         kernel_init: ``he`` or ``aligned``.
+        loops: Whether blocks are compiled as loops, for programs whose size does not double with
+            every column.
+        remat: Whether gradients compute units again, for a part of the memory.
 
     Returns:
         A Flax module, see `BlockNet`.
 
     Raises:
-        InputError: If an argument is out of range.
+        InputError: If an argument is out of range, or units of one name in `block` differ.
     """
     widths = tuple(widths)
     rates = (dropout,) * len(widths) if isinstance(dropout, int | float) else tuple(dropout)
@@ -301,11 +328,23 @@ def block_net(
         raise InputError(
             f"`kernel_init` must be one of {get_args(KernelInit)}, got {kernel_init!r}"
         )
+    topology.units(block)  # complains if a name stands for two layers
     get_norm(norm)
     unit = partial(unit or partial(ConvUnit, conv=conv), norm=norm)
     dense = dense or _dense_like(unit)
     blocks = (block,) * len(widths)
-    return BlockNet(num_classes, blocks, widths, rates, unit, dense, drop_path_per, kernel_init)
+    return BlockNet(
+        num_classes,
+        blocks,
+        widths,
+        rates,
+        unit,
+        dense,
+        drop_path_per,
+        kernel_init,
+        loops=loops,
+        remat=remat,
+    )
 
 
 def _dense_like(layer: Any) -> Callable[..., nn.Module]:
@@ -327,7 +366,7 @@ def FractalNet(num_classes: int, *, columns: int = 3, **options: Any) -> BlockNe
         num_classes: Number of classes.
         columns: Columns C of every block.
         **options: Those of `block_net`: ``widths``, ``dropout``, ``conv``, ``unit``, ``dense``,
-            ``norm``, ``drop_path_per``, ``kernel_init``.
+            ``norm``, ``drop_path_per``, ``kernel_init``, ``loops``, ``remat``.
 
     Returns:
         A Flax module, see `BlockNet`.

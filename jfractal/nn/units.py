@@ -1,19 +1,27 @@
 """What stands at a `topology.Unit`: a linear layer, dropout, normalisation, activation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 
+from jfractal.errors import InputError
 from jfractal.nn.bayes import Conv
 from jfractal.nn.initializers import Initializer, he
 from jfractal.nn.norms import get_norm
-from jfractal.typing import Array
+from jfractal.posterior.gaussian import gaussians
+from jfractal.typing import Array, Params
 
 __all__ = ["ConvUnit", "DenseUnit", "Order", "SeparableUnit", "Unit"]
 
 Order = Literal["post", "pre"]
+
+# Convolutions of one map are merged as long as they emit at most so many features together: on CPU
+# narrow ones leave vector registers empty, and wider ones are no faster for being merged.
+NARROW = 96
 
 
 class Unit(nn.Module):
@@ -61,16 +69,50 @@ class Unit(nn.Module):
         affine = 0 if self.norm == "none" else 2 * normalised
         return self.macs(channels, space) + affine + self.use_bias * self.features
 
+    def merged(self, params: Sequence[Params], x: Array) -> list[Array] | None:
+        """The linear parts of several units like this one on one map, where that is faster.
+
+        Args:
+            params: Of each unit.
+            x: What all of them read.
+
+        Returns:
+            What `linear` would return for each; None where they had better run one by one.
+        """
+        return None
+
     @nn.compact
-    def __call__(self, x: Array, *, train: bool, alone: bool) -> Array:
-        """Maps "batch *space channels" to "batch *space features"."""
+    def __call__(self, x: Array, *, train: bool, alone: bool, linear: Array | None = None) -> Array:
+        """Maps "batch *space channels" to "batch *space features".
+
+        Args:
+            x: Feature maps.
+            train: Whether to use and update batch statistics, and to drop activations.
+            alone: Whether the unit's column runs alone.
+            linear: What the linear part returns, if that is known already, see `merged`.
+
+        Raises:
+            InputError: If `order` is none of these, or a convolution gets flat features.
+        """
+        if self.order not in get_args(Order):
+            raise InputError(f"`order` must be one of {get_args(Order)}, got {self.order!r}")
 
         def activate(x: Array) -> Array:
             return nn.relu(get_norm(self.norm)()(x, train=train, alone=alone))
 
-        x = self.linear(activate(x) if self.order == "pre" else x)
-        x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
+        if linear is None:
+            linear = self.linear(activate(x) if self.order == "pre" else x)
+        x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(linear)
         return x if self.order == "pre" else activate(x)
+
+
+def _num_space(x: Array) -> int:
+    if x.ndim < 3:
+        raise InputError(
+            f"`x` must have an axis in space for a convolution, got the shape {x.shape}; "
+            "of flat features make a DenseUnit"
+        )
+    return x.ndim - 2
 
 
 class ConvUnit(Unit):
@@ -86,9 +128,21 @@ class ConvUnit(Unit):
 
     def linear(self, x: Array) -> Array:
         """One convolution."""
-        window = (self.kernel_size,) * (x.ndim - 2)
+        window = (self.kernel_size,) * _num_space(x)
         make = partial(self.conv, use_bias=self.use_bias, kernel_init=self.kernel_init)
         return make(self.features, window, name="conv")(x)
+
+    def merged(self, params: Sequence[Params], x: Array) -> list[Array] | None:
+        """One convolution with the kernels side by side, if all of them together are narrow."""
+        features = self.features * len(params)
+        is_simple = self.order == "post" and type(self).linear is ConvUnit.linear
+        if not is_simple or features > NARROW or gaussians(params):
+            return None
+        layers = [own["conv"] for own in params]
+        window = (self.kernel_size,) * _num_space(x)
+        layer: Any = self.conv(features, window, use_bias=self.use_bias, parent=None)
+        side_by_side = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=-1), *layers)
+        return jnp.split(layer.apply({"params": side_by_side}, x), len(layers), axis=-1)
 
     def macs(self, channels: int, space: int) -> int:
         """k^space · channels · features."""
@@ -112,7 +166,7 @@ class SeparableUnit(Unit):
 
     def linear(self, x: Array) -> Array:
         """Every channel by itself over the window, then all channels of a pixel."""
-        channels, space = x.shape[-1], x.ndim - 2
+        channels, space = x.shape[-1], _num_space(x)
         make = partial(self.conv, use_bias=False, kernel_init=self.kernel_init)
         window, pixel = (self.kernel_size,) * space, (1,) * space
         x = make(channels, window, feature_group_count=channels, name="depthwise")(x)

@@ -18,8 +18,11 @@ class DropPath:
     which the objective drops join inputs ("local").
 
     Attributes:
-        columns: Columns of the net.
+        columns: Columns of the net, at least 1.
         global_rate: Share of global batches, in [0, 1].
+
+    Raises:
+        InputError: If either is out of range.
 
     Source: Larsson et al., ICLR 2017, §3: rate 1/2, one draw for each mini-batch.
     """
@@ -28,6 +31,8 @@ class DropPath:
     global_rate: float = 0.5
 
     def __post_init__(self):
+        if self.columns < 1:
+            raise InputError(f"`columns` must be at least 1, got {self.columns}")
         if not 0 <= self.global_rate <= 1:
             raise InputError(f"`global_rate` must be in [0, 1], got {self.global_rate}")
 

@@ -107,8 +107,9 @@ def layout(
         alive: Which inputs of each join are alive, as for `topology.restrict`.
 
     Raises:
-        InputError: As `topology.restrict`.
+        InputError: As `topology.units` and `topology.restrict`.
     """
+    topology.units(expr)  # complains if a name stands for two layers
     topology.restrict(expr, column=column, alive=alive)  # complains if nothing is left
     masks = iter(alive) if alive is not None else None
 

@@ -58,6 +58,7 @@ def test_quick_run_leaves_what_every_run_leaves(name, tmp_path):
     assert result["name"] == name
     assert all(isinstance(value, float | int | str | bool) for value in result.values())
     assert {"dataset", "dataset_requested"} <= result.keys()
+    assert ("converged" in result) == any(key.startswith("reasons") for key in result)
     assert (directory / "report.html").read_text().startswith("<!doctype html>")
     assert json.loads((directory / "config.json").read_text())["config"]["quick"]
     assert (directory / "metrics.jsonl").read_text()

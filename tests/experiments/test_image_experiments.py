@@ -43,7 +43,8 @@ def test_strict_refuses_to_run_on_digits(no_cifar, tmp_path, capsys):
 def test_interrupted_and_resumed_is_uninterrupted(tmp_path, monkeypatch):
     """Stopped at row 18, within the second epoch of the second of two nets (12 rows each)."""
     flags = ["digits_fractal", "--quick", "--data.num-train", "200", "--train.num-epochs", "3"]
-    flags += ["--model.columns", "1", "--train.log-every", "1"]
+    flags += ["--model.columns", "1", "--model.widths", "4", "--model.dropout", "0"]
+    flags += ["--train.log-every", "1"]
     assert main([*flags, "--out", str(tmp_path / "whole")]) == 0
     log, seen = Run.log, []
 
@@ -66,7 +67,7 @@ def test_interrupted_and_resumed_is_uninterrupted(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--model.columns", "0"], "`columns` must be at least 1, got 0"),
+        (["--model.columns", "0"], "`columns` must be a whole number of at least 1, got 0"),
         (["--train.batch-size", "0"], "`batch_size` must be between 1"),
         (["--train.num-epochs", "0"], "`num_epochs` must be at least 1, got 0"),
         (["--train.learning-rate", "0"], "`learning_rate` must be above 0"),

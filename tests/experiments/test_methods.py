@@ -1,12 +1,14 @@
 """Every recipe of the comparisons fits the same small problem and predicts with it."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jfractal as jf
-from experiments._methods import FitConfig, recipes
+from experiments._methods import FitConfig, num_gradients, recipes
 from experiments._perceptron import Perceptron
 from experiments._seeds import mean_and_error, mean_curve, shown, standard_error, with_errors
 
@@ -47,6 +49,24 @@ def test_recipe_learns(problem, name):
     posterior = recipe[name](jax.random.key(1))
     prediction = jf.predict(net.apply, posterior, x, jax.random.key(2), num_samples=10)
     assert float(jf.metrics.accuracy(prediction.probs, y)) > 0.8
+
+
+@pytest.mark.parametrize("name", ["MAP", "ensemble", "SWAG", "SGLD", "mean field, local"])
+def test_cost_is_counted(problem, name):
+    """As often as the net sees an example."""
+    x, y = problem
+    net, seen = Perceptron((2,), 2), []
+
+    def apply(variables, x, **options):
+        jax.debug.callback(lambda x: seen.append(len(x)), x)
+        return net.apply(variables, x, **options)
+
+    log_joint = jf.LogJoint(apply, (x, y), jf.priors.Gaussian(1.0), jf.likelihoods.Categorical())
+    config = replace(CONFIG, num_epochs=7, batch_size=12, num_samples=3)
+    recipe = recipes(config, log_joint, lambda key: jf.mean(net.init(key, x)["params"]))[name]
+    jax.block_until_ready(recipe(jax.random.key(1)))
+    jax.effects_barrier()
+    assert sum(seen) / len(x) == pytest.approx(num_gradients(config, name, len(x)))
 
 
 def test_standard_error_of_known_numbers():

@@ -21,7 +21,7 @@ def problem():
     x = jax.random.normal(key, (12, 3))
     y = jnp.sin(x[:, :1])
     net = nn.Sequential([nn.Dense(4), nn.tanh, nn.Dense(1)])
-    q = jf.mean_field(net.init(key, x)["params"], scale=0.2)
+    q = jf.mean_field(jax.jit(net.init)(key, x)["params"], scale=0.2)
     return net, q, x, y
 
 
@@ -65,7 +65,8 @@ def test_is_the_log_evidence_where_q_is_the_posterior():
     q = {"kernel": jf.Gaussian(jnp.full((1, 1), mean), inverse(precision**-0.5))}
     keys = jax.random.split(jax.random.key(0), 20000)
     options = {"prior": PRIOR, "likelihood": LIKELIHOOD, "num_data": 3}
-    values = jax.vmap(lambda k: jf.elbo(net.apply, q, (x, y), k, **options).value)(keys)
+    value = lambda k: jf.elbo(net.apply, q, (x, y), k, **options).value
+    values = jax.jit(jax.vmap(value))(keys)
     covariance = 0.25 * np.eye(3) + 0.49 * np.asarray(x @ x.T)
     sign, logdet = np.linalg.slogdet(2 * np.pi * covariance)
     evidence = -0.5 * (y[:, 0] @ np.linalg.solve(covariance, y[:, 0]) + sign * logdet) / 3
@@ -88,7 +89,7 @@ def test_gradient_is_unbiased():
         return jf.elbo(net.apply, q, batch, key, prior=flat, likelihood=LIKELIHOOD, num_data=1).nll
 
     keys = jax.random.split(jax.random.key(5), 40000)
-    gradient = jax.vmap(jax.grad(nll), (None, 0))(q, keys)["kernel"]
+    gradient = jax.jit(jax.vmap(jax.grad(nll), (None, 0)))(q, keys)["kernel"]
     to_rho = jax.nn.sigmoid(inverse(std))[0, 0]
     exact = {"mean": -(y - mean * x) * x / 0.25, "rho": std * x**2 / 0.25 * to_rho}
     for name, value in exact.items():
@@ -98,13 +99,13 @@ def test_gradient_is_unbiased():
 
 def test_more_samples_average_the_likelihood(problem):
     net, q, x, y = problem
-    many = jnp.stack(
-        [
-            bound(net, q, (x, y), k, num_samples=16).nll
-            for k in jax.random.split(jax.random.key(7), 20)
-        ]
-    )
-    one = jnp.stack([bound(net, q, (x, y), k).nll for k in jax.random.split(jax.random.key(8), 60)])
+
+    def nll(keys, num_samples):
+        draw = lambda k: bound(net, q, (x, y), k, num_samples=num_samples).nll
+        return jax.jit(jax.vmap(draw))(keys)
+
+    many = nll(jax.random.split(jax.random.key(7), 20), num_samples=16)
+    one = nll(jax.random.split(jax.random.key(8), 60), num_samples=1)
     assert abs(many.mean() - one.mean()) < 4 * (one.std() / 60**0.5 + many.std() / 20**0.5)
     assert many.std() < 0.6 * one.std()
 
@@ -119,6 +120,7 @@ def test_layers_draw_what_is_left_to_them(estimator):
     outside = jf.mean_field(jf.mean(q), scale=0.5)
     keys = jax.random.split(jax.random.key(2), 4000)
 
+    @jax.jit
     @partial(jax.vmap, in_axes=(None, 0))
     def nll(q, key):
         return bound(net, q, (x, y), key).nll
@@ -136,7 +138,8 @@ def test_scale_mixture_needs_no_other_call(problem):
 
 def test_vmap_over_seeds_counts_the_kl_once(problem):
     net, q, x, y = problem
-    values = jax.vmap(lambda k: bound(net, q, (x, y), k).kl)(jax.random.split(jax.random.key(0), 3))
+    kl = lambda k: bound(net, q, (x, y), k).kl
+    values = jax.jit(jax.vmap(kl))(jax.random.split(jax.random.key(0), 3))
     np.testing.assert_allclose(values, jf.kl(q, PRIOR), rtol=1e-6)
 
 
@@ -158,7 +161,7 @@ def test_does_not_depend_on_the_number_of_devices(problem):
     def shared(q, batch):
         return jax.lax.pmean(value_and_gradient(q, batch), "device")
 
-    alone, together = value_and_gradient(q, (x, y)), jax.jit(shared)(q, (x, y))
+    alone, together = (jax.jit(f)(q, (x, y)) for f in (value_and_gradient, shared))
     chex.assert_trees_all_close(together, alone, rtol=1e-4, atol=1e-6)
 
 

@@ -120,7 +120,7 @@ def test_a_run_that_was_cut_off_has_the_draws_of_one_that_was_not(
 def begun(problem, tmp_path_factory):
     """A call, and where its chains lie."""
     call = {"log_joint": problem.log_joint, "init": problem.init, "key": jax.random.key(4), **SHORT}
-    call["directory"] = tmp_path_factory.mktemp("chains")
+    call["directory"] = str(tmp_path_factory.mktemp("chains"))
     return call, hmc(**call)
 
 
@@ -175,6 +175,17 @@ def test_chains_that_agree_are_trusted(problem, chains):
     assert "agree" in str(diagnosis)
 
 
+def test_weights_are_judged_on_request_and_have_no_say(problem, chains):
+    diagnosis = chains.diagnose(weights=True)
+    for name, judge, worst in (("rhat", jf.metrics.rhat, max), ("ess", jf.metrics.ess, min)):
+        expected = worst(judge(flat(chains.params)).tolist())
+        assert diagnosis.figures[f"{name}_weights"] == pytest.approx(expected)
+    assert "ess_tail_weights" in diagnosis.figures
+    assert "rhat_weights" not in chains.diagnose().figures
+    apart = {"w": jnp.arange(4.0)[:, None, None] + chains.params["bias"]}
+    assert replace(chains, params=apart).diagnose(weights=True).reasons == diagnosis.reasons
+
+
 def test_chains_in_two_modes_are_not_trusted():
     """Each mode is as good as the other: the log joint alone would not tell."""
     log_joint = lambda w: jnp.logaddexp(
@@ -225,6 +236,7 @@ def test_arviz_finds_what_we_find(chains):
         {"num_warmup": 0},
         {"thinning": 0},
         {"target_accept": 1.0},
+        {"max_tree_depth": 0},
         {"precision": "bfloat16"},
         {"num_chains": 3, "devices": jax.devices()[:2]},
         {"inverse_mass": {"bias": jnp.ones(1)}},
@@ -251,28 +263,66 @@ class Net(nn.Module):
 
     norm: str = "none"
     dropout: float = 0.0
+    train: bool = False
 
     @nn.compact
     def __call__(self, x):
-        x = nn.BatchNorm(use_running_average=True)(x) if self.norm == "batch" else x
+        x = nn.BatchNorm(use_running_average=not self.train)(x) if self.norm == "batch" else x
         return nn.Dense(1)(nn.Dropout(self.dropout, deterministic=False)(x))
 
 
+ONES = {"mean": jnp.zeros(2), "var": jnp.ones(2)}
+STATISTICS = {"batch_stats": {"BatchNorm_0": ONES}}
+
+
+def with_statistics_of(net, **options):
+    """An `apply` that knows batch statistics by itself."""
+    return lambda variables, x: net.apply({**variables, **STATISTICS}, x, **options)
+
+
 @pytest.mark.parametrize(
-    ("net", "reason"),
-    [(Net(norm="batch"), "batch statistics"), (Net(dropout=0.5), "draws random numbers")],
+    ("apply", "reason"),
+    [
+        (Net(norm="batch").apply, "needs more than weights: batch statistics"),
+        (with_statistics_of(Net(norm="batch", train=True)), "batch statistics"),
+        (
+            with_statistics_of(Net(norm="batch", train=True), mutable=["batch_stats"]),
+            "cannot be evaluated",
+        ),
+        (
+            lambda *v: with_statistics_of(Net(norm="batch", train=True), mutable=True)(*v)[0],
+            "seen together.* batch norm in training mode",
+        ),
+        (Net(dropout=0.5).apply, "draws random numbers"),
+        (
+            partial(Net(dropout=0.5).apply, rngs={"dropout": jax.random.key(0)}),
+            "seen together.* dropout by a key",
+        ),
+    ],
 )
-def test_a_target_that_is_none_is_refused_with_what_to_do(problem, net, reason):
-    data = jf.LogJoint(
-        net.apply,
+def test_a_target_that_is_none_is_refused_with_what_to_do(problem, apply, reason):
+    log_joint = jf.LogJoint(
+        apply,
         (problem.x, problem.y),
         jf.priors.Gaussian(1.0),
         likelihood=jf.likelihoods.Gaussian(1.0),
     )
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
-    init = lambda key: net.init(keys, problem.x)["params"]
+    init = lambda key: Net(norm="batch").init(keys, problem.x)["params"]
     with pytest.raises(jf.InputError, match=reason):
-        jf.nuts(data, init, jax.random.key(0), **SHORT)
+        jf.nuts(log_joint, init, jax.random.key(0), **SHORT)
+
+
+def test_statistics_that_do_not_change_are_no_obstacle(problem):
+    net = Net(norm="batch")
+    log_joint = jf.LogJoint(
+        with_statistics_of(net),
+        (problem.x, problem.y),
+        jf.priors.Gaussian(1.0),
+        likelihood=jf.likelihoods.Gaussian(1.0),
+    )
+    keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+    hmc(log_joint, lambda key: net.init(keys, problem.x)["params"], jax.random.key(0), **SHORT)
 
 
 def test_data_that_do_not_fit_the_net_are_refused(problem):

@@ -58,6 +58,8 @@ def test_the_rate_is_a_probability(problem):
     net, variables, _ = problem
     with pytest.raises(jf.InputError, match=r"`rate` must be in \[0, 1\), got 1.0"):
         sub_networks(net, jf.Point(variables), rate=1.0)
+    with pytest.raises(jf.InputError, match=r"`rate` must be in \[0, 1\), got -0.5"):
+        next(all_sub_networks(net, rate=-0.5))
 
 
 def test_training_under_drop_path_finds_the_best_expectation():

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from jfractal import topology
+from jfractal.errors import InputError
 from jfractal.nn import Block
-from jfractal.nn.block import draw_alive, join
-from jfractal.topology import Join, Seq, Unit
+from jfractal.nn.joins import draw_alive, join
+from jfractal.topology import Identity, Join, Seq, Unit
 from tests.expressions import enumerate_paths
 
 PRIMES = [2, 3, 5, 7, 11, 13, 17]
@@ -293,6 +294,14 @@ def test_a_tied_unit_meets_one_width():
     y = block.apply({"params": params}, x, train=False)
     np.testing.assert_allclose(y[:, :4], x @ params["unitr"]["kernel"], rtol=1e-5)
     np.testing.assert_allclose(y[:, 4:], left, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["b", "join1_project2"])
+def test_a_name_is_one_layer(name):
+    # The skip of three channels is projected, under a name that a unit may have taken.
+    expr = Join((Seq((Unit(name), Unit("b", 2))), Identity()))
+    with pytest.raises(InputError, match=r"units of equal name are one layer, but .* differ"):
+        Block(expr, 4, Matrix).init(jax.random.key(0), jnp.ones((2, 3)), train=False)
 
 
 def test_a_lone_column_of_a_concat_keeps_its_place():

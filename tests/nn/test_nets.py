@@ -398,11 +398,14 @@ def test_vmap_over_draws_is_a_loop_over_draws():
 # Errors
 
 
+TWO_OF_A_NAME = topology.Join((topology.Unit("a", 1), topology.Unit("a", 2)))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: FractalNet(10, columns=0), "`columns` must be at least 1, got 0"),
-        (lambda: PlainNet(10, depth=0), "`num_units` must be at least 1, got 0"),
+        (lambda: FractalNet(10, columns=0), "`columns` must be a whole number .*, got 0"),
+        (lambda: PlainNet(10, depth=0), "`num_units` must be a whole number .*, got 0"),
         (lambda: FractalNet(0), "`num_classes` must be at least 1, got 0"),
         (lambda: FractalNet(10, widths=()), r"`widths` must be one or more .*, got \(\)"),
         (lambda: FractalNet(10, widths=(8, 0)), r"`widths` must be .* positive.*, got \(8, 0\)"),
@@ -411,6 +414,8 @@ def test_vmap_over_draws_is_a_loop_over_draws():
         (lambda: FractalNet(10, dropout=(0.1, 0.2)), "or one for each of 5 blocks"),
         (lambda: FractalNet(10, norm="weight"), "`norm` must be one of .*, got 'weight'"),
         (lambda: FractalNet(10, kernel_init="xavier"), "`kernel_init` must be one of .*'xavier'"),
+        (lambda: block_net(topology.fractal, 10), "an expression is made of .*, got <function"),
+        (lambda: block_net(TWO_OF_A_NAME, 10), "units of equal name are one layer, but .* differ"),
     ],
 )
 def test_arguments_out_of_range_are_refused(make, message):
@@ -423,6 +428,27 @@ def test_too_small_an_image_is_refused(size):
     net = FractalNet(10, columns=1, widths=(2, 2))
     with pytest.raises(InputError, match=f"`x` must be at least 4 .*, got {size[0]}×{size[1]}"):
         jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, *size, 3)))
+    with pytest.raises(InputError, match=f"`x` must be at least 4 .*, got {size[0]}×{size[1]}"):
+        net.num_flops((*size, 3))
+
+
+@pytest.mark.parametrize("unit", [ConvUnit, SeparableUnit])
+def test_flat_features_are_no_image(unit):
+    net = FractalNet(10, columns=1, widths=(2,), unit=unit)
+    with pytest.raises(InputError, match=r"`x` must have an axis in space .*, got .*\(1, 8\)"):
+        jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, 8)))
+
+
+def test_a_unit_has_an_order():
+    net = FractalNet(10, columns=1, widths=(2,), unit=partial(ConvUnit, order="before"))
+    with pytest.raises(InputError, match=r"`order` must be one of .*'post', 'pre'.*, got 'before'"):
+        jax.eval_shape(net.init, jax.random.key(0), images(1, 4, 4, 3))
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.5])
+def test_the_rate_of_drop_path_is_a_probability(net, variables, rate):
+    with pytest.raises(InputError, match=rf"`drop_path` must be in \[0, 1\], got {rate}"):
+        net.apply(variables, images(1, 8, 8, 3), drop_path=rate)
 
 
 def test_a_column_must_exist(net, variables):
@@ -521,19 +547,17 @@ RULES = {
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_every_rule_trains(rule):
+def test_gradients_are_those_of_double_precision(rule):
     net = block_net(RULES[rule], 3, widths=(4, 6), norm="layer")
     x = images(2, 8, 8, 3)
     params = fill(net, x)["params"]
-
-    @jax.jit
-    def value_and_grad(params):
-        loss = lambda params: (net.apply({"params": params}, x) ** 2).sum()
-        return jax.value_and_grad(loss)(params)
-
-    value, gradient = value_and_grad(params)
-    assert jnp.isfinite(value)
-    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+    gradient = jax.jit(jax.grad(lambda params, x: (net.apply({"params": params}, x) ** 2).sum()))
+    single = gradient(params, x)
+    with jax.enable_x64(True):
+        double = gradient(*jax.tree.map(lambda a: np.asarray(a, np.float64), (params, x)))
+    for ours, exact in zip(jax.tree.leaves(single), jax.tree.leaves(double), strict=True):
+        assert exact.dtype == np.float64
+        np.testing.assert_allclose(ours, exact, atol=1e-3 * abs(np.asarray(exact)).max())
 
 
 @pytest.mark.parametrize("make", [ResNet, DenseNet, PlainNet, FractalNet])

@@ -27,10 +27,17 @@ def test_worked_by_hand():
     np.testing.assert_array_equal(ops.max_pool(x).reshape(1, 2), [[4, 0]])
 
 
-def test_the_gradient_is_split_among_equals():
-    x = jnp.array([[1.0, 1], [0, 1]]).reshape(1, 2, 2, 1)
-    gradient = jax.grad(lambda x: ops.max_pool(x).sum())(x)
-    np.testing.assert_allclose(gradient.reshape(4), [1 / 3, 1 / 3, 0, 1 / 3], rtol=1e-6)
+def test_ties_are_broken_as_in_flax(getkey):
+    x = jax.random.randint(getkey(), (3, 6, 4, 5), 0, 3).astype(jnp.float32)
+    total = lambda pool: lambda x: jnp.sum(pool(x) ** 2)
+    gradient, expected = (jax.grad(total(pool))(x) for pool in (ops.max_pool, flax_pool))
+    np.testing.assert_array_equal(gradient, expected)
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_nan_stays(place):
+    x = jnp.arange(4.0).at[place].set(jnp.nan).reshape(1, 2, 2, 1)
+    assert jnp.isnan(ops.max_pool(x)).all()
 
 
 @pytest.mark.parametrize("size", [(1, 4), (4, 1), (1, 1)])

@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from scipy.stats import chisquare, norm
 
@@ -89,6 +90,23 @@ def test_stored_draws_are_each_used_once():
         fit, simulator, KEY, num_simulations=20, num_draws=9, quantities=lambda w, _: w
     )
     np.testing.assert_array_equal(calibration.ranks["w"], 5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "fit",
+    [
+        partial(
+            jf.laplace,
+            optimizer=optax.adam(optax.cosine_decay_schedule(0.1, 1500)),
+            num_steps=1500,
+        ),
+        partial(jf.sgld, learning_rate=0.003, num_warmup=2000, num_samples=99, thinning=200),
+    ],
+    ids=["laplace", "sgld"],
+)
+def test_methods_of_the_library_are_calibrated(fit):
+    testing.assert_calibrated(fit, SIMULATOR, KEY)
 
 
 def test_ties_are_broken_evenly(newton):

@@ -29,3 +29,8 @@ def test_rates_of_0_and_1():
 def test_bad_rates(rate):
     with pytest.raises(InputError, match=rf"`global_rate` must be in \[0, 1\], got {rate}"):
         DropPath(3, global_rate=rate)
+
+
+def test_there_must_be_columns():
+    with pytest.raises(InputError, match="`columns` must be at least 1, got 0"):
+        DropPath(0)

@@ -269,6 +269,8 @@ def test_bad_inputs(tmp_path):
     with pytest.raises(InputError, match=r"`path`.*\.svg.*block\.jpg"):
         structure(plain(1), tmp_path / "block.jpg")
     assert not list(tmp_path.iterdir())
+    with pytest.raises(InputError, match=r"units of equal name are one layer, but .* differ"):
+        structure(Join((Unit("a", 1), Unit("a", 2))))
     for architecture in (fractal(2), net):
         with pytest.raises(InputError, match=r"`column` must be one of \(1, 2\), got 3"):
             structure(architecture, column=3)
