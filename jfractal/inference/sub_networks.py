@@ -15,7 +15,7 @@ from jfractal.inference.descent import descend
 from jfractal.inference.log_joint import LogJoint
 from jfractal.nn.joins import draw_alive
 from jfractal.nn.nets import BlockNet
-from jfractal.posterior.samples import Point, Posterior
+from jfractal.posterior.samples import Point, Posterior, check_posterior
 from jfractal.typing import Array, Bool, KeyArray, Params, Variables
 
 __all__ = ["SubNetworks", "all_sub_networks", "mc_drop_path", "sub_networks"]
@@ -62,11 +62,12 @@ def sub_networks(net: BlockNet, posterior: Posterior, *, rate: float = 0.15) -> 
         A posterior like any other, for `predict`.
 
     Raises:
-        InputError: If `rate` is out of range.
+        InputError: If `rate` is out of range, or `posterior` cannot be drawn from.
 
     Source: the drop-path of Larsson et al., ICLR 2017, §3, at test, as dropout is in Gal &
         Ghahramani, "Dropout as a Bayesian approximation", ICML 2016.
     """
+    check_posterior(posterior)
     _check_rate(rate)
     return SubNetworks(posterior, rate, tuple(map(topology.join_sizes, net.blocks)))
 

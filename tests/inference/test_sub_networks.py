@@ -62,6 +62,12 @@ def test_the_rate_is_a_probability(problem):
         next(all_sub_networks(net, rate=-0.5))
 
 
+def test_weights_are_no_posterior(problem):
+    net, variables, _ = problem
+    with pytest.raises(jf.InputError, match=r"`posterior` must have `sample\(key\) .* a dict"):
+        sub_networks(net, variables["params"])
+
+
 def test_training_under_drop_path_finds_the_best_expectation():
     """Of all sub-networks, enumerated; the best joined net has worse parts."""
     net = jf.FractalNet(1, columns=2, widths=(3,), unit=jf.nn.DenseUnit, norm="none")
