@@ -11,8 +11,11 @@ from jfractal.errors import InputError
 from jfractal.topology import Identity, Join, Projection, Seq, Unit, fractal
 from jfractal.viz.layout import layout
 
+# A name is one layer, so it stands in one column.
 leaves = st.just(Identity()) | st.builds(
-    Unit, st.sampled_from("uvw"), st.none() | st.integers(1, 3)
+    lambda name, column: Unit(f"{name}{column or ''}", column),
+    st.sampled_from("uvw"),
+    st.none() | st.integers(1, 3),
 )
 expressions = st.recursive(
     leaves,
