@@ -69,6 +69,7 @@ class Unit(nn.Module):
         affine = 0 if self.norm == "none" else 2 * normalised
         return self.macs(channels, space) + affine + self.use_bias * self.features
 
+    @nn.nowrap
     def merged(self, params: Sequence[Params], x: Array) -> list[Array] | None:
         """The linear parts of several units like this one on one map, where that is faster.
 
@@ -132,6 +133,7 @@ class ConvUnit(Unit):
         make = partial(self.conv, use_bias=self.use_bias, kernel_init=self.kernel_init)
         return make(self.features, window, name="conv")(x)
 
+    @nn.nowrap
     def merged(self, params: Sequence[Params], x: Array) -> list[Array] | None:
         """One convolution with the kernels side by side, if all of them together are narrow."""
         features = self.features * len(params)
