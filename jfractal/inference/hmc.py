@@ -7,6 +7,7 @@ from pathlib import Path
 
 from numpyro.infer import HMC, NUTS
 
+from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.inference.chains import Chains
 from jfractal.inference.sampler import Device, LogDensity, Plan, Precision, run
@@ -70,8 +71,7 @@ def nuts(
     Source: Hoffman & Gelman, JMLR 2014; Phan et al., NumPyro, 2019.
     """
     _check_fraction(target_accept)
-    if max_tree_depth < 1:
-        raise InputError(f"`max_tree_depth` must be at least 1, got {max_tree_depth}")
+    check_counts(max_tree_depth=max_tree_depth)
     kernel = partial(NUTS, target_accept_prob=target_accept, max_tree_depth=max_tree_depth)
     plan = Plan(
         num_chains, num_warmup, num_samples, thinning, precision, directory, devices, progress_bar
