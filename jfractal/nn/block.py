@@ -45,6 +45,11 @@ class _Call(NamedTuple):
     key: Callable[[], KeyArray]
     streams: Callable[[], dict[str, KeyArray]]
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What a unit is told."""
+        return {"train": self.train, "alone": self.column is not None}
+
 
 class Block(nn.Module):
     """Runs a `topology` expression on feature maps.
@@ -104,104 +109,18 @@ class Block(nn.Module):
             expr = topology.roll(lone, x.shape[-1], self.features)
         key = cache(lambda: self.make_rng("drop_path"))
         call = _Call(train, column, drop_path, alive, key, cache(self._streams))
-        (end,), updates = self._run(call, expr, _Map(x, x.shape[-1]))
+        walk = _Walk(self, call, topology.siblings(expr))
+        (end,) = walk.ends(expr, _Map(x, x.shape[-1]))
         for name, names in places(expr).items():
-            for collection, tree in updates.get(name, {}).items():
+            for collection, tree in walk.updates.get(name, {}).items():
                 for unit, value in unstack(tree, names).items():
                     self.put_variable(collection, unit, value)
         assert end.x is not None
         return end.x
 
-    def _run(
-        self,
-        call: _Call,
-        expr: topology.Expr,
-        start: _Map,
-        how: topology.How | None = None,
-        given: Mapping[str, Any] | None = None,
-        first_join: Any = 1,
-    ) -> tuple[list[_Map], dict[str, Any]]:
-        """Runs an expression, or the body of a loop.
-
-        Args:
-            call: What runs.
-            expr: The expression.
-            start: Its input.
-            how: Kind of the join behind it, see `topology.ends`.
-            given: In a loop, the variables of its units by name.
-            first_join: Number of the first join.
-
-        Returns:
-            The ends, and the variables of units in loops that have changed.
-        """
-        num_joins = 0
-        updates: dict[str, Any] = {}
-        linear: dict[str, Array] = {}
-        siblings = topology.siblings(expr)
-
-        @cache
-        def module(node: topology.Unit) -> nn.Module:
-            make = self.projection if isinstance(node, topology.Projection) else self.unit
-            return make(self.features, name=node.name)
-
-        def unit(node: topology.Unit, value: _Map) -> _Map:
-            is_dead = call.column is not None and node.column not in (None, call.column)
-            if value.x is None or is_dead:
-                return _Map(None, self.features)
-            if given is not None:
-                y, updates[node.name] = self._apply(call, given[node.name], value.x)
-            elif isinstance(node, topology.Projection):
-                y = module(node)(value.x)
-            else:
-                if node.name not in linear and not self.remat:
-                    together = siblings.get(node.name, ()) if call.column is None else ()
-                    linear.update(self._merged(together, value.x))
-                options: dict[str, Any] = {"train": call.train, "alone": call.column is not None}
-                if node.name in linear:
-                    options["linear"] = linear[node.name]
-                run = lambda module, x: module(x, **options)
-                y = (nn.remat(run) if self.remat else run)(module(node), value.x)
-            return _Map(y, self.features)
-
-        def joined(node: topology.Join, inputs: list[_Map]) -> _Map:
-            nonlocal num_joins
-            num_joins += 1
-            return self._join(call, first_join + num_joins - 1, node, inputs)
-
-        def loop(node: topology.Loop, value: _Map, how: topology.How | None) -> list[_Map]:
-            nonlocal num_joins
-            stacked = self._stacked(node) if given is None else given
-            if stacked is None:
-                return topology.ends(
-                    topology.Seq(node.parts), value, how, unit=unit, join=joined, loop=loop
-                )
-            body = node.parts[0]
-            joins_each = len(topology.join_sizes(body))
-            last = _last_join(body)
-            opened = last if last is not None and last.how == how else None
-            start = first_join + num_joins
-            if joins_each and call.drop_path:
-                call.key()  # is made outside of the loop
-            call.streams()
-
-            def step(x: Array, turn: tuple[Array, Mapping[str, Any]]) -> Any:
-                i, variables = turn
-                first = start + i * joins_each
-                ends, new = self._run(call, body, _Map(x, value.channels), how, variables, first)
-                whole = ends[0]
-                if opened is not None:  # its inputs are for the join behind the loop, in the end
-                    whole = self._join(call, first + joins_each - 1, opened, ends)
-                return whole.x, ([end.x for end in ends], new)
-
-            turns = jnp.arange(len(node.parts)), {name: stacked[name] for name in places(body)}
-            assert value.x is not None
-            _, (ends, new) = jax.lax.scan(step, value.x, turns)
-            updates.update(new)
-            num_joins += joins_each * len(node.parts) - (opened is not None)
-            return [_Map(end[-1], self.features) for end in ends]
-
-        ends = topology.ends(expr, start, how, unit=unit, join=joined, loop=loop)
-        return ends, updates
+    def _module(self, node: topology.Unit) -> nn.Module:
+        make = self.projection if isinstance(node, topology.Projection) else self.unit
+        return make(self.features, name=node.name)
 
     def _merged(self, names: Sequence[str], x: Array) -> dict[str, Array]:
         """The linear parts of units that read one map, by name, if they are run as one."""
@@ -230,8 +149,7 @@ class Block(nn.Module):
         def run(given: Any, x: Array) -> tuple[Array, Any]:
             variables, number = given
             rngs = {name: jax.random.fold_in(k, number) for name, k in call.streams().items()}
-            options = {"train": call.train, "alone": call.column is not None}
-            return unit.apply(variables, x, **options, rngs=rngs, mutable=mutable)
+            return unit.apply(variables, x, **call.options, rngs=rngs, mutable=mutable)
 
         return (jax.checkpoint(run) if self.remat else run)(given, x)
 
@@ -271,6 +189,100 @@ class Block(nn.Module):
             return draw_alive(key, len(live), call.drop_path)
         draw = jax.vmap(lambda key: draw_alive(key, len(live), call.drop_path), out_axes=1)
         return draw(jax.random.split(key, batch))
+
+
+class _Walk:
+    """One way through an expression, or through the body of a loop.
+
+    Attributes:
+        updates: The variables of units in loops that have changed, by unit.
+    """
+
+    def __init__(
+        self,
+        block: Block,
+        call: _Call,
+        siblings: Mapping[str, Sequence[str]],
+        given: Mapping[str, Any] | None = None,
+        first_join: Any = 1,
+    ):
+        """Begins.
+
+        Args:
+            block: Whose expression it is.
+            call: How it runs.
+            siblings: Units that read the same map, see `topology.siblings`.
+            given: In a loop, the variables of its units by name.
+            first_join: Number of the first join.
+        """
+        self.block, self.call, self.siblings, self.given = block, call, siblings, given
+        self.next_join = first_join
+        self.linear: dict[str, Array] = {}  # what linear parts returned that ran as one
+        self.updates: dict[str, Any] = {}
+        self.module = cache(block._module)
+
+    def ends(self, expr: topology.Expr, start: _Map, how: topology.How | None = None) -> list[_Map]:
+        """Goes, see `topology.ends`."""
+        return topology.ends(expr, start, how, unit=self.unit, join=self.join, loop=self.loop)
+
+    def unit(self, node: topology.Unit, value: _Map) -> _Map:
+        """Runs a unit or a projection, if the way to it is not dead."""
+        features, column = self.block.features, self.call.column
+        if value.x is None or (column is not None and node.column not in (None, column)):
+            return _Map(None, features)
+        if self.given is not None:
+            y, self.updates[node.name] = self.block._apply(
+                self.call, self.given[node.name], value.x
+            )
+        elif isinstance(node, topology.Projection):
+            y = self.module(node)(value.x)
+        else:
+            y = self._own_unit(node, value.x)
+        return _Map(y, features)
+
+    def _own_unit(self, node: topology.Unit, x: Array) -> Array:
+        """A unit outside of loops: a submodule of the block."""
+        remat, options = self.block.remat, self.call.options
+        if node.name not in self.linear and self.call.column is None and not remat:
+            self.linear |= self.block._merged(self.siblings.get(node.name, ()), x)
+        if node.name in self.linear:
+            options["linear"] = self.linear[node.name]
+        run = lambda module, x: module(x, **options)
+        return (nn.remat(run) if remat else run)(self.module(node), x)
+
+    def join(self, node: topology.Join, inputs: list[_Map]) -> _Map:
+        """Joins."""
+        self.next_join = self.next_join + 1
+        return self.block._join(self.call, self.next_join - 1, node, inputs)
+
+    def loop(self, node: topology.Loop, value: _Map, how: topology.How | None) -> list[_Map]:
+        """Runs the first part in a loop, with the variables of each part in turn."""
+        stacked = self.block._stacked(node) if self.given is None else self.given
+        if stacked is None:
+            return self.ends(topology.Seq(node.parts), value, how)
+        body, call, start = node.parts[0], self.call, self.next_join
+        joins_each = len(topology.join_sizes(body))
+        last = _last_join(body)
+        opened = last if last is not None and last.how == how else None
+        if joins_each and call.drop_path:
+            call.key()  # is made outside of the loop
+        call.streams()
+
+        def step(x: Array, turn: tuple[Array, Mapping[str, Any]]) -> Any:
+            i, variables = turn
+            first = start + i * joins_each
+            walk = _Walk(self.block, call, self.siblings, variables, first)
+            whole, *_ = ends = walk.ends(body, _Map(x, value.channels), how)
+            if opened is not None:  # its inputs are for the join behind the loop, in the end
+                whole = self.block._join(call, first + joins_each - 1, opened, ends)
+            return whole.x, ([end.x for end in ends], walk.updates)
+
+        turns = jnp.arange(len(node.parts)), {name: stacked[name] for name in places(body)}
+        assert value.x is not None
+        _, (ends, updates) = jax.lax.scan(step, value.x, turns)
+        self.updates |= updates
+        self.next_join = start + joins_each * len(node.parts) - (opened is not None)
+        return [_Map(end[-1], self.block.features) for end in ends]
 
 
 def _last_join(expr: topology.Expr) -> topology.Join | None:
