@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jfractal.counts import check_counts
 from jfractal.errors import InputError
 
 __all__ = ["DropPath"]
@@ -31,8 +32,7 @@ class DropPath:
     global_rate: float = 0.5
 
     def __post_init__(self):
-        if self.columns < 1:
-            raise InputError(f"`columns` must be at least 1, got {self.columns}")
+        check_counts(columns=self.columns)
         if not 0 <= self.global_rate <= 1:
             raise InputError(f"`global_rate` must be in [0, 1], got {self.global_rate}")
 
