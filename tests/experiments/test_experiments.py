@@ -81,7 +81,7 @@ def goes_on_without(name, directory, parts):
 
 def figures(directory):
     result = json.loads((directory / "result.json").read_text())
-    return {k: v for k, v in result.items() if not k.startswith("seconds") and k != "resumed"}
+    return {k: v for k, v in result.items() if "seconds" not in k and k != "resumed"}
 
 
 @pytest.mark.parametrize("name", registry.names())
