@@ -155,7 +155,7 @@ def mc() -> Row:
     posterior = jf.MeanField(variables["params"], rest)
     blitz = with_bayesian_layers(torch_net(LAPTOP_WIDTHS)).eval()
     num_gaussian = 2 * sum(np.size(g.mean) for g in gaussians(posterior.params))
-    _check_sizes(num_gaussian, sum(_num_torch_weights(m) for m in blitz.modules() if is_blitz(m)))
+    _check_sizes(num_gaussian, sum(num_blitz_weights(m) for m in blitz.modules() if is_blitz(m)))
     torch_x, _ = torch_batch(num_images)
 
     def by_blitz() -> None:
@@ -175,6 +175,11 @@ def mc() -> Row:
 def is_blitz(module: nn.Module) -> bool:
     """Whether it is a Bayesian layer."""
     return isinstance(module, BayesianConv2d | BayesianLinear)
+
+
+def num_blitz_weights(layer: nn.Module) -> int:
+    """Means and deviations of a Bayesian layer, whose samplers hold them once more."""
+    return sum(w.numel() for name, w in layer.named_parameters() if "sampler" not in name)
 
 
 def with_bayesian_layers(net: nn.Module) -> nn.Module:
