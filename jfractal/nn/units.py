@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jfractal import ops
 from jfractal.errors import InputError
 from jfractal.nn.bayes import Conv
 from jfractal.nn.initializers import Initializer, he
@@ -103,8 +104,13 @@ class Unit(nn.Module):
 
         if linear is None:
             linear = self.linear(activate(x) if self.order == "pre" else x)
-        x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(linear)
+        x = self._dropout(linear) if train and self.dropout > 0 else linear
         return x if self.order == "pre" else activate(x)
+
+    def _dropout(self, x: Array) -> Array:
+        """`nn.Dropout`, whose draws take as long on CPU as the convolution before them."""
+        keep = ops.bernoulli(self.make_rng("dropout"), 1 - self.dropout, x.shape)
+        return jnp.where(keep, x / (1 - self.dropout), 0)
 
 
 def _num_space(x: Array) -> int:

@@ -6,7 +6,8 @@ from jfractal.ops.maximum import maximum as maximum
 from jfractal.ops.memory import live_bytes as live_bytes
 from jfractal.ops.memory import memory_budget as memory_budget
 from jfractal.ops.memory import side_by_side_budget as side_by_side_budget
-from jfractal.ops.normal import normal as normal
 from jfractal.ops.normalize import Normalized as Normalized
 from jfractal.ops.normalize import normalize as normalize
 from jfractal.ops.pool import max_pool as max_pool
+from jfractal.ops.random import bernoulli as bernoulli
+from jfractal.ops.random import normal as normal

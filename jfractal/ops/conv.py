@@ -33,6 +33,10 @@ __all__ = ["conv_general_dilated"]
 SMALL_MAP = 16
 FEW_FEATURES, MEDIUM_MAP = 4, 256
 
+# Of a matrix product that is the gradient of a small map XLA transposes the factor on the right,
+# slowly. It is the kernel, unless the cotangents are at most so many rows for each feature.
+MANY_ROWS = 2
+
 # The kernel's gradient reads all images for every weight: on CPU it is up to twice as fast over
 # this many images at a time, while they stay in the cache. More slices cost compile time.
 SLICE, MAX_SLICES = 8, 16
@@ -166,9 +170,15 @@ def _input_gradient(spec: _Spec, shape: tuple[int, ...], dtype: Any) -> Callable
         return _transpose(lambda x: _lower(spec, x, w), x, g)
 
     def gradient(g: jax.Array, w: jax.Array) -> jax.Array:
-        if not _is_plain(spec, g.shape, w.shape):
+        if not _is_plain(spec, len(shape)):
             return transposed(g, w)
-        return _by_platform(partial(_input_gradient_as_convolution, spec, x), transposed, g, w)
+        if not _is_matrix_product(g.shape, w.shape):
+            on_cpu = partial(_input_gradient_as_convolution, spec, x)
+        elif prod(g.shape[:-1]) <= MANY_ROWS * g.shape[-1]:
+            on_cpu = partial(_input_gradient_as_matrix_product, spec, x)
+        else:
+            on_cpu = transposed
+        return _by_platform(on_cpu, transposed, g, w)
 
     def batched(axis_size: int, in_batched: list[bool], g: jax.Array, w: jax.Array):
         match in_batched:
@@ -198,7 +208,7 @@ def _kernel_gradient(spec: _Spec, shape: tuple[int, ...], dtype: Any) -> Callabl
         return sum(at_once(x[i : i + SLICE], g[i : i + SLICE]) for i in starts)  # pyright: ignore
 
     def gradient(x: jax.Array, g: jax.Array) -> jax.Array:
-        if not _is_plain(spec, g.shape, w.shape):
+        if not _is_plain(spec, len(shape)) or _is_matrix_product(g.shape, shape):
             return transposed(x, g)
         num_slices, ragged = divmod(len(x), SLICE)
         on_cpu = at_once if ragged or num_slices > MAX_SLICES else in_slices
@@ -222,13 +232,9 @@ def _transpose(linear: Callable, primal: Any, cotangent: jax.Array) -> jax.Array
     return jax.linear_transpose(linear, primal)(cotangent)[0]
 
 
-def _is_plain(spec: _Spec, out: tuple[int, ...], w: tuple[int, ...]) -> bool:
-    """Whether the gradients may be written as the convolutions below."""
-    return (
-        _is_ungrouped(spec, len(out))
-        and not _is_matrix_product(out, w)
-        and spec.preferred_element_type is None
-    )
+def _is_plain(spec: _Spec, ndim: int) -> bool:
+    """Whether the gradients may be written as below."""
+    return _is_ungrouped(spec, ndim) and spec.preferred_element_type is None
 
 
 def _input_gradient_as_convolution(
@@ -244,6 +250,27 @@ def _input_gradient_as_convolution(
     ones = (1,) * len(padding)
     backward = spec._replace(strides=ones, padding=tuple(padding), lhs_dilation=spec.strides)
     return _direct(backward, g, turned).astype(x.dtype)
+
+
+def _input_gradient_as_matrix_product(
+    spec: _Spec, x: jax.ShapeDtypeStruct, g: jax.Array, w: jax.Array
+) -> jax.Array:
+    """The kernel times every cotangent: what each window gives back, laid where it was read."""
+    rows = jnp.moveaxis(g, 0, -2).reshape(-1, g.shape[-1])
+    kernel = w.reshape(-1, w.shape[-1])
+    windows = lax.dot_general(kernel, rows, (((1,), (1,)), ((), ())), precision=spec.precision)
+    windows = windows.reshape(*w.shape[:-1], *g.shape[1:-1], len(g))
+    total = jnp.zeros((x.shape[-1], *x.shape[1:-1], len(g)), g.dtype)
+    for offset in product(*(range(size) for size in w.shape[:-2])):
+        padding = []
+        for o, (n, m, _, stride, dilation, (low, _)) in zip(
+            offset, _by_axis(spec, x.shape, g.shape, w.shape)
+        ):
+            before = o * dilation - low
+            padding.append((before, n - before - (m - 1) * stride - 1, stride - 1))
+        zero = jnp.zeros((), g.dtype)
+        total += lax.pad(windows[offset], zero, ((0, 0, 0), *padding, (0, 0, 0)))
+    return jnp.swapaxes(total, 0, -1).astype(x.dtype)
 
 
 def _kernel_gradient_as_convolution(

@@ -100,4 +100,4 @@ def test_outputs_and_gradients_in_training(columns):
         for key in path:
             leaf = leaf[key]
         ours, theirs = np.asarray(leaf), np.transpose(weight.grad.numpy(), order)
-        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4 * abs(theirs).max() + 1e-6)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4 * abs(theirs).max())

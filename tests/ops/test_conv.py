@@ -15,6 +15,7 @@ from jfractal import ops
 NHWC, NWC = ("NHWC", "HWIO", "NHWC"), ("NWC", "WIO", "NWC")
 LARGE, SMALL = (2, 6, 7, 6), (2, 4, 3, 6)  # on either side of the switch to a matrix product
 FEW = (2, 6, 7, 4)  # a large map of few features
+MANY = 13  # output features, more than half as many as pixels in a batch of small maps
 
 
 def normal(seed, *shapes):
@@ -58,6 +59,17 @@ def same(conv):
         pytest.param((2, 1, 1, 6), (3, 3, 6, 5), {}, id="one pixel"),
         pytest.param(SMALL, (1, 1, 6, 5), {}, id="1x1 kernel"),
         pytest.param(SMALL, (2, 4, 6, 5), {}, id="even kernel"),
+        pytest.param(SMALL, (3, 3, 6, MANY), {}, id="small map, wide"),
+        pytest.param(SMALL, (2, 4, 6, MANY), {}, id="even kernel, wide"),
+        pytest.param((2, 1, 1, 6), (3, 3, 6, MANY), {}, id="one pixel, wide"),
+        pytest.param((2, 5, 5, 6), (3, 3, 6, MANY), {"padding": "VALID"}, id="valid, wide"),
+        pytest.param((2, 9, 6), (3, 6, MANY), {"dimension_numbers": NWC}, id="1-D, wide"),
+        pytest.param(
+            (2, 7, 8, 6),
+            (3, 2, 6, MANY),
+            {"rhs_dilation": (1, 2), "strides": (2, 3), "padding": ((0, 2), (-1, 3))},
+            id="everything, wide",
+        ),
         pytest.param(LARGE, (3, 3, 6, 5), {"strides": (2, 1)}, id="strides"),
         pytest.param((2, 7, 8, 6), (3, 3, 6, 5), {"strides": (2, 3)}, id="strides to a small map"),
         pytest.param(LARGE, (3, 3, 6, 5), {"padding": "VALID"}, id="valid"),
@@ -117,8 +129,9 @@ def test_value_and_gradients_are_those_of_lax(x, w, options):
         pytest.param([(0, None), (None, 0)], (2, *SMALL), (3,), id="inputs within kernels"),
     ],
 )
-def test_vmap(axes, x, w):
-    args = normal(1, x, (*w, 3, 3, 6, 5))
+@pytest.mark.parametrize("features", [5, MANY])
+def test_vmap(axes, x, w, features):
+    args = normal(1, x, (*w, 3, 3, 6, features))
     assert_equals_lax(lambda conv: with_gradients(same(conv), axes), *args)
 
 
@@ -244,9 +257,9 @@ def test_in_a_loop_all_convolutions_have_the_layout_of_the_fast_kernels_on_cpu(s
     assert set(labels) == {"b01f_01io->b01f"}
 
 
-@pytest.mark.parametrize("shape", [SMALL, FEW])
-def test_small_maps_and_few_features_are_matrix_products_on_cpu(shape):
-    x, w = normal(9, shape, (3, 3, shape[-1], 5))
+@pytest.mark.parametrize(("shape", "features"), [(SMALL, 5), (SMALL, MANY), (FEW, 5)])
+def test_small_maps_and_few_features_are_matrix_products_on_cpu(shape, features):
+    x, w = normal(9, shape, (3, 3, shape[-1], features))
     assert group_counts(with_gradients(same(ops.conv_general_dilated)), x, w) == set()
 
 

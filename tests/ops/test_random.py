@@ -21,6 +21,25 @@ def test_under_vmap():
     np.testing.assert_array_equal(over(ops.normal), over(jax.random.normal))
 
 
+@pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("shape", [(), (5,), (7, 11, 13)])
+def test_truth_values_are_those_of_jax(p, shape):
+    key = jax.random.key(4)
+    draws = jax.jit(lambda key: ops.bernoulli(key, p, shape))(key)
+    assert draws.dtype == bool
+    np.testing.assert_array_equal(draws, jax.random.bernoulli(key, p, shape))
+
+
+def test_truth_values_of_another_generator_and_precision_are_left_to_jax():
+    key = jax.random.key(2, impl="rbg")
+    ours = ops.bernoulli(key, 0.3, (9,))
+    np.testing.assert_array_equal(ours, jax.random.bernoulli(key, 0.3, (9,)))
+    with jax.enable_x64(True):
+        key = jax.random.key(2)
+        ours = ops.bernoulli(key, 0.3, (99,))
+        np.testing.assert_array_equal(ours, jax.random.bernoulli(key, 0.3, (99,)))
+
+
 def test_many_draws():
     draws = ops.normal(jax.random.key(1), (2**20,))
     np.testing.assert_array_equal(draws, jax.random.normal(jax.random.key(1), (2**20,)))
