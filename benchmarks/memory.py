@@ -1,4 +1,4 @@
-"""Peak memory of a prediction, in MiB, beyond what there was before it.
+"""Peak memory of a prediction that is compiled already, in MiB, beyond what there was before it.
 
 python -m benchmarks.memory NUM_SAMPLES
 """
@@ -18,14 +18,17 @@ from benchmarks.training import LAPTOP_WIDTHS, NUM_CLASSES, images
 
 def main(num_samples: int) -> None:
     """Prints it, of the accelerator if there is one."""
-    x, _ = images(256)
+    x, _ = images(64)
     net = jf.FractalNet(NUM_CLASSES, widths=LAPTOP_WIDTHS, conv=jf.BayesConv, norm="group")
     posterior = jf.MeanField(jax.jit(net.init)(jax.random.key(0), x[:1])["params"])
-    before = peak()
-    jax.block_until_ready(
-        jf.predict(net.apply, posterior, x, jax.random.key(0), num_samples=num_samples)
-    )
-    print(peak() - before)
+
+    def prediction() -> None:
+        jax.block_until_ready(
+            jf.predict(net.apply, posterior, x, jax.random.key(0), num_samples=num_samples)
+        )
+
+    prediction()
+    print(peak_during(prediction))
 
 
 def peak_during(call: Callable[[], Any]) -> float:

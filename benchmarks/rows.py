@@ -2,8 +2,8 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from math import gcd
 from time import perf_counter
 from typing import Any
@@ -86,7 +86,7 @@ def mc_predict() -> Row:
             ),
             "other": lambda: jax.block_until_ready(forward({"params": params}, x)),
         },
-        budget=40,
+        budget=20,
     )
     return _row("mc_predict", times, per=num_samples, at_most=1.2)
 
@@ -102,17 +102,17 @@ def _peak_memory(num_samples: int) -> float:
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
+@cache
+def _plain() -> Training:
+    """The step that Bayes by Backprop and ensembles are measured in."""
+    net = _net()
+    return Training(net, deterministic(net), images(BATCH))
+
+
 def _bbb_step(estimator: Estimator, at_most: float) -> Row:
-    batch = images(BATCH)
-    plain = _net()
     net = _net(partial(jf.BayesConv, estimator=estimator))
-    times = interleaved(
-        {
-            "ours": Training(net, bayesian(net), batch),
-            "other": Training(plain, deterministic(plain), batch),
-        },
-        budget=15,
-    )
+    ours = Training(net, bayesian(net), images(BATCH))
+    times = interleaved({"ours": ours, "other": _plain()}, budget=10)
     return _row(f"bbb_step_{estimator.partition('_')[0]}", times, at_most=at_most)
 
 
@@ -136,8 +136,7 @@ def fractal_step_drop_path() -> Row:
 def ensemble_step() -> Row:
     """A step of 8 members at once, in 8 steps of one."""
     num_members = 8
-    net, batch = _net(), images(BATCH)
-    single = Training(net, deterministic(net), batch)
+    net, batch, single = _net(), images(BATCH), _plain()
     step = partial(update, deterministic(net), single.optimizer)
     together = ops.jit(jax.vmap(step, in_axes=(0, None)), donate_argnums=0)
     start = lambda key: TrainState.create(dict(net.init(key, batch[0][:1])), single.optimizer)
@@ -147,7 +146,7 @@ def ensemble_step() -> Row:
         nonlocal states
         states = jax.block_until_ready(together(states, batch))
 
-    times = interleaved({"ours": members, "other": single}, budget=15)
+    times = interleaved({"ours": members, "other": single}, budget=10)
     return _row("ensemble_step", times, per=num_members, at_most=1.1)
 
 
@@ -156,20 +155,34 @@ def nuts_chains() -> Row:
 
     Chains that share a device are vectorised there; the processor's cores are its devices.
     """
-    num_devices = gcd(4, jax.device_count())
-    return _nuts_row("nuts_chains", jax.devices()[:num_devices], at_least=1.5)
+    return _nuts_row("nuts_chains", "over devices", at_least=1.5)
 
 
 def nuts_chains_on_one_device() -> Row:
     """The same with the 4 chains vectorised on one device."""
-    return _nuts_row("nuts_chains_on_one_device", jax.devices()[:1])
+    return _nuts_row("nuts_chains_on_one_device", "on one device")
 
 
-def _nuts_row(name: str, devices: Sequence[Any], at_least: float | None = None) -> Row:
+def _nuts_row(name: str, chains: str, at_least: float | None = None) -> Row:
+    rates = _nuts_rates()
+    ours, one = rates[chains], rates["one chain"]
+    return Row(name, ours, one, ours / one, "gradients/s", at_least=at_least)
+
+
+@cache
+def _nuts_rates() -> dict[str, float]:
+    """Gradients a second of one chain, and of 4 in either way."""
     log_joint, init = _small_posterior()
-    gradients: dict[str, float] = {}
+    gradients: dict[tuple[str, int], float] = {}
+    all_devices = jax.devices()[: gcd(4, jax.device_count())]
+    ways = {
+        "one chain": (1, None),
+        "over devices": (4, all_devices),
+        "on one device": (4, all_devices[:1]),
+    }
 
-    def sample(num_chains: int, num_samples: int) -> None:
+    def sample(way: str, num_samples: int) -> None:
+        num_chains, devices = ways[way]
         chains = jf.nuts(
             log_joint,
             init,
@@ -178,16 +191,16 @@ def _nuts_row(name: str, devices: Sequence[Any], at_least: float | None = None) 
             num_warmup=50,
             num_samples=num_samples,
             max_tree_depth=7,
-            devices=devices if num_chains > 1 else None,
+            devices=devices,
         )
-        gradients[f"{num_chains} {num_samples}"] = chains.diagnostics["num_gradients"]
+        gradients[way, num_samples] = chains.diagnostics["num_gradients"]
 
     # A longer run of the same chains takes longer by its draws alone, not by what it compiles.
-    runs = {f"{n} {s}": partial(sample, n, s) for n in (1, 4) for s in (50, 250)}
-    seconds = medians(interleaved(runs, budget=0, min_rounds=3))
-    more = lambda of, n: of[f"{n} 250"] - of[f"{n} 50"]
-    one, four = (more(gradients, n) / more(seconds, n) for n in (1, 4))
-    return Row(name, four, one, four / one, "gradients/s", at_least=at_least)
+    lengths = (50, 250)
+    runs = {(way, n): partial(sample, way, n) for way in ways for n in lengths}
+    seconds = medians(interleaved(runs, budget=0, min_rounds=2))
+    more = lambda of, way: of[way, lengths[1]] - of[way, lengths[0]]
+    return {way: more(gradients, way) / more(seconds, way) for way in ways}
 
 
 def _small_posterior() -> tuple[jf.LogJoint, Callable]:

@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import LogLocator, NullLocator
 
 import jfractal as jf
 from benchmarks.memory import peak_during
@@ -136,9 +136,17 @@ def picture(axis: str, about: str, points: Sequence[Point]) -> Figure:
     speed.plot(x, model, color=INK, linestyle="--", label=f"model at {rate:.0f} GFLOP/s")
     speed.plot(x, [p.images / p.seconds for p in points], "o-", color=PALETTE[0], label="measured")
     speed.set(ylabel="images/s", yscale="log")
+    least, most = speed.get_ylim()
+    speed.set_ylim(least / 2, most * 2)  # so that noise does not look like a slope
+    speed.yaxis.set(
+        major_locator=LogLocator(subs=(1, 2, 5)),
+        minor_locator=NullLocator(),
+        major_formatter="{x:g}",
+    )
     speed.legend()
-    memory.plot(x, [p.mib for p in points], "o-", color=PALETTE[1])
-    memory.set(ylabel="memory of a call, MiB", ylim=(0, None))
+    mib = [p.mib for p in points]
+    memory.plot(x, mib, "o-", color=PALETTE[1])
+    memory.set(ylabel="memory of a call, MiB", ylim=(0, 1.1 * max(mib)))
     for axes in (speed, memory):
         axes.set(xlabel=axis, xscale="log", xticks=x, xticklabels=[f"{value:g}" for value in x])
         axes.xaxis.set_minor_locator(NullLocator())

@@ -1,17 +1,19 @@
 """Seconds of functions run in turns, so that what else the machine does slows all alike."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 __all__ = ["interleaved", "median_ratio", "medians"]
 
+Name = TypeVar("Name", bound=Hashable)
+
 
 def interleaved(
-    functions: Mapping[str, Callable[[], Any]], *, budget: float = 10.0, min_rounds: int = 5
-) -> dict[str, np.ndarray]:
+    functions: Mapping[Name, Callable[[], Any]], *, budget: float = 10.0, min_rounds: int = 5
+) -> dict[Name, np.ndarray]:
     """Seconds of each function in each round; once before, to compile and to warm up.
 
     Args:
@@ -37,7 +39,7 @@ def seconds(function: Callable[[], Any]) -> float:
     return perf_counter() - began
 
 
-def medians(times: Mapping[str, np.ndarray]) -> dict[str, float]:
+def medians(times: Mapping[Name, np.ndarray]) -> dict[Name, float]:
     """Of each function."""
     return {name: float(np.median(rounds)) for name, rounds in times.items()}
 
