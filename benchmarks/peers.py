@@ -1,12 +1,14 @@
 """jfractal beside the libraries of PyTorch: the same nets, the same batches, in turns.
 
-Each has both cores and its own best settings for training on CPU; sizes of nets are checked to be
-the same before anything is timed.
+Each has both cores, a process of its own, and its own best settings for training on CPU; sizes of
+nets are checked to be the same before anything is timed.
 """
 
+import multiprocessing
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from multiprocessing.connection import Connection
+from typing import Any, Self
 
 import jax
 import numpy as np
@@ -39,6 +41,8 @@ BATCH = 32
 COLUMNS = 3
 DROPOUT = (0.0, 0.1, 0.2, 0.3, 0.4)  # the paper's, which pytorchcv's net has
 
+Peer = tuple[Callable[[], Any], int]  # a function, and the number of weights of its net
+
 
 def torch_net(widths: tuple[int, ...], **options: Any) -> nn.Module:
     """pytorchcv's FractalNet, without drop-path and dropout if not told otherwise."""
@@ -49,19 +53,18 @@ def torch_net(widths: tuple[int, ...], **options: Any) -> nn.Module:
     return net.to(memory_format=torch.channels_last)
 
 
-class TorchTraining:
-    """A net of PyTorch in training; calling it takes one step on the same batch."""
+def torch_training(net: nn.Module, penalty: Callable[[nn.Module], Any] = lambda net: 0.0) -> Peer:
+    """A net of PyTorch in training: the function takes one step on the same batch."""
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9, nesterov=True)
+    x, y = torch_batch(BATCH)
+    net.train()
 
-    def __init__(self, net: nn.Module, penalty: Callable[[nn.Module], Any] = lambda net: 0.0):
-        self.net, self.penalty = net.train(), penalty
-        self.optimizer = torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9, nesterov=True)
-        self.x, self.y = torch_batch(BATCH)
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        (F.cross_entropy(net(x), y) + penalty(net)).backward()
+        optimizer.step()
 
-    def __call__(self) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = F.cross_entropy(self.net(self.x), self.y) + self.penalty(self.net)
-        loss.backward()
-        self.optimizer.step()
+    return step, sum(weight.numel() for weight in net.parameters())
 
 
 def torch_batch(num: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -70,9 +73,39 @@ def torch_batch(num: int) -> tuple[torch.Tensor, torch.Tensor]:
     return x.permute(0, 3, 1, 2), y.long()
 
 
-def _check_sizes(ours: int, other: int) -> None:
-    if ours != other:
-        raise AssertionError(f"the nets differ: {ours} and {other} weights")
+class Elsewhere:
+    """A function in a process of its own; calling it waits for one call there.
+
+    What one library does to the memory of a process can slow another by a third.
+    """
+
+    def __init__(self, make: Callable[[], Peer], num_weights: int):
+        """Makes the function there, and checks that its net has as many weights as ours."""
+        context = multiprocessing.get_context("spawn")
+        self.connection, there = context.Pipe()
+        self.process = context.Process(target=_serve, args=(make, there), daemon=True)
+        self.process.start()
+        theirs = self.connection.recv()
+        if theirs != num_weights:
+            raise AssertionError(f"the nets differ: {num_weights} and {theirs} weights")
+
+    def __call__(self) -> None:
+        self.connection.send(True)
+        self.connection.recv()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+
+
+def _serve(make: Callable[[], Peer], connection: Connection) -> None:
+    function, num_weights = make()
+    connection.send(num_weights)
+    while connection.recv():
+        function()
+        connection.send(True)
 
 
 def _row(name: str, times: Mapping[str, np.ndarray], num_images: int, at_least: float) -> Row:
@@ -86,17 +119,17 @@ def _num_weights(tree: Any) -> int:
     return sum(np.size(leaf) for leaf in jax.tree.leaves(tree))
 
 
-def _num_torch_weights(net: nn.Module) -> int:
-    return sum(weight.numel() for weight in net.parameters())
+def pytorchcv_training(**options: Any) -> Peer:
+    """pytorchcv's FractalNet of the paper's widths."""
+    return torch_training(torch_net(PAPER_WIDTHS, **options))
 
 
 def fractal_step() -> Row:
     """A training step of the paper's net of 20 layers, without drop-path."""
     net = jf.FractalNet(NUM_CLASSES, columns=COLUMNS, widths=PAPER_WIDTHS)
     ours = Training(net, deterministic(net), images(BATCH))
-    other = TorchTraining(torch_net(PAPER_WIDTHS))
-    _check_sizes(_num_weights(ours.state.params), _num_torch_weights(other.net))
-    times = interleaved({"ours": ours, "other": other}, budget=30)
+    with Elsewhere(pytorchcv_training, _num_weights(ours.state.params)) as other:
+        times = interleaved({"ours": ours, "other": other}, budget=30)
     return _row("fractal_step_vs_pytorchcv", times, BATCH, at_least=1.0)
 
 
@@ -108,27 +141,22 @@ def fractal_drop_path() -> Row:
     """
     net = jf.FractalNet(NUM_CLASSES, columns=COLUMNS, widths=PAPER_WIDTHS, dropout=DROPOUT)
     ours = Training(net, deterministic(net, drop_path=0.15), images(BATCH))
-    other = TorchTraining(
-        torch_net(
-            PAPER_WIDTHS, dropout_probs=list(DROPOUT), loc_drop_prob=0.15, glob_drop_ratio=0.5
-        )
-    )
     rate = DropPath(COLUMNS).global_rate
     columns = {f"column {c}": ours.along(c) for c in net.columns}
-    times = interleaved({"joined": ours, **columns, "other": other}, budget=30)
+    drops = {"dropout_probs": list(DROPOUT), "loc_drop_prob": 0.15, "glob_drop_ratio": rate}
+    make = partial(pytorchcv_training, **drops)
+    with Elsewhere(make, _num_weights(ours.state.params)) as other:
+        times = interleaved({"joined": ours, **columns, "other": other}, budget=30)
     alone = np.mean([times[column] for column in columns], axis=0)
     times["ours"] = (1 - rate) * times["joined"] + rate * alone
     return _row("fractal_drop_path_vs_pytorchcv", times, BATCH, at_least=1.4)
 
 
-def bbb(kind: str, estimator: Estimator, at_least: float) -> Row:
-    """A step of Bayes by Backprop: a narrow FractalNet with Gaussian weights, KL included."""
-    conv = partial(jf.BayesConv, estimator=estimator)
-    net = jf.FractalNet(NUM_CLASSES, columns=COLUMNS, widths=LAPTOP_WIDTHS, conv=conv)
-    ours = Training(net, bayesian(net), images(BATCH))
-    torch_bayesian = torch_net(LAPTOP_WIDTHS)
+def bayesian_torch_training(kind: str) -> Peer:
+    """pytorchcv's narrow FractalNet with Gaussian weights by bayesian-torch."""
+    net = torch_net(LAPTOP_WIDTHS)
     dnn_to_bnn(
-        torch_bayesian,
+        net,
         {
             "prior_mu": 0.0,
             "prior_sigma": 0.1,
@@ -139,10 +167,30 @@ def bbb(kind: str, estimator: Estimator, at_least: float) -> Row:
             "moped_delta": 0.5,
         },
     )
-    other = TorchTraining(torch_bayesian, lambda net: get_kl_loss(net) / NUM_DATA)
-    _check_sizes(_num_weights(ours.state.params), _num_torch_weights(other.net))
-    times = interleaved({"ours": ours, "other": other}, budget=20)
+    return torch_training(net, lambda net: get_kl_loss(net) / NUM_DATA)
+
+
+def bbb(kind: str, estimator: Estimator, at_least: float) -> Row:
+    """A step of Bayes by Backprop: a narrow FractalNet with Gaussian weights, KL included."""
+    conv = partial(jf.BayesConv, estimator=estimator)
+    net = jf.FractalNet(NUM_CLASSES, columns=COLUMNS, widths=LAPTOP_WIDTHS, conv=conv)
+    ours = Training(net, bayesian(net), images(BATCH))
+    make = partial(bayesian_torch_training, kind)
+    with Elsewhere(make, _num_weights(ours.state.params)) as other:
+        times = interleaved({"ours": ours, "other": other}, budget=20)
     return _row(f"bbb_vs_bayesian_torch_{estimator}", times, BATCH, at_least=at_least)
+
+
+def blitz_prediction(num_samples: int, num_images: int) -> Peer:
+    """Prediction by so many networks, each drawn anew by BLiTZ."""
+    net = with_bayesian_layers(torch_net(LAPTOP_WIDTHS)).eval()
+    x, _ = torch_batch(num_images)
+
+    def predict() -> None:
+        with torch.inference_mode():
+            torch.stack([net(x).softmax(-1) for _ in range(num_samples)]).mean(0)
+
+    return predict, sum(num_blitz_weights(m) for m in net.modules() if is_blitz(m))
 
 
 def mc() -> Row:
@@ -151,16 +199,8 @@ def mc() -> Row:
     x, _ = images(num_images)
     net = jf.FractalNet(NUM_CLASSES, columns=COLUMNS, widths=LAPTOP_WIDTHS, conv=jf.BayesConv)
     variables = jax.jit(net.init)(jax.random.key(0), x[:1])
-    rest = {"batch_stats": variables["batch_stats"]}
-    posterior = jf.MeanField(variables["params"], rest)
-    blitz = with_bayesian_layers(torch_net(LAPTOP_WIDTHS)).eval()
+    posterior = jf.MeanField(variables["params"], {"batch_stats": variables["batch_stats"]})
     num_gaussian = 2 * sum(np.size(g.mean) for g in gaussians(posterior.params))
-    _check_sizes(num_gaussian, sum(num_blitz_weights(m) for m in blitz.modules() if is_blitz(m)))
-    torch_x, _ = torch_batch(num_images)
-
-    def by_blitz() -> None:
-        with torch.inference_mode():
-            torch.stack([blitz(torch_x).softmax(-1) for _ in range(num_samples)]).mean(0)
 
     def by_ours() -> None:
         key = jax.random.key(0)
@@ -168,7 +208,9 @@ def mc() -> Row:
             jf.predict(net.apply, posterior, x, key, num_samples=num_samples).probs
         )
 
-    times = interleaved({"ours": by_ours, "other": by_blitz}, budget=20)
+    make = partial(blitz_prediction, num_samples, num_images)
+    with Elsewhere(make, num_gaussian) as by_blitz:
+        times = interleaved({"ours": by_ours, "other": by_blitz}, budget=20)
     return _row("mc_vs_blitz", times, num_images, at_least=1.5)
 
 
