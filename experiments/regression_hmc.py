@@ -67,7 +67,7 @@ class ChainsConfig:
     """Chains, vectorised in one program."""
     num_warmup: int = 500
     """Steps of each chain to adapt."""
-    num_samples: int = 500
+    num_samples: int = 1500
     """Draws of each chain."""
     target_accept: float = 0.95
     """Acceptance probability; a high one keeps the steps short where the posterior is narrow."""
