@@ -20,12 +20,23 @@ __all__ = [
     "ChainsConfig",
     "convergence_section",
     "diagnosed",
+    "diagnostics_table",
     "interval_cell",
     "intervals",
     "predicted",
     "reasons",
     "sample",
 ]
+
+WORDS = {
+    "rhat": "R-hat",
+    "ess": "ESS",
+    "ebfmi": "E-BFMI",
+    "accept": "acceptance",
+    "prob": "probability",
+    "num": "number of",
+}
+"""What stands in a report for the parts of a diagnostic's name."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +98,7 @@ def intervals(of: str, value: Estimate) -> dict[str, float]:
 
 def interval_cell(row: Mapping[str, float], of: str) -> str:
     """A figure and its interval."""
-    return f"{row[of]:.3f} ({row[f'{of}_lower']:.3f} to {row[f'{of}_upper']:.3f})"
+    return f"{row[of]:.3f} ({row[f'{of}_lower']:.3f}–{row[f'{of}_upper']:.3f})"
 
 
 def diagnosed(
@@ -100,6 +111,15 @@ def diagnosed(
 def reasons(diagnosis: jf.inference.Diagnosis) -> str:
     """What speaks against chains, for result.json."""
     return "; ".join(diagnosis.reasons) or "none"
+
+
+def diagnostics_table(diagnosis: jf.inference.Diagnosis) -> Table:
+    """The figures that a diagnosis stands on, by the names that people know them by."""
+    rows = [
+        [" ".join(WORDS.get(word, word) for word in of.split("_")), round(value, 4)]
+        for of, value in diagnosis.figures.items()
+    ]
+    return Table(["diagnostic", "value"], rows)
 
 
 def convergence_section(
@@ -124,10 +144,7 @@ def convergence_section(
         f"most {config.max_rhat}, bulk and tail effective sample sizes of at least "
         f"{MIN_ESS_PER_CHAIN} for each of {config.num_chains} chains, no divergence, E-BFMI at "
         f"least {MIN_EBFMI}. The worst prediction is the one of the largest R-hat.",
-        Table(
-            ["diagnostic", "value"],
-            [[of.replace("_", " "), round(value, 4)] for of, value in diagnosis.figures.items()],
-        ),
+        diagnostics_table(diagnosis),
         [
             (run.figure(f"traces_{slug(name)}", viz.traces(draws)), "Draws, chain by chain."),
             (

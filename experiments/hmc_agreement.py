@@ -38,7 +38,7 @@ at temperature 1 is further off than MAP by total variation, though it agrees mo
 unsure. NUTS itself is the most accurate and, under this prior, underconfident: close to it is not
 the same as calibrated.
 
-The chains of all four problems converge (laptop, some 25 minutes on one core; R-hat of predictions
+The chains of all four problems converge (laptop, 14 minutes on one core; R-hat of predictions
 at most 1.008 in the other three). How close a method is depends on the problem. Total variation,
 and for regression (wine, 530 weights) the Wasserstein-2 distance of predictive distributions:
 

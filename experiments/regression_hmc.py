@@ -23,7 +23,7 @@ import numpy as np
 import optax
 
 import jfractal as jf
-from experiments._nuts import reasons
+from experiments._nuts import diagnostics_table, reasons
 from experiments._perceptron import Perceptron
 from experiments.report import Outcome, Section, Table
 from experiments.run import Options, Run
@@ -299,11 +299,10 @@ def convergence_section(
         xlabel="x",
         ylabel="posterior mean of the function",
     )
-    rows = [[name, round(value, 4)] for name, value in diagnosis.figures.items()]
     return Section(
         "Convergence of NUTS",
         f"{diagnosis} R-hat and ESS are those of predictions on the grid and of the log joint.",
-        Table(["diagnostic", "value"], rows),
+        diagnostics_table(diagnosis),
         [
             (run.figure("rhat", curves), "Rank-normalised split R-hat of the predicted function."),
             (run.figure("chains", means), "Posterior mean of the function, chain by chain."),

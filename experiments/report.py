@@ -12,6 +12,9 @@ from flax.traverse_util import flatten_dict
 
 Cell = float | int | str | bool
 
+LONGEST_LABEL = 40
+"""Characters of a cell that stays on one line."""
+
 
 @dataclass(frozen=True)
 class Table:
@@ -19,6 +22,11 @@ class Table:
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
+
+    def holds_numbers(self, column: int) -> bool:
+        """Whether there are numbers in a column, beside which `"-"` stands for none."""
+        cells = {row[column] for row in self.rows} - {"-"}
+        return bool(cells) and all(isinstance(cell, Real) for cell in cells)
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,7 @@ def render(
         undefined=jinja2.StrictUndefined,
     )
     environment.tests["numeric"] = lambda value: isinstance(value, Real)
+    environment.tests["prose"] = lambda cell: len(str(cell)) > LONGEST_LABEL
     environment.tests["a_version_of"] = is_version
     environment.filters["show"] = show
     environment.filters["png"] = lambda name: _base64(figures / f"{name}.png")

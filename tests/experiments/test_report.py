@@ -70,18 +70,29 @@ def test_first_line_says_that_the_time_is_not_all(tmp_path):
 
 
 def test_page_has_result_settings_versions_and_note(tmp_path):
-    text = words(page(tmp_path))
+    html = page(tmp_path)
+    text = words(html)
     for part in ("accuracy 0.9877", "train.rate 0.1", "python 3.11", "Commit unknown"):
         assert part in text
     assert text.endswith("Lab note Count. make &lt;this&gt;")
+    assert "<p>Count.</p>" in html and "<pre>    make &lt;this&gt;</pre>" in html
 
 
 def test_section_shows_paragraphs_table_and_picture(tmp_path):
-    table = Table(["method", "nll"], [["<HMC>", 0.25], ["variational", 1.0]])
+    table = Table(
+        ["method", "nll", "why"],
+        [["<HMC>", "-", "short"], ["variational", 0.25, "long " * 9], ["MAP", 1.0, "short"]],
+    )
     section = Section("Part", "One.\n\nTwo & three.", table, [("count", "What it shows")])
     text = page(tmp_path, sections=[section])
     assert text.count("<p>One.</p>") == text.count("<p>Two &amp; three.</p>") == 1
-    assert '<td>&lt;HMC&gt;</td><td class="number">0.25</td>' in text
+    for cell in (
+        "<td>&lt;HMC&gt;</td>",
+        '<td class="number">-</td>',
+        '<td class="number">0.25</td>',
+    ):
+        assert cell in text
+    assert '<td class="prose">long' in text and "<td>short</td>" in text
     assert '<th scope="col" class="number">nll</th>' in text
     assert "data:image/png;base64,iVBORyBwaWN0dXJl" in text
     assert "<figcaption>What it shows</figcaption>" in text
