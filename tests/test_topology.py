@@ -403,7 +403,7 @@ def test_a_rule_that_names_columns_can_be_cut_to_them(c):
     ],
 )
 def test_rules_refuse_counts_below_one(rule, argument):
-    with pytest.raises(InputError, match=f"`{argument}` must be a whole number of at least 1, got"):
+    with pytest.raises(InputError, match=f"`{argument}` must be (at least 1|an integer), got"):
         rule()
 
 

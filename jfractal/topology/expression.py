@@ -1,0 +1,176 @@
+"""The four kinds of node, and the one interpreter that all folds are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
+from typing import Literal, TypeVar, get_args
+
+from jfractal.errors import InputError
+
+__all__ = [
+    "Expr",
+    "How",
+    "Identity",
+    "Join",
+    "Loop",
+    "Projection",
+    "Seq",
+    "Unit",
+    "ends",
+    "evaluate",
+]
+
+Value = TypeVar("Value")
+How = Literal["mean", "sum", "concat", "max", "convex"]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One trainable layer. Units of equal name are one layer: their weights are tied.
+
+    Attributes:
+        name: Name of its parameters.
+        column: The column it belongs to, counted from 1 (the shallowest), if the rule has columns.
+    """
+
+    name: str
+    column: int | None = None
+
+
+@dataclass(frozen=True)
+class Projection(Unit):
+    """A unit that changes the number of channels and nothing else (1×1, linear); of no length.
+
+    `project` puts projections where widths demand them; rules need not.
+    """
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Passes its input on."""
+
+
+@dataclass(frozen=True)
+class Seq:
+    """Parts one after the other, the first part first."""
+
+    parts: tuple[Expr, ...]
+
+
+@dataclass(frozen=True)
+class Loop(Seq):
+    """A chain of parts that are alike but for the names of their units, see `roll`.
+
+    To every fold it is the `Seq` that it is. What runs it may write the first part down once, and
+    run it for all.
+    """
+
+
+@dataclass(frozen=True)
+class Join:
+    """Parts side by side on one input, their outputs joined.
+
+    Ends that coincide merge: a part that itself ends in a join of the same kind hands that join's
+    inputs over, so that all of them meet in ONE flat join (a mean over k inputs, each weighing
+    1/k). To keep an inner join apart, let an `Identity` follow it.
+
+    Attributes:
+        parts: The parts, shallowest first; at least one.
+        how: ``mean`` (FractalNet), ``sum`` (residual), ``concat`` (dense), ``max``, or ``convex``:
+            a mean whose weights, above 0 and of sum 1, are learned.
+
+    Raises:
+        InputError: If there are no parts, or `how` is none of these.
+    """
+
+    parts: tuple[Expr, ...]
+    how: How = "mean"
+
+    def __post_init__(self):
+        if not self.parts:
+            raise InputError("`parts` of a Join must hold at least one expression, got none")
+        if self.how not in get_args(How):
+            raise InputError(f"`how` must be one of {get_args(How)}, got {self.how!r}")
+
+
+Expr = Unit | Identity | Seq | Join
+
+
+def evaluate(
+    expr: Expr,
+    x: Value,
+    *,
+    unit: Callable[[Unit, Value], Value],
+    join: Callable[[Join, list[Value]], Value],
+) -> Value:
+    """Runs an expression on `x`, for any meaning of a unit and of a join.
+
+    Args:
+        expr: The expression.
+        x: Its input, of any type.
+        unit: ``unit(node, x)``, called once for every application of a unit.
+        join: ``join(node, inputs)``, called once for every flat join, inner joins first.
+
+    Returns:
+        The value at the end of the expression.
+
+    Raises:
+        InputError: If a part is not an expression.
+    """
+    (value,) = ends(expr, x, None, unit=unit, join=join)
+    return value
+
+
+def ends(
+    expr: Expr,
+    x: Value,
+    how: How | None,
+    *,
+    unit: Callable[[Unit, Value], Value],
+    join: Callable[[Join, list[Value]], Value],
+    loop: Callable[[Loop, Value, How | None], list[Value]] | None = None,
+) -> list[Value]:
+    """What an expression hands over to a join of a kind that stands behind it.
+
+    Those are the inputs of its own last join, if that is of the same kind; else its one value.
+
+    Args:
+        expr: The expression.
+        x: Its input, of any type.
+        how: Kind of the join; None if there is none.
+        unit: As for `evaluate`.
+        join: As for `evaluate`.
+        loop: ``loop(node, x, how)``, the ends of a `Loop`; as of any chain if left out.
+    """
+
+    def value(node: Expr, x: Value) -> Value:
+        match node:
+            case Unit():
+                return unit(node, x)
+            case Identity():
+                return x
+            case Loop() if loop is not None:
+                return loop(node, x, None)[0]
+            case Seq(parts):
+                return reduce(lambda x, part: value(part, x), parts, x)
+            case Join(how=how):
+                return join(node, values(node, x, how))
+            case _:
+                raise InputError(
+                    f"an expression is made of Unit, Identity, Seq and Join, got {node!r}"
+                )
+
+    def values(node: Expr, x: Value, how: How | None) -> list[Value]:
+        match node:
+            case Join(parts, how=kind) if kind == how:
+                return [end for part in parts for end in values(part, x, how)]
+            case Loop() if loop is not None:
+                return loop(node, x, how)
+            case Seq(parts) if parts:
+                return values(parts[-1], value(Seq(parts[:-1]), x), how)
+            case _:
+                return [value(node, x)]
+
+    return values(expr, x, how)

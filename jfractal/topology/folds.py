@@ -1,0 +1,180 @@
+"""Folds: what can be read off an expression, each by `evaluate` with its own unit and join."""
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import count
+
+from jfractal.errors import InputError
+from jfractal.topology.expression import Expr, How, Join, Projection, Unit, evaluate
+
+__all__ = [
+    "applications",
+    "channels",
+    "columns",
+    "depth",
+    "join_channels",
+    "join_kinds",
+    "join_sizes",
+    "num_paths",
+    "path_lengths",
+    "receptive_field",
+    "siblings",
+    "unit_channels",
+    "unit_depths",
+    "units",
+]
+
+
+def depth(expr: Expr) -> int:
+    """Units on the longest path; 2^(C−1) for ``fractal(C)``."""
+    return evaluate(expr, 0, unit=lambda node, n: n + _length(node), join=lambda _, ns: max(ns))
+
+
+def _length(node: Unit) -> int:
+    return 0 if isinstance(node, Projection) else 1
+
+
+def unit_depths(expr: Expr) -> dict[str, int]:
+    """How deep each unit stands: units on the longest path from the input up to and with it."""
+    depths: dict[str, int] = {}
+
+    def unit(node: Unit, n: int) -> int:
+        depths[node.name] = max(depths.get(node.name, 0), n + _length(node))
+        return n + _length(node)
+
+    evaluate(expr, 0, unit=unit, join=lambda _, ns: max(ns))
+    return depths
+
+
+def siblings(expr: Expr) -> dict[str, tuple[str, ...]]:
+    """By its name, the units that read the same value as a unit, itself among them.
+
+    Of a fractal block, all columns that begin at one place. Without tied units and projections.
+    """
+    uses = Counter(node.name for node in applications(expr))
+    readers: dict[int, list[str]] = {}
+    places = count(1)
+
+    def unit(node: Unit, place: int) -> int:
+        if uses[node.name] == 1 and not isinstance(node, Projection):
+            readers.setdefault(place, []).append(node.name)
+        return next(places)
+
+    evaluate(expr, 0, unit=unit, join=lambda *_: next(places))
+    return {name: tuple(names) for names in readers.values() for name in names}
+
+
+def num_paths(expr: Expr) -> int:
+    """Paths from input to output; P_1 = 1, P_{C+1} = P_C² + 1 for ``fractal(C)``."""
+    return evaluate(expr, 1, unit=lambda _, n: n, join=lambda _, ns: sum(ns))
+
+
+def path_lengths(expr: Expr) -> dict[int, int]:
+    """How many paths there are of each length, ``{units on the path: paths}``."""
+    spectrum = evaluate(
+        expr,
+        Counter({0: 1}),
+        unit=lambda node, paths: Counter({k + _length(node): n for k, n in paths.items()}),
+        join=lambda _, inputs: sum(inputs, Counter()),
+    )
+    return dict(sorted(spectrum.items()))
+
+
+def receptive_field(expr: Expr, *, kernel_size: int = 3) -> int:
+    """Input pixels along one axis that one output pixel sees, at stride 1: 1 + (k − 1)·depth."""
+    return 1 + (kernel_size - 1) * depth(expr)
+
+
+def join_sizes(expr: Expr) -> tuple[int, ...]:
+    """Number of inputs of every join, in the order of evaluation."""
+    sizes: list[int] = []
+    evaluate(expr, None, unit=lambda _, x: x, join=lambda _, xs: sizes.append(len(xs)))
+    return tuple(sizes)
+
+
+def join_kinds(expr: Expr) -> tuple[How, ...]:
+    """Kind of every join, in the order of evaluation."""
+    kinds: list[How] = []
+    evaluate(expr, None, unit=lambda _, x: x, join=lambda node, _: kinds.append(node.how))
+    return tuple(kinds)
+
+
+def applications(expr: Expr) -> list[Unit]:
+    """Every application of a unit, in the order of evaluation; a tied unit repeats."""
+    nodes: list[Unit] = []
+    evaluate(expr, None, unit=lambda node, _: nodes.append(node), join=lambda _, xs: None)
+    return nodes
+
+
+def units(expr: Expr) -> tuple[str, ...]:
+    """Names of the distinct units, in the order of evaluation.
+
+    Raises:
+        InputError: If two units of one name are not equal: a name stands for one layer.
+    """
+    found: dict[str, Unit] = {}
+    for node in applications(expr):
+        if found.setdefault(node.name, node) != node:
+            raise InputError(
+                f"units of equal name are one layer, but {found[node.name]} and {node} differ"
+            )
+    return tuple(found)
+
+
+def columns(expr: Expr) -> tuple[int, ...]:
+    """The columns that occur, ascending."""
+    return tuple(sorted({node.column for node in applications(expr) if node.column is not None}))
+
+
+def unit_channels(
+    expr: Expr, in_channels: int, out_channels: int, *, column: int | None = None
+) -> list[tuple[Unit, int]]:
+    """Input channels of every application of a unit, where each unit emits `out_channels`.
+
+    This is what parameter and FLOP counts need.
+
+    Args:
+        expr: The expression.
+        in_channels: Channels of its input.
+        out_channels: Channels that every unit emits.
+        column: List what runs for this column alone; a ``concat`` keeps the places of the others.
+
+    Returns:
+        Pairs (unit, input channels) in the order of evaluation, tied units repeated.
+    """
+    found: list[tuple[Unit, int]] = []
+
+    def unit(node: Unit, value: tuple[int, bool]) -> tuple[int, bool]:
+        channels, is_live = value
+        is_live = is_live and (column is None or node.column in (None, column))
+        if is_live:
+            found.append((node, channels))
+        return out_channels, is_live
+
+    def join(node: Join, inputs: list[tuple[int, bool]]) -> tuple[int, bool]:
+        channels, live = zip(*inputs)
+        return join_channels(node, channels, out_channels), any(live)
+
+    evaluate(expr, (in_channels, True), unit=unit, join=join)
+    return found
+
+
+def channels(expr: Expr, in_channels: int, out_channels: int) -> int:
+    """Channels at the end of an expression, where each unit emits `out_channels`."""
+    return evaluate(
+        expr,
+        in_channels,
+        unit=lambda *_: out_channels,
+        join=lambda node, inputs: join_channels(node, inputs, out_channels),
+    )
+
+
+def join_channels(join: Join, inputs: Sequence[int], out_channels: int) -> int:
+    """Channels after a join of inputs of these channels.
+
+    ``concat`` adds them up; the other joins keep them or, where they differ, emit `out_channels`
+    (see `project`).
+    """
+    if join.how == "concat":
+        return sum(inputs)
+    return inputs[0] if len(set(inputs)) == 1 else out_channels

@@ -1,0 +1,201 @@
+"""From expression to expression: projections put in, chains rolled up, parts taken out."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import accumulate, groupby
+
+from jfractal.errors import InputError
+from jfractal.topology.expression import (
+    Expr,
+    How,
+    Identity,
+    Join,
+    Loop,
+    Projection,
+    Seq,
+    Unit,
+    evaluate,
+)
+from jfractal.topology.folds import (
+    applications,
+    channels,
+    columns,
+    join_channels,
+    join_sizes,
+    unit_channels,
+    units,
+)
+
+__all__ = ["project", "restrict", "roll"]
+
+
+def project(expr: Expr, in_channels: int, out_channels: int) -> Expr:
+    """The expression with a `Projection` to `out_channels` wherever widths demand one.
+
+    That is before a join (other than ``concat``) of inputs of different widths, and before a tied
+    unit that is applied to inputs of different widths; on those that are not `out_channels` wide.
+    An expression whose widths agree, such as a fractal or a plain one, stays as it is.
+
+    Args:
+        expr: The expression.
+        in_channels: Channels of its input.
+        out_channels: Channels that every unit emits.
+    """
+    widths: dict[str, set[int]] = {}
+    for node, width in unit_channels(expr, in_channels, out_channels):
+        widths.setdefault(node.name, set()).add(width)
+    count: Counter[str] = Counter()
+
+    def fit(x: Expr, width: int, name: str) -> Expr:
+        return x if width == out_channels else _chain(x, Projection(name))
+
+    def unit(node: Unit, value: tuple[Expr, int]) -> tuple[Expr, int]:
+        x, width = value
+        count[node.name] += 1
+        if len(widths[node.name]) > 1:
+            x = fit(x, width, f"{node.name}_project{count[node.name]}")
+        return _chain(x, node), out_channels
+
+    def join(node: Join, inputs: list[tuple[Expr, int]]) -> tuple[Expr, int]:
+        ends, sizes = [x for x, _ in inputs], [n for _, n in inputs]
+        count["join"] += 1
+        if node.how != "concat" and len(set(sizes)) > 1:
+            names = [f"join{count['join']}_project{k}" for k in range(1, len(ends) + 1)]
+            ends = [fit(x, n, name) for x, n, name in zip(ends, sizes, names)]
+        return _factor(ends, node.how), join_channels(node, sizes, out_channels)
+
+    fitted, _ = evaluate(expr, (Identity(), in_channels), unit=unit, join=join)
+    is_changed = any(isinstance(node, Projection) for node in applications(fitted))
+    return fitted if is_changed else expr
+
+
+def roll(expr: Expr, in_channels: int, out_channels: int) -> Expr:
+    """The expression with a `Loop` wherever parts of a chain differ by the names of units only.
+
+    Such parts read inputs of equal width, and none of their units is used anywhere else. Of
+    ``fractal(C)``, whose 2^C − 1 units are 2^(C−1) long, C(C + 1)/2 units are left to write down,
+    or C if the block keeps the number of channels.
+
+    Args:
+        expr: The expression.
+        in_channels: Channels of its input.
+        out_channels: Channels that every unit emits.
+    """
+    uses = Counter(node.name for node in applications(expr))
+
+    def alike(part: Expr) -> Expr | None:
+        """The part with its units numbered; None if one of them is tied."""
+        names = units(part)
+        if any(uses[name] > 1 for name in names):
+            return None
+        return _renamed(part, {name: f"unit{i}" for i, name in enumerate(names)})
+
+    def rolled(node: Expr, n: int) -> Expr:
+        match node:
+            case Join(parts, how):
+                return Join(tuple(rolled(part, n) for part in parts), how)
+            case Seq(parts):
+                inputs = accumulate(
+                    parts, lambda n, part: channels(part, n, out_channels), initial=n
+                )
+                keyed = [
+                    (rolled(part, n), (n, alike(part), i if alike(part) is None else 0))
+                    for i, (part, n) in enumerate(zip(parts, inputs))
+                ]
+                groups = groupby(keyed, key=lambda pair: pair[1])
+                chains = [[part for part, _ in group] for _, group in groups]
+                runs = [Loop(tuple(chain)) if len(chain) > 1 else chain[0] for chain in chains]
+                return runs[0] if len(runs) == 1 else Seq(tuple(runs))
+            case _:
+                return node
+
+    return rolled(expr, in_channels)
+
+
+def _renamed(expr: Expr, names: dict[str, str]) -> Expr:
+    match expr:
+        case Unit():
+            return replace(expr, name=names[expr.name])
+        case Seq(parts) | Join(parts):
+            return replace(expr, parts=tuple(_renamed(part, names) for part in parts))
+        case _:
+            return expr
+
+
+def restrict(
+    expr: Expr, *, column: int | None = None, alive: Sequence[Sequence[bool]] | None = None
+) -> Expr:
+    """The sub-architecture that is left when a column is kept alone, or join inputs are dropped.
+
+    Args:
+        expr: The expression.
+        column: Keep only the units of this column (and those that belong to none).
+        alive: For every join, in the order of `join_sizes`, which of its inputs are alive.
+
+    Returns:
+        An expression over a subset of the units. A join with one input left disappears.
+
+    Raises:
+        InputError: If nothing is left, or `alive` does not fit the joins.
+    """
+    if column is not None and column not in columns(expr):
+        raise InputError(f"`column` must be one of {columns(expr)}, got {column}")
+    if alive is not None and tuple(map(len, alive)) != join_sizes(expr):
+        raise InputError(f"`alive` must hold one flag for each join input {join_sizes(expr)}")
+    masks = iter(alive) if alive is not None else None
+
+    # Evaluation in the domain of expressions; None stands for a dead path.
+    def unit(node: Unit, x: Expr | None) -> Expr | None:
+        if x is None or (column is not None and node.column not in (None, column)):
+            return None
+        return _chain(x, node)
+
+    def join(node: Join, inputs: list[Expr | None]) -> Expr | None:
+        mask = next(masks) if masks is not None else [True] * len(inputs)
+        left = [x for x, flag in zip(inputs, mask, strict=True) if flag and x is not None]
+        return _factor(left, node.how) if left else None
+
+    rest = evaluate(expr, Identity(), unit=unit, join=join)
+    if rest is None:
+        raise InputError("no path from input to output is left")
+    return rest
+
+
+def _parts(expr: Expr) -> tuple[Expr, ...]:
+    match expr:
+        case Identity():
+            return ()
+        case Seq(parts):
+            return parts
+        case _:
+            return (expr,)
+
+
+def _chain(*exprs: Expr) -> Expr:
+    parts = tuple(part for expr in exprs for part in _parts(expr))
+    return parts[0] if len(parts) == 1 else Seq(parts) if parts else Identity()
+
+
+def _factor(ends: list[Expr], how: How) -> Expr:
+    """Joins ends, each a chain from the common input; what they share at the start is kept once."""
+
+    def first(end: Expr) -> Expr | None:
+        return next(iter(_parts(end)), None)
+
+    def apart(end: Expr) -> Expr:
+        match _parts(end):
+            case (*_, Join(how=kind)) as parts if kind == how:
+                return Seq((*parts, Identity()))
+        return end
+
+    if len(ends) == 1:
+        return ends[0]
+    groups = [(head, list(group)) for head, group in groupby(ends, key=first)]
+    if len(groups) == 1 and groups[0][0] is not None:
+        return _chain(groups[0][0], _factor([_chain(*_parts(end)[1:]) for end in ends], how))
+    parts: list[Expr] = []
+    for head, group in groups:
+        is_shared = len(group) > 1 and head is not None
+        parts += [_factor(group, how)] if is_shared else map(apart, group)
+    return Join(tuple(parts), how)

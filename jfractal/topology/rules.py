@@ -1,0 +1,107 @@
+"""Rules: functions that return an expression."""
+
+from collections import Counter
+
+from jfractal.counts import check_counts
+from jfractal.topology.expression import Expr, How, Identity, Join, Seq, Unit
+
+__all__ = ["dense", "doubly_recursive", "fractal", "plain", "residual"]
+
+
+def plain(num_units: int) -> Expr:
+    """A chain of units: ``u_n ∘ … ∘ u_1``."""
+    check_counts(num_units=num_units)
+    return Seq(tuple(Unit(f"unit{i}") for i in range(1, num_units + 1)))
+
+
+def fractal(columns: int, *, how: How = "mean", nested: bool = False) -> Expr:
+    """FractalNet's expansion rule.
+
+    ``f_1 = unit``, ``f_{C+1}(x) = join[unit(x), (f_C ∘ f_C)(x)]``: 2^C − 1 units, of which column
+    c holds the 2^(c−1) named ``column{c}_unit{k}``; column 1 is the shallowest.
+
+    Args:
+        columns: Number of columns C.
+        how: Kind of the joins.
+        nested: Whether joins that end at one place stay apart, as the formula has it literally: a
+            mean of two at every level, which halves the weight of a path with every join it
+            passes, where the flat join of the paper's figure and code weighs its inputs equally.
+            A path is (C + 1)/2 units long in the mean, against (2^C − 1)/C.
+
+    Raises:
+        InputError: If `columns` is smaller than 1.
+
+    Source: Larsson, Maire & Shakhnarovich, "FractalNet", ICLR 2017, eq. 1 and figure 1.
+    """
+    check_counts(columns=columns)
+    count: Counter[int] = Counter()
+
+    def unit(column: int) -> Unit:
+        count[column] += 1
+        return Unit(f"column{column}_unit{count[column]}", column)
+
+    def grow(column: int) -> Expr:
+        if column == columns:
+            return unit(column)
+        return Join((unit(column), Seq((grow(column + 1), grow(column + 1), *fence))), how)
+
+    fence = (Identity(),) if nested else ()
+    return grow(1)
+
+
+def doubly_recursive(levels: int, *, tied: bool = False, how: How = "mean") -> Expr:
+    """The expansion rule that recurs on both sides of the join.
+
+    ``G_1 = unit``, ``G_n(x) = join[R(x), L₂(L₁(x))]`` with R, L₁, L₂ each a G_{n−1}: 3^(n−1)
+    applications of a unit. Untied they are as many units; tied, L₁ and L₂ are one function and
+    2^(n−1) units are left. With ``how="concat"`` it is the block of tutorials,
+    ``F_n = concat(F_{n−1}(F_{n−1}(x)), F_{n−1}(x))``. It has no columns, and is not FractalNet,
+    whose R is a single unit.
+
+    Args:
+        levels: Number of levels n.
+        tied: Whether L₁ and L₂ share their weights.
+        how: Kind of the joins.
+
+    Raises:
+        InputError: If `levels` is smaller than 1.
+    """
+    check_counts(levels=levels)
+
+    def grow(level: int, name: str) -> Expr:
+        if level == 1:
+            return Unit(f"unit{name}")
+        first, second = ("l", "l") if tied else ("l1", "l2")
+        left = Seq((grow(level - 1, name + first), grow(level - 1, name + second)))
+        return Join((grow(level - 1, name + "r"), left), how)
+
+    return grow(levels, "")
+
+
+def dense(num_units: int) -> Expr:
+    """A dense block: every unit reads what all units before it wrote, and the input.
+
+    ``x_{i+1} = concat[x_i, u_i(x_i)]``: m input channels end as m + n·growth, where the growth is
+    what one unit emits.
+
+    Source: Huang, Liu, van der Maaten & Weinberger, "Densely connected convolutional networks",
+    CVPR 2017, eq. 2.
+    """
+    check_counts(num_units=num_units)
+    return Seq(
+        tuple(Join((Identity(), Unit(f"unit{i}")), "concat") for i in range(1, num_units + 1))
+    )
+
+
+def residual(num_blocks: int, *, units_per_block: int = 2) -> Expr:
+    """A chain of residual blocks: ``x + (u_k ∘ … ∘ u_1)(x)``.
+
+    Source: He, Zhang, Ren & Sun, "Deep residual learning", CVPR 2016, eq. 1.
+    """
+    check_counts(num_blocks=num_blocks, units_per_block=units_per_block)
+
+    def block(i: int) -> Expr:
+        chain = tuple(Unit(f"block{i}_unit{k}") for k in range(1, units_per_block + 1))
+        return Join((Seq(chain), Identity()), "sum")
+
+    return Seq(tuple(block(i) for i in range(1, num_blocks + 1)))
