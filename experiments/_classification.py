@@ -18,7 +18,7 @@ from experiments.run import Options, Run
 from jfractal import metrics, topology, viz
 from jfractal.data import ImageData
 from jfractal.nn import BlockNet
-from jfractal.nn.nets import Columns
+from jfractal.nn.block_net import Columns
 from jfractal.posterior.gaussian import Estimator
 from jfractal.training import (
     Checkpoints,

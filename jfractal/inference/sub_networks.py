@@ -13,8 +13,8 @@ from jfractal import topology
 from jfractal.errors import InputError
 from jfractal.inference.descent import descend
 from jfractal.inference.log_joint import LogJoint
+from jfractal.nn.block_net import BlockNet
 from jfractal.nn.joins import draw_alive
-from jfractal.nn.nets import BlockNet
 from jfractal.posterior.samples import Point, Posterior, check_posterior
 from jfractal.typing import Array, Bool, KeyArray, Params, Variables
 

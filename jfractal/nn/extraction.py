@@ -8,7 +8,7 @@ from jax import lax
 
 from jfractal import topology
 from jfractal.errors import InputError
-from jfractal.nn.nets import BlockNet, Columns
+from jfractal.nn.block_net import BlockNet, Columns
 from jfractal.nn.norms import EPSILON
 from jfractal.typing import Array, Params, Variables
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from jfractal import topology
 from jfractal.errors import InputError
-from jfractal.nn.nets import BlockNet
+from jfractal.nn.block_net import BlockNet
 from jfractal.posterior.gaussian import mean
 from jfractal.posterior.pruning import group_snr
 from jfractal.typing import Array, Bool, Float, Params, Variables

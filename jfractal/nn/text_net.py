@@ -5,7 +5,7 @@ from typing import Any
 
 import flax.linen as nn
 
-from jfractal.nn.nets import BlockNet, Columns
+from jfractal.nn.block_net import BlockNet, Columns
 from jfractal.typing import Array, Int, Logits
 
 __all__ = ["TextNet"]

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jfractal.errors import InputError
-from jfractal.nn.nets import Columns
+from jfractal.nn.block_net import Columns
 from jfractal.nn.norms import MOMENTUM
 from jfractal.typing import Array, PyTree, Variables
 

@@ -12,7 +12,7 @@ from matplotlib.transforms import Affine2D
 
 from jfractal import topology
 from jfractal.errors import InputError
-from jfractal.nn.nets import BlockNet, Columns
+from jfractal.nn.block_net import BlockNet, Columns
 from jfractal.topology import Expr
 from jfractal.viz.layout import Layout, layout
 from jfractal.viz.pen import BAR_HEIGHT, HEADER, LEVEL, TEXT_SIZE, Colouring, Pen

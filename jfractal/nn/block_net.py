@@ -1,0 +1,253 @@
+"""The one net: a stack of blocks, each an expression, with a pool after each and a dense head."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import accumulate
+from math import prod
+
+import flax.linen as nn
+
+from jfractal import ops, topology
+from jfractal.errors import InputError
+from jfractal.nn.block import Block, DropPathPer
+from jfractal.nn.initializers import KernelInit, aligned, he
+from jfractal.nn.units import Unit
+from jfractal.typing import Array, Logits
+
+__all__ = ["BlockNet", "Columns"]
+
+Columns = int | tuple[int | None, ...] | None
+"""Which column of a block runs alone: of every block, or one entry for each; None is all joined."""
+
+
+class BlockNet(nn.Module):
+    """Blocks at growing width, each an expression, a max-pool by 2 after each, a dense head.
+
+    Parameters: ``block{i}/<unit>/…`` and ``head``. Collections: ``batch_stats`` with norm
+    ``batch``. Rng streams: ``posterior`` (Gaussian weights), ``drop_path``, ``dropout``.
+
+    Attributes:
+        num_classes: Number of outputs.
+        blocks: The expression of each block.
+        widths: Channels that each unit of a block emits, block by block.
+        dropout: Dropout rate of each block.
+        unit: Makes a unit, ``unit(features, dropout=..., kernel_init=..., name=...)``.
+        dense: Layer of the head and of projections: `nn.Dense`, `BayesDense`, or a partial of one.
+        drop_path_per: Whether local drop-path draws once for the ``batch`` (as the authors do) or
+            for each ``example``.
+        kernel_init: ``he``, or ``aligned``: all columns start as nearly the same function.
+        lone: What runs if `__call__` is not told: see `column`.
+        loops: Whether blocks are compiled as loops, see `Block`.
+        remat: Whether gradients compute units again instead of keeping what is within them.
+    """
+
+    num_classes: int
+    blocks: tuple[topology.Expr, ...]
+    widths: tuple[int, ...]
+    dropout: tuple[float, ...]
+    unit: Callable[..., Unit]
+    dense: Callable[..., nn.Module] = nn.Dense
+    drop_path_per: DropPathPer = "batch"
+    kernel_init: KernelInit = "he"
+    lone: Columns = None
+    loops: bool = False
+    remat: bool = False
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Array,
+        *,
+        train: bool = False,
+        column: Columns = None,
+        drop_path: float = 0.0,
+    ) -> Logits:
+        """Maps examples to logits.
+
+        Args:
+            x: Images "batch height width channels", sequences "batch length channels" or features
+                "batch features", float.
+            train: Whether to use and update batch statistics, and to drop activations.
+            column: Run this column alone in every block (global drop-path; any-depth prediction),
+                or a tuple with one for each block, of which None is the joined block.
+            drop_path: Probability of dropping a join input (local drop-path), in [0, 1].
+
+        Returns:
+            Logits, "batch classes".
+
+        Raises:
+            InputError: If the images are too small for the number of blocks, there is no such
+                column, or `drop_path` is out of range.
+        """
+        self._check_space(x.shape[1:-1])
+        if not 0 <= drop_path <= 1:
+            raise InputError(f"`drop_path` must be in [0, 1], got {drop_path}")
+        columns = self.lone_columns(column)
+        for i, (expr, width, dropout, lone) in enumerate(
+            zip(self.blocks, self.widths, self.dropout, columns, strict=True), start=1
+        ):
+            shared = self.kernel_init == "aligned" and self.is_initializing()
+            unit = partial(
+                self.unit,
+                dropout=dropout,
+                kernel_init=aligned(self.make_rng("params")) if shared else he,
+            )
+            projection = partial(self.dense, use_bias=False)
+            block = Block(
+                expr,
+                width,
+                unit,
+                projection,
+                self.drop_path_per,
+                self.loops,
+                self.remat,
+                name=f"block{i}",
+            )
+            x = ops.max_pool(block(x, train=train, column=lone, drop_path=drop_path))
+        return self.dense(self.num_classes, name="head")(x.mean(axis=range(1, x.ndim - 1)))
+
+    def column(self, column: Columns) -> "BlockNet":
+        """The net that runs one column, or one of each block, with the same parameters.
+
+        Args:
+            column: As for `__call__`.
+
+        Returns:
+            A net that takes the variables of this one.
+
+        Raises:
+            InputError: If there is no such column.
+        """
+        self.lone_columns(column)
+        return self.clone(lone=column)
+
+    @property
+    def columns(self) -> tuple[int, ...]:
+        """The columns that every block has."""
+        return tuple(
+            sorted(set.intersection(*(set(topology.columns(expr)) for expr in self.blocks)))
+        )
+
+    def depth(self, *, column: Columns = None) -> int:
+        """Units on the longest path of the net, or of one column of it."""
+        return sum(
+            topology.depth(expr if lone is None else topology.restrict(expr, column=lone))
+            for expr, lone in zip(self.blocks, self.lone_columns(column))
+        )
+
+    def lone_columns(self, column: Columns = None) -> tuple[int | None, ...]:
+        """The column that runs alone in each block, None where the block runs joined.
+
+        Args:
+            column: As for `__call__`.
+
+        Raises:
+            InputError: If there is no such column.
+        """
+        column = self.lone if column is None else column
+        columns = column if isinstance(column, tuple) else (column,) * len(self.blocks)
+        if len(columns) != len(self.blocks):
+            raise InputError(
+                f"`column` must be one column, or one for each of {len(self.blocks)} blocks, got "
+                f"{column}"
+            )
+        for expr, lone in zip(self.blocks, columns):
+            if lone is not None and lone not in topology.columns(expr):
+                raise InputError(f"`column` must be one of {topology.columns(expr)}, got {column}")
+        return columns
+
+    def project(self, channels: int) -> "BlockNet":
+        """The net whose blocks show their projections, which `__call__` puts where they are due.
+
+        Args:
+            channels: Of the input.
+
+        Returns:
+            A net that takes the variables of this one; nets without projections stay as they are.
+        """
+        blocks = zip(self.blocks, self._channels(channels), self.widths)
+        return self.clone(blocks=tuple(topology.project(*block) for block in blocks))
+
+    def _check_space(self, space: Sequence[int]):
+        smallest = 2 ** len(self.widths)
+        if min(space, default=smallest) < smallest:
+            raise InputError(
+                f"`x` must be at least {smallest} pixels long along each axis for "
+                f"{len(self.widths)} blocks with a pool by 2 each, got {'×'.join(map(str, space))}"
+            )
+
+    def _channels(self, channels: int) -> list[int]:
+        """Channels in front of each block and behind the last, for so many of the input."""
+        channels_of = lambda n, block: topology.channels(block[0], n, block[1])
+        return [*accumulate(zip(self.blocks, self.widths), channels_of, initial=channels)]
+
+    def unit_flops(
+        self, shape: Sequence[int], *, column: Columns = None
+    ) -> dict[str, dict[str, int]]:
+        """Floating-point operations of one example's forward pass, by block and unit.
+
+        Two for each multiply-add of the linear layers, summed over all uses of a tied unit.
+
+        Args:
+            shape: (height, width, channels) of one image, or (length, channels), or (features,).
+            column: Count this column alone, as for `__call__`.
+
+        Returns:
+            ``{"block1": {"column1_unit1": ..., ...}, ...}``, of what is run, projections included:
+            the units of ``project(channels)``.
+
+        Raises:
+            InputError: As `__call__`.
+        """
+        *space, channels = shape
+        self._check_space(space)
+        blocks = self.project(channels).blocks
+        flops: dict[str, dict[str, int]] = {}
+        for i, (expr, lone, inputs, width) in enumerate(
+            zip(blocks, self.lone_columns(column), self._channels(channels), self.widths), start=1
+        ):
+            unit = self.unit(width, parent=None)
+            counts: Counter[str] = Counter()
+            for node, n in topology.unit_channels(expr, inputs, width, column=lone):
+                is_projection = isinstance(node, topology.Projection)
+                macs = n * width if is_projection else unit.macs(n, len(space))
+                counts[node.name] += 2 * prod(space) * macs
+            flops[f"block{i}"] = dict(counts)
+            space = [size // 2 for size in space]
+        return flops
+
+    def num_flops(self, shape: Sequence[int], *, column: Columns = None) -> int:
+        """Floating-point operations of one example's forward pass: linear layers and head.
+
+        Two for each multiply-add; for a fractal block of C columns of 3×3 convolutions at width m
+        on h×w maps with n input channels, ``2·9·h·w·(C·n·m + (2^C − 1 − C)·m²)``.
+
+        Args:
+            shape: As for `unit_flops`.
+            column: Count this column alone, as for `__call__`.
+        """
+        blocks = self.unit_flops(shape, column=column).values()
+        head = 2 * self._channels(shape[-1])[-1] * self.num_classes
+        return sum(sum(units.values()) for units in blocks) + head
+
+    def num_params(self, shape: Sequence[int]) -> int:
+        """Number of weights; a Gaussian leaf counts as one, tied units count once.
+
+        For a fractal net of C columns of 3×3 convolutions, a block at width m of n input channels
+        holds ``9·(C·n·m + (2^C − 1 − C)·m²)`` in kernels and ``2·(2^C − 1)·m`` in norms.
+
+        Args:
+            shape: As for `unit_flops`; of the spatial axes only their number matters.
+        """
+        *space, channels = shape
+        *inputs, last = self._channels(channels)
+        total = (last + 1) * self.num_classes
+        for expr, n, width in zip(self.project(channels).blocks, inputs, self.widths):
+            unit = self.unit(width, parent=None)
+            for node, n_unit in dict(topology.unit_channels(expr, n, width)).items():
+                is_projection = isinstance(node, topology.Projection)
+                total += n_unit * width if is_projection else unit.num_params(n_unit, len(space))
+            kinds = zip(topology.join_kinds(expr), topology.join_sizes(expr))
+            total += sum(size for how, size in kinds if how == "convex")
+        return total
