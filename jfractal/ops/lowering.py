@@ -1,0 +1,226 @@
+"""What one convolution and its two gradients are compiled to, by platform and shape.
+
+On CPU small maps, and larger ones of few features, become shifted slices and one matrix product.
+The gradients of all others are convolutions of transposed arrays there: left to itself, XLA
+transposes for its fast kernels outside of loops only, and a `scan` over training steps is twenty
+times slower.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from itertools import product
+from math import prod
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+__all__ = ["ConvSpec", "by_platform", "input_gradient", "kernel_gradient", "output"]
+
+# Output maps of at most this many pixels run faster as a matrix product on CPU; and larger ones, if
+# the input has so few features that a direct convolution leaves most of a vector register empty.
+SMALL_MAP = 16
+FEW_FEATURES, MEDIUM_MAP = 4, 256
+
+# Of a matrix product that is the gradient of a small map XLA transposes the factor on the right,
+# slowly. It is the kernel, unless the cotangents are at most so many rows for each feature.
+MANY_ROWS = 2
+
+# The kernel's gradient reads all images for every weight: on CPU it is up to twice as fast over
+# this many images at a time, while they stay in the cache. More slices cost compile time.
+SLICE, MAX_SLICES = 8, 16
+
+
+class ConvSpec(NamedTuple):
+    """The static arguments of one convolution, in canonical and hashable form."""
+
+    strides: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    lhs_dilation: tuple[int, ...]
+    rhs_dilation: tuple[int, ...]
+    dimensions: lax.ConvDimensionNumbers
+    feature_group_count: int
+    batch_group_count: int
+    precision: Any
+    preferred_element_type: Any
+
+    @property
+    def grouping(self) -> tuple[int, int]:
+        """Groups of features, and of the batch."""
+        return self.feature_group_count, self.batch_group_count
+
+    def is_ungrouped(self, ndim: int) -> bool:
+        """Whether it is as nets use it: channels last, one group, the input not dilated."""
+        spatial = range(1, ndim - 1)
+        channels_last = (
+            (0, ndim - 1, *spatial),
+            (ndim - 1, ndim - 2, *range(ndim - 2)),
+            (0, ndim - 1, *spatial),
+        )
+        return (
+            self.dimensions == channels_last
+            and self.grouping == (1, 1)
+            and set(self.lhs_dilation) == {1}
+        )
+
+    def is_plain(self, ndim: int) -> bool:
+        """Whether its gradients may be written as here."""
+        return self.is_ungrouped(ndim) and self.preferred_element_type is None
+
+
+def by_platform(on_cpu: Callable, elsewhere: Callable, *args: jax.Array) -> jax.Array:
+    """One function of `args` on CPU, another on accelerators."""
+    return lax.platform_dependent(*args, cpu=on_cpu, default=elsewhere)
+
+
+def output(spec: ConvSpec, x: jax.Array, w: jax.Array) -> jax.Array:
+    """The convolution of `x` with the kernel `w`."""
+    direct, product_of_slices = partial(_direct, spec), partial(_matrix_product, spec)
+    shape = jax.eval_shape(direct, x, w).shape
+    if not spec.is_ungrouped(x.ndim) or not _is_matrix_product(shape, w.shape):
+        return direct(x, w)
+    return by_platform(product_of_slices, direct, x, w)
+
+
+def input_gradient(
+    spec: ConvSpec, x: jax.ShapeDtypeStruct, g: jax.Array, w: jax.Array
+) -> jax.Array:
+    """The cotangent of an input like `x`, from that of the output, `g`, and the kernel."""
+
+    def transposed(g: jax.Array, w: jax.Array) -> jax.Array:
+        return _transpose(lambda x: output(spec, x, w), x, g)
+
+    if not spec.is_plain(len(x.shape)):
+        return transposed(g, w)
+    if not _is_matrix_product(g.shape, w.shape):
+        on_cpu = partial(_input_gradient_as_convolution, spec, x)
+    elif prod(g.shape[:-1]) <= MANY_ROWS * g.shape[-1]:
+        on_cpu = partial(_input_gradient_as_matrix_product, spec, x)
+    else:
+        on_cpu = transposed
+    return by_platform(on_cpu, transposed, g, w)
+
+
+def kernel_gradient(
+    spec: ConvSpec, w: jax.ShapeDtypeStruct, x: jax.Array, g: jax.Array
+) -> jax.Array:
+    """The cotangent of a kernel like `w`, from the input and the cotangent of the output, `g`."""
+
+    def transposed(x: jax.Array, g: jax.Array) -> jax.Array:
+        return _transpose(lambda w: output(spec, x, w), w, g)
+
+    at_once = partial(_kernel_gradient_as_convolution, spec, w)
+
+    def in_slices(x: jax.Array, g: jax.Array) -> jax.Array:
+        starts = range(0, len(x), SLICE)
+        return sum(at_once(x[i : i + SLICE], g[i : i + SLICE]) for i in starts)  # pyright: ignore
+
+    if not spec.is_plain(len(w.shape)) or _is_matrix_product(g.shape, w.shape):
+        return transposed(x, g)
+    num_slices, ragged = divmod(len(x), SLICE)
+    on_cpu = at_once if ragged or num_slices > MAX_SLICES else in_slices
+    return by_platform(on_cpu, transposed, x, g)
+
+
+def _is_matrix_product(out: tuple[int, ...], w: tuple[int, ...]) -> bool:
+    num_pixels = MEDIUM_MAP if w[-2] <= FEW_FEATURES else SMALL_MAP
+    return prod(out[1:-1]) <= num_pixels and prod(w[:-2]) > 1
+
+
+def _direct(spec: ConvSpec, x: jax.Array, w: jax.Array) -> jax.Array:
+    return lax.conv_general_dilated(
+        x,
+        w,
+        spec.strides,
+        spec.padding,
+        spec.lhs_dilation,
+        spec.rhs_dilation,
+        spec.dimensions,
+        spec.feature_group_count,
+        spec.batch_group_count,
+        spec.precision,
+        spec.preferred_element_type,
+    )
+
+
+def _matrix_product(spec: ConvSpec, x: jax.Array, w: jax.Array) -> jax.Array:
+    """Every window as a row: shifted slices side by side, times the flattened kernel."""
+    shape = jax.eval_shape(partial(_direct, spec), x, w).shape
+    zero = jnp.zeros((), x.dtype)
+    padded = lax.pad(x, zero, ((0, 0, 0), *((lo, hi, 0) for lo, hi in spec.padding), (0, 0, 0)))
+    slices = []
+    for offset in product(*(range(size) for size in w.shape[:-2])):
+        start = [o * d for o, d in zip(offset, spec.rhs_dilation)]
+        stop = [s + (n - 1) * k + 1 for s, n, k in zip(start, shape[1:-1], spec.strides)]
+        window = (slice(s, e, k) for s, e, k in zip(start, stop, spec.strides))
+        slices.append(padded[(slice(None), *window)])
+    rows = jnp.concatenate(slices, axis=-1).reshape(-1, prod(w.shape[:-1]))
+    kernel = w.reshape(-1, w.shape[-1])
+    out = jnp.matmul(
+        rows,
+        kernel,
+        precision=spec.precision,
+        preferred_element_type=spec.preferred_element_type,
+    )
+    return out.reshape(shape)
+
+
+def _transpose(linear: Callable, primal: Any, cotangent: jax.Array) -> jax.Array:
+    return jax.linear_transpose(linear, primal)(cotangent)[0]
+
+
+def _input_gradient_as_convolution(
+    spec: ConvSpec, x: jax.ShapeDtypeStruct, g: jax.Array, w: jax.Array
+) -> jax.Array:
+    """The cotangent, spread out by the strides, with the kernel turned round."""
+    padding = []
+    for n, m, k, stride, dilation, (low, _) in _by_axis(spec, x.shape, g.shape, w.shape):
+        window = (k - 1) * dilation
+        before = window - low
+        padding.append((before, n + window - 1 - (m - 1) * stride - before))
+    turned = jnp.flip(w, range(w.ndim - 2)).swapaxes(-1, -2)
+    ones = (1,) * len(padding)
+    backward = spec._replace(strides=ones, padding=tuple(padding), lhs_dilation=spec.strides)
+    return _direct(backward, g, turned).astype(x.dtype)
+
+
+def _input_gradient_as_matrix_product(
+    spec: ConvSpec, x: jax.ShapeDtypeStruct, g: jax.Array, w: jax.Array
+) -> jax.Array:
+    """The kernel times every cotangent: what each window gives back, laid where it was read."""
+    rows = jnp.moveaxis(g, 0, -2).reshape(-1, g.shape[-1])
+    kernel = w.reshape(-1, w.shape[-1])
+    windows = lax.dot_general(kernel, rows, (((1,), (1,)), ((), ())), precision=spec.precision)
+    windows = windows.reshape(*w.shape[:-1], *g.shape[1:-1], len(g))
+    total = jnp.zeros((x.shape[-1], *x.shape[1:-1], len(g)), g.dtype)
+    for offset in product(*(range(size) for size in w.shape[:-2])):
+        padding = []
+        for o, (n, m, _, stride, dilation, (low, _)) in zip(
+            offset, _by_axis(spec, x.shape, g.shape, w.shape)
+        ):
+            before = o * dilation - low
+            padding.append((before, n - before - (m - 1) * stride - 1, stride - 1))
+        zero = jnp.zeros((), g.dtype)
+        total += lax.pad(windows[offset], zero, ((0, 0, 0), *padding, (0, 0, 0)))
+    return jnp.swapaxes(total, 0, -1).astype(x.dtype)
+
+
+def _kernel_gradient_as_convolution(
+    spec: ConvSpec, w: jax.ShapeDtypeStruct, x: jax.Array, g: jax.Array
+) -> jax.Array:
+    """The input with the cotangent for a kernel: channels are examples, examples are channels."""
+    padding = []
+    for n, m, k, stride, dilation, (low, _) in _by_axis(spec, x.shape, g.shape, w.shape):
+        window = (m - 1) * stride + 1
+        padding.append((low, (k - 1) * dilation + window - n - low))
+    backward = spec._replace(
+        strides=spec.rhs_dilation, padding=tuple(padding), rhs_dilation=spec.strides
+    )
+    out = _direct(backward, jnp.swapaxes(x, 0, -1), jnp.moveaxis(g, 0, -2))
+    return jnp.moveaxis(out, 0, -2).astype(w.dtype)
+
+
+def _by_axis(spec: ConvSpec, x: tuple[int, ...], g: tuple[int, ...], w: tuple[int, ...]):
+    """Sizes of input, output and kernel, and the settings, of each spatial axis."""
+    return zip(x[1:-1], g[1:-1], w[:-2], spec.strides, spec.rhs_dilation, spec.padding)
