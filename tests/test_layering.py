@@ -75,3 +75,7 @@ def test_a_file_is_one_noun():
     assert not [
         path for path in FILES if path.stem in ("utils", "util", "helpers", "common", "misc")
     ]
+
+
+def test_files_of_the_package_are_short():
+    assert not [path for path in FILES if len(path.read_text("utf-8").splitlines()) >= 300]
