@@ -404,8 +404,8 @@ TWO_OF_A_NAME = topology.Join((topology.Unit("a", 1), topology.Unit("a", 2)))
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: FractalNet(10, columns=0), "`columns` must be a whole number .*, got 0"),
-        (lambda: PlainNet(10, depth=0), "`num_units` must be a whole number .*, got 0"),
+        (lambda: FractalNet(10, columns=0), "`columns` must be at least 1, got 0"),
+        (lambda: PlainNet(10, depth=0), "`num_units` must be at least 1, got 0"),
         (lambda: FractalNet(0), "`num_classes` must be at least 1, got 0"),
         (lambda: FractalNet(10, widths=()), r"`widths` must be one or more .*, got \(\)"),
         (lambda: FractalNet(10, widths=(8, 0)), r"`widths` must be .* positive.*, got \(8, 0\)"),
