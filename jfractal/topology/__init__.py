@@ -15,76 +15,34 @@ Example:
     ('column2_unit1', 'column2_unit2')
 """
 
-from jfractal.topology.expression import (
-    Expr,
-    How,
-    Identity,
-    Join,
-    Loop,
-    Projection,
-    Seq,
-    Unit,
-    ends,
-    evaluate,
-)
-from jfractal.topology.folds import (
-    channels,
-    columns,
-    depth,
-    join_channels,
-    join_kinds,
-    join_sizes,
-    num_paths,
-    path_lengths,
-    receptive_field,
-    siblings,
-    unit_channels,
-    unit_depths,
-    units,
-)
-from jfractal.topology.rewriting import (
-    project,
-    restrict,
-    roll,
-)
-from jfractal.topology.rules import (
-    dense,
-    doubly_recursive,
-    fractal,
-    plain,
-    residual,
-)
-
-__all__ = [
-    "Expr",
-    "How",
-    "Identity",
-    "Join",
-    "Loop",
-    "Projection",
-    "Seq",
-    "Unit",
-    "channels",
-    "columns",
-    "dense",
-    "depth",
-    "doubly_recursive",
-    "ends",
-    "evaluate",
-    "fractal",
-    "join_channels",
-    "join_kinds",
-    "join_sizes",
-    "num_paths",
-    "path_lengths",
-    "plain",
-    "project",
-    "receptive_field",
-    "residual",
-    "restrict",
-    "roll",
-    "siblings",
-    "unit_channels",
-    "unit_depths",
-    "units",
-]
+from jfractal.topology.expression import Expr as Expr
+from jfractal.topology.expression import How as How
+from jfractal.topology.expression import Identity as Identity
+from jfractal.topology.expression import Join as Join
+from jfractal.topology.expression import Loop as Loop
+from jfractal.topology.expression import Projection as Projection
+from jfractal.topology.expression import Seq as Seq
+from jfractal.topology.expression import Unit as Unit
+from jfractal.topology.expression import ends as ends
+from jfractal.topology.expression import evaluate as evaluate
+from jfractal.topology.folds import channels as channels
+from jfractal.topology.folds import columns as columns
+from jfractal.topology.folds import depth as depth
+from jfractal.topology.folds import join_channels as join_channels
+from jfractal.topology.folds import join_kinds as join_kinds
+from jfractal.topology.folds import join_sizes as join_sizes
+from jfractal.topology.folds import num_paths as num_paths
+from jfractal.topology.folds import path_lengths as path_lengths
+from jfractal.topology.folds import receptive_field as receptive_field
+from jfractal.topology.folds import siblings as siblings
+from jfractal.topology.folds import unit_channels as unit_channels
+from jfractal.topology.folds import unit_depths as unit_depths
+from jfractal.topology.folds import units as units
+from jfractal.topology.rewriting import project as project
+from jfractal.topology.rewriting import restrict as restrict
+from jfractal.topology.rewriting import roll as roll
+from jfractal.topology.rules import dense as dense
+from jfractal.topology.rules import doubly_recursive as doubly_recursive
+from jfractal.topology.rules import fractal as fractal
+from jfractal.topology.rules import plain as plain
+from jfractal.topology.rules import residual as residual
