@@ -11,6 +11,7 @@ from jfractal.posterior.gaussian import mean as mean
 from jfractal.posterior.gaussian import mean_field as mean_field
 from jfractal.posterior.gaussian import sample as sample
 from jfractal.posterior.gaussian import variance as variance
+from jfractal.posterior.posterior import Posterior as Posterior
 from jfractal.posterior.pruning import group_snr as group_snr
 from jfractal.posterior.pruning import prune as prune
 from jfractal.posterior.pruning import snr as snr
@@ -19,5 +20,4 @@ from jfractal.posterior.routes import Routes as Routes
 from jfractal.posterior.samples import Ensemble as Ensemble
 from jfractal.posterior.samples import MeanField as MeanField
 from jfractal.posterior.samples import Point as Point
-from jfractal.posterior.samples import Posterior as Posterior
 from jfractal.posterior.samples import Samples as Samples

@@ -1,6 +1,6 @@
 """Dropout as a distribution over weights: rows of kernels are there or not."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
@@ -8,14 +8,17 @@ import jax
 import jax.numpy as jnp
 
 from jfractal.posterior.leaves import replace, select
+from jfractal.posterior.posterior import Posterior
+from jfractal.storage import storable
 from jfractal.typing import Array, Bool, KeyArray, Params, Variables
 
 __all__ = ["Dropout"]
 
 
+@storable
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Dropout:
+@dataclass(frozen=True, eq=False, repr=False)
+class Dropout(Posterior):
     """Each input of a kernel is dropped or kept, ``w_i = params_i · m_i / (1 − rate)``.
 
     ``m_i ~ Bernoulli(1 − rate)`` is one number for all weights that leave input i: a row of a dense
@@ -26,6 +29,7 @@ class Dropout:
         params: The tree of weights, all kept and not rescaled.
         rates: Probability of dropping an input, in [0, 1), by path; their leaves have at least two
             axes, the last two "inputs outputs". Leaves whose paths are not here are fixed.
+        variables: Other collections that `apply` needs, e.g. ``{"batch_stats": ...}``.
 
     Source: Gal & Ghahramani, "Dropout as a Bayesian approximation", ICML 2016, eq. 2.
     """
@@ -33,6 +37,7 @@ class Dropout:
     # `Any`, for JAX rebuilds trees with shapes and other stand-ins where arrays were.
     params: Params
     rates: Any
+    variables: Variables = field(default_factory=dict)
 
     def sample(self, key: KeyArray) -> Variables:
         """One draw of all masks, applied to the weights."""
@@ -45,7 +50,18 @@ class Dropout:
             path: _masked(kernel, part >= self.rates[path], self.rates[path])
             for (path, kernel), part in zip(kernels.items(), parts, strict=True)
         }
-        return {"params": replace(self.params, draw)}
+        return {"params": replace(self.params, draw), **self.variables}
+
+    def mean(self) -> Params:
+        """The weights, all kept."""
+        return self.params
+
+    def variance(self) -> Params:
+        """``params_i² · rate / (1 − rate)``; 0 where nothing is dropped."""
+        zeros = jax.tree.map(jnp.zeros_like, self.params)
+        kernels = select(self.params, lambda path, _: path in self.rates)
+        odds = {path: self.rates[path] / (1 - self.rates[path]) for path in kernels}
+        return replace(zeros, {path: w**2 * odds[path] for path, w in kernels.items()})
 
 
 def _masked(kernel: Array, is_kept: Bool[Array, " inputs"], rate: Any) -> Array:

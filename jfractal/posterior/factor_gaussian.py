@@ -1,6 +1,6 @@
 """A Gaussian over many leaves at once, whose weights are correlated."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -9,39 +9,44 @@ from jax.flatten_util import ravel_pytree
 
 from jfractal import ops
 from jfractal.posterior.leaves import replace, select
+from jfractal.posterior.posterior import Posterior
+from jfractal.storage import storable
 from jfractal.typing import KeyArray, Params, Variables
 
 __all__ = ["FactorGaussian"]
 
 
+@storable
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class FactorGaussian:
-    """``w = mean + std · ε + Σ_k z_k factor_k``, with ε and z standard normal.
+@dataclass(frozen=True, eq=False, repr=False)
+class FactorGaussian(Posterior):
+    """``w = params + std · ε + Σ_k z_k factor_k``, with ε and z standard normal.
 
     Its covariance is ``diag(std²) + Σ_k factor_k factor_kᵀ``: of low rank beside a diagonal
     (SWAG), or full with as many factors as weights and std = 0 (Laplace).
 
     Attributes:
-        mean: The tree of weights at the centre.
+        params: The tree of weights at the centre.
         std: Deviations that no two weights share, by path, each of the shape of its leaf.
         factors: Deviations that weights share, by path, each with a leading axis "rank". Leaves
             whose paths are not here are fixed.
+        variables: Other collections that `apply` needs, e.g. ``{"batch_stats": ...}``.
     """
 
     # `Any`, for JAX rebuilds trees with shapes and other stand-ins where arrays were.
-    mean: Params
+    params: Params
     std: Any
     factors: Any
+    variables: Variables = field(default_factory=dict)
 
     def sample(self, key: KeyArray) -> Variables:
-        """One draw of all weights, of the shapes and dtypes of `mean`."""
+        """One draw of all weights, of the shapes and dtypes of `params`."""
         key_own, key_shared = jax.random.split(key)
         flat, unravel = ravel_pytree(self.std)
         own = unravel(ops.normal(key_own, flat.shape, flat.dtype))
         rank = jax.tree.leaves(self.factors)[0].shape[0]
         shared = ops.normal(key_shared, (rank,), flat.dtype)
-        centre = select(self.mean, lambda path, _: path in self.factors)
+        centre = select(self.params, lambda path, _: path in self.factors)
         draw = jax.tree.map(
             lambda m, s, e, f: m + s * e + jnp.tensordot(shared, f, 1),
             centre,
@@ -49,4 +54,14 @@ class FactorGaussian:
             own,
             self.factors,
         )
-        return {"params": replace(self.mean, draw)}
+        return {"params": replace(self.params, draw), **self.variables}
+
+    def mean(self) -> Params:
+        """The weights at the centre."""
+        return self.params
+
+    def variance(self) -> Params:
+        """``std² + Σ_k factor_k²``, the diagonal of the covariance; 0 where a leaf is fixed."""
+        zeros = jax.tree.map(jnp.zeros_like, self.params)
+        diagonal = jax.tree.map(lambda s, f: s**2 + (f**2).sum(0), self.std, self.factors)
+        return replace(zeros, diagonal)

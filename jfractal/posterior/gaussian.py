@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from jfractal import ops
 from jfractal.errors import InputError
+from jfractal.storage import storable
 from jfractal.typing import Array, Float, KeyArray, Params
 
 __all__ = [
@@ -44,6 +45,7 @@ def everywhere(path: str, leaf: Array) -> bool:
     return True
 
 
+@storable
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Gaussian:

@@ -10,11 +10,13 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jfractal.errors import InputError
+from jfractal.storage import storable
 from jfractal.typing import Array, Float, Scalar
 
 __all__ = ["Routes"]
 
 
+@storable
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Routes:

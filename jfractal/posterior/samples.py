@@ -1,47 +1,23 @@
-"""What every inference method returns: an object with ``sample(key) -> variables``."""
+"""Posteriors that are weights, or many of them: a point, a mean field, draws, an ensemble."""
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jfractal.errors import InputError
-from jfractal.posterior.gaussian import sample
+from jfractal.posterior import gaussian
+from jfractal.posterior.posterior import Posterior
+from jfractal.storage import storable
 from jfractal.typing import KeyArray, Params, Scalar, Variables
 
-__all__ = ["Ensemble", "MeanField", "Point", "Posterior", "Samples", "check_posterior"]
+__all__ = ["Ensemble", "MeanField", "Point", "Samples"]
 
 
-@runtime_checkable
-class Posterior(Protocol):
-    """A distribution over the variables of a Flax model."""
-
-    def sample(self, key: KeyArray) -> Variables:
-        """One draw, as `apply` takes it: ``{"params": ..., ...}``, arrays only."""
-        ...
-
-
-def check_posterior(posterior: Any) -> None:
-    """Refuses what cannot be drawn from.
-
-    Raises:
-        InputError: If it has no ``sample(key)``, or is a class in place of an instance.
-    """
-    if not isinstance(posterior, Posterior) or isinstance(posterior, type):
-        raise InputError(
-            "`posterior` must have `sample(key) -> variables`, as `Point({'params': tree})` and "
-            f"`MeanField(tree)` have it, got {_kind(posterior)}"
-        )
-
-
-def _kind(x: Any) -> str:
-    return f"the class {x.__name__}" if isinstance(x, type) else f"a {type(x).__name__}"
-
-
+@storable
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Point:
+@dataclass(frozen=True, eq=False, repr=False)
+class Point(Posterior):
     """All mass on one setting of the variables: a trained deterministic net.
 
     Attributes:
@@ -54,10 +30,19 @@ class Point:
         """The variables, whatever the key."""
         return self.variables
 
+    def mean(self) -> Params:
+        """The weights."""
+        return self.variables["params"]
 
+    def variance(self) -> Params:
+        """Zeros."""
+        return jax.tree.map(jnp.zeros_like, self.variables["params"])
+
+
+@storable
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class MeanField:
+@dataclass(frozen=True, eq=False, repr=False)
+class MeanField(Posterior):
     """A variational posterior: the tree `params` with its Gaussian leaves.
 
     Attributes:
@@ -70,17 +55,26 @@ class MeanField:
 
     def sample(self, key: KeyArray) -> Variables:
         """One draw of all weights."""
-        return {"params": sample(self.params, key), **self.variables}
+        return {"params": gaussian.sample(self.params, key), **self.variables}
+
+    def mean(self) -> Params:
+        """The means."""
+        return gaussian.mean(self.params)
+
+    def variance(self) -> Params:
+        """The variances; 0 where a leaf is an array."""
+        return gaussian.variance(self.params)
 
 
+@storable
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Samples:
+@dataclass(frozen=True, eq=False, repr=False)
+class Samples(Posterior):
     """Equally weighted draws, stacked: Markov chains, ensembles.
 
     Attributes:
         params: The tree of weights with a leading axis of draws.
-        variables: Other collections that `apply` needs, shared by all draws.
+        variables: Other collections that `apply` needs, those of each draw, with the same axis.
     """
 
     params: Params
@@ -95,12 +89,21 @@ class Samples:
 
     def sample_at(self, u: float | Scalar, key: KeyArray) -> Variables:
         """Draw ``⌊u · draws⌋``, with u in [0, 1): even u use draws evenly. `key` is not used."""
-        return {"params": _slice(self.params, u), **self.variables}
+        return _slice({"params": self.params, **self.variables}, u)
+
+    def mean(self) -> Params:
+        """The mean over draws."""
+        return jax.tree.map(lambda w: jnp.asarray(w).mean(0), self.params)
+
+    def variance(self) -> Params:
+        """The variance over draws."""
+        return jax.tree.map(lambda w: jnp.asarray(w).var(0), self.params)
 
 
+@storable
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Ensemble:
+@dataclass(frozen=True, eq=False, repr=False)
+class Ensemble(Posterior):
     """Equally weighted posteriors of one kind: deep ensembles, mixtures of Gaussians, chains.
 
     Attributes:
@@ -121,6 +124,17 @@ class Ensemble:
     def sample_at(self, u: float | Scalar, key: KeyArray) -> Variables:
         """A draw of member ``⌊u · members⌋``, with u in [0, 1): even u use members evenly."""
         return _slice(self.members, u).sample(key)
+
+    def mean(self) -> Params:
+        """The mean over members of their means."""
+        means = jax.vmap(lambda member: member.mean())(self.members)
+        return jax.tree.map(lambda m: m.mean(0), means)
+
+    def variance(self) -> Params:
+        """``mean_m variance_m + variance_m mean_m``, the law of total variance."""
+        means = jax.vmap(lambda member: member.mean())(self.members)
+        variances = jax.vmap(lambda member: member.variance())(self.members)
+        return jax.tree.map(lambda m, v: v.mean(0) + m.var(0), means, variances)
 
 
 def _slice(stacked: Any, u: float | Scalar) -> Any:

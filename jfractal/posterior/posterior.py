@@ -1,0 +1,89 @@
+"""What a posterior is: draws, moments, and a file."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jfractal import storage
+from jfractal.errors import InputError
+from jfractal.typing import KeyArray, Params, Variables
+
+__all__ = ["Posterior", "check_posterior", "check_tree"]
+
+SHOWN = 12  # leaves in a repr, so that it fits on a screen
+
+
+class Posterior:
+    """A distribution over the variables of a model, as a pytree.
+
+    A subclass gives `sample`, `mean` and `variance`. `predict` asks for no more than `sample`, so
+    any object with that method will do there.
+    """
+
+    def sample(self, key: KeyArray) -> Variables:
+        """One draw, as a model's `apply` takes it: ``{"params": ..., ...}``, arrays only."""
+        raise NotImplementedError
+
+    def mean(self) -> Params:
+        """The mean of every weight, as a tree of arrays."""
+        raise NotImplementedError
+
+    def variance(self) -> Params:
+        """The variance of every weight, as a tree of arrays."""
+        raise NotImplementedError
+
+    def save(self, path: str | Path) -> None:
+        """Writes the posterior to one file, which `jf.load` reads in any process.
+
+        Args:
+            path: The file; replaced at once and as a whole if it exists.
+
+        Raises:
+            InputError: If the file cannot be written.
+        """
+        storage.save(path, self)
+
+    def __repr__(self) -> str:
+        leaves = jax.tree_util.tree_leaves_with_path(self)
+        lines = [f"  {_name(path)}: {_kind(x)}" for path, x in leaves[:SHOWN]]
+        if len(leaves) > SHOWN:
+            lines.append(f"  … and {len(leaves) - SHOWN} more arrays")
+        numbers = sum(jnp.size(x) for _, x in leaves)
+        return "\n".join([f"{type(self).__name__} of {numbers:,} numbers", *lines])
+
+
+def check_posterior(posterior: Any) -> None:
+    """Refuses what cannot be drawn from.
+
+    Raises:
+        InputError: If it has no ``sample(key)``, or is a class in place of an instance.
+    """
+    if not callable(getattr(posterior, "sample", None)) or isinstance(posterior, type):
+        kind = f"the class {posterior.__name__}" if isinstance(posterior, type) else ""
+        raise InputError(
+            "`posterior` must have `sample(key) -> variables`, as `Point({'params': tree})` and "
+            f"`MeanField(tree)` have it, got {kind or f'a {type(posterior).__name__}'}"
+        )
+
+
+def check_tree(params: Any, function: str, instead: str) -> None:
+    """Refuses a posterior where a function needs a tree of weights.
+
+    Raises:
+        InputError: Naming what to call instead.
+    """
+    if isinstance(params, Posterior):
+        raise InputError(
+            f"`params` of `{function}` must be a tree of weights, got a posterior, "
+            f"{type(params).__name__}: call {instead}"
+        )
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def _kind(x: Any) -> str:
+    return f"{getattr(x, 'dtype', type(x).__name__)}[{','.join(map(str, jnp.shape(x)))}]"

@@ -1,0 +1,202 @@
+"""Trees of arrays in a file: atomic to write, checked when read, and no pickle."""
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import serialization
+
+from jfractal.errors import InputError
+
+__all__ = ["load", "read", "save", "storable", "write"]
+
+Class = TypeVar("Class", bound=type)
+
+_STORABLE: dict[str, type] = {}
+_ABOUT = "about.json"
+
+
+def storable(cls: Class) -> Class:
+    """Lets `save`, `load` and `flax.serialization` know a frozen dataclass, by its name."""
+    assert is_dataclass(cls)
+    names = [f.name for f in fields(cls)]
+    serialization.register_serialization_state(
+        cls,
+        lambda x: {n: serialization.to_state_dict(getattr(x, n)) for n in names},
+        lambda x, s: cls(
+            **{n: serialization.from_state_dict(getattr(x, n), s[n], name=n) for n in names}
+        ),
+    )
+    _STORABLE[cls.__name__] = cls
+    return cls
+
+
+def save(path: str | Path, tree: Any) -> None:
+    """Writes a tree so that `load` gives it back, bit for bit, in any process that has jfractal.
+
+    Args:
+        path: The file; replaced at once and as a whole if it exists.
+        tree: Dictionaries, lists, tuples and posteriors of arrays, numbers and strings.
+
+    Raises:
+        InputError: If the tree holds anything else, or the file cannot be written.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    write(path, arrays, {"tree": _encode(tree, arrays)})
+
+
+def load(path: str | Path) -> Any:
+    """The tree that `save` wrote: any posterior of jfractal, or a tree of arrays.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The tree, with JAX arrays.
+
+    Raises:
+        InputError: If there is no such file, it is damaged, or it holds something else.
+
+    Example:
+        ::
+
+            q = jf.laplace(model, params, (x, y))
+            q.save("posterior.npz")
+            q = jf.load("posterior.npz")  # in another process
+    """
+    arrays, about = read(path)
+    if "tree" not in about:
+        raise InputError(f"`path`: {path} holds no posterior and no tree of `jf.save`")
+    return _decode(about["tree"], arrays)
+
+
+def write(path: str | Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
+    """Writes arrays by name, what JSON can say about them, and a checksum of both.
+
+    Raises:
+        InputError: If the file cannot be written.
+    """
+    path = Path(path)
+    plain = {name: _plain(x) for name, x in arrays.items()}
+    dtypes = {name: x.dtype.name for name, x in arrays.items()}
+    content: dict[str, Any] = {"about": dict(about), "dtypes": dtypes}
+    content["sha256"] = _checksum(plain, content)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            with zipfile.ZipFile(file, "w") as archive:
+                archive.writestr(_ABOUT, json.dumps(content))
+                for name, x in plain.items():
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                        np.lib.format.write_array(member, x, allow_pickle=False)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(f"`path`: cannot write {path}: {error.strerror}") from error
+
+
+def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """What `write` wrote: the arrays by name, and what was said about them.
+
+    Raises:
+        InputError: If there is no such file, or it is damaged, or it is none of `write`.
+    """
+    path = Path(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            content = json.loads(archive.read(_ABOUT))
+            plain = {}
+            for name in content["dtypes"]:
+                with archive.open(f"{name}.npy") as member:
+                    plain[name] = np.lib.format.read_array(member, allow_pickle=False)
+        checksum = content.pop("sha256")
+        if checksum != _checksum(plain, content):
+            raise ValueError("its checksum is wrong")
+        arrays = {name: _typed(x, content["dtypes"][name]) for name, x in plain.items()}
+        return arrays, content["about"]
+    except FileNotFoundError as error:
+        raise InputError(f"`path`: there is no file {path}") from error
+    except Exception as error:
+        # A damaged archive fails in as many ways as there are bytes in it.
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"`path`: {path} is damaged or no file of jfractal ({reason})"
+        ) from error
+
+
+def _checksum(plain: Mapping[str, np.ndarray], content: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
+    for name, x in sorted(plain.items()):
+        digest.update(f"{name} {x.dtype.str} {x.shape}".encode())
+        digest.update(np.ascontiguousarray(x).data)
+    return digest.hexdigest()
+
+
+def _plain(x: np.ndarray) -> np.ndarray:
+    """An array of a dtype that NumPy has itself: bfloat16 and its like as unsigned integers."""
+    x = np.asarray(x)
+    return x if x.dtype.isbuiltin == 1 else x.view(f"u{x.dtype.itemsize}")
+
+
+def _typed(x: np.ndarray, dtype: str) -> np.ndarray:
+    return x.view(jnp.dtype(dtype))
+
+
+def _encode(x: Any, arrays: dict[str, np.ndarray]) -> Any:
+    """`x` as JSON holds it; its arrays are added to `arrays`, and named where they stood."""
+    match x:
+        case None | bool() | int() | float() | str():
+            return x
+        case jax.Array() if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            impl = str(jax.random.key_impl(x))
+            return {"key": _encode(jax.random.key_data(x), arrays), "impl": impl}
+        case jax.Array() | np.ndarray() | np.generic():
+            name = f"array_{len(arrays)}"
+            arrays[name] = np.asarray(x)
+            return {"array": name}
+        case Mapping():
+            items = [[_encode(k, arrays), _encode(v, arrays)] for k, v in x.items()]
+            return {"dict": items}
+        case list():
+            return {"list": [_encode(v, arrays) for v in x]}
+        case tuple() if type(x) is tuple:
+            return {"tuple": [_encode(v, arrays) for v in x]}
+        case _ if type(x).__name__ in _STORABLE and type(x) is _STORABLE[type(x).__name__]:
+            held = {f.name: _encode(getattr(x, f.name), arrays) for f in fields(x)}
+            return {"class": type(x).__name__, "fields": held}
+    raise InputError(
+        "only dictionaries, lists, tuples and posteriors of arrays, numbers and strings can be "
+        f"saved, got a {type(x).__name__}"
+    )
+
+
+def _decode(x: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    decode = lambda value: _decode(value, arrays)
+    match x:
+        case {"key": data, "impl": impl}:
+            return jax.random.wrap_key_data(decode(data), impl=impl)
+        case {"array": name}:
+            return jnp.asarray(arrays[name])
+        case {"dict": items}:
+            return {decode(k): decode(v) for k, v in items}
+        case {"list": items}:
+            return [decode(v) for v in items]
+        case {"tuple": items}:
+            return tuple(decode(v) for v in items)
+        case {"class": name, "fields": held}:
+            if name not in _STORABLE:
+                raise InputError(f"this version of jfractal has no {name}")
+            return _STORABLE[name](**{k: decode(v) for k, v in held.items()})
+        case _:
+            return x
