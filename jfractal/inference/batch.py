@@ -1,6 +1,6 @@
 """A batch: inputs and targets of the same examples."""
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +9,13 @@ import numpy as np
 from jfractal.concrete import concrete
 from jfractal.errors import InputError
 
-__all__ = ["batch_size"]
+__all__ = ["Batch", "batch_size"]
+
+Batch: TypeAlias = tuple[Any, Any]
+"""Inputs and targets ``(x, y)``, each a tree of arrays with the same leading axis."""
 
 
-def batch_size(batch: tuple[Any, Any]) -> int:
+def batch_size(batch: Batch) -> int:
     """The number of examples in a batch, once it has been found to be one.
 
     Args:
@@ -22,8 +25,13 @@ def batch_size(batch: tuple[Any, Any]) -> int:
         The length that the leading axes of all arrays share.
 
     Raises:
-        InputError: If they differ or are empty, or, where values can be seen, one is NaN.
+        InputError: If it is no pair, the lengths differ or are 0, or, where values can be seen, one
+            is NaN.
     """
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        raise InputError(
+            f"a batch must be a pair of inputs and targets, (x, y), got a {type(batch).__name__}"
+        )
     shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(batch)]
     sizes = {shape[0] if shape else 0 for shape in shapes}
     if len(sizes) != 1 or 0 in sizes:

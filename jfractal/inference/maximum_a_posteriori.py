@@ -1,55 +1,40 @@
 """Maximum a posteriori: the weights of the highest log joint."""
 
-from collections.abc import Callable
-
-import jax
 import optax
 
-from jfractal.inference.descent import descend
-from jfractal.inference.log_joint import LogJoint
+from jfractal.inference.method import Descent, Method, descent
+from jfractal.inference.model import Model
+from jfractal.inference.point import negative_log_joint
 from jfractal.posterior.samples import Point
-from jfractal.typing import KeyArray, Params
 
 __all__ = ["maximum_a_posteriori"]
 
 
-def maximum_a_posteriori(
-    log_joint: LogJoint,
-    init: Callable[[KeyArray], Params],
-    key: KeyArray,
-    *,
-    optimizer: optax.GradientTransformation,
-    num_steps: int,
-    batch_size: int | None = None,
-) -> Point:
-    """``argmax_w log p(D, w)`` by stochastic gradient ascent, as one compiled program.
+def maximum_a_posteriori(model: Model, optimizer: optax.GradientTransformation) -> Method:
+    """``argmax_w log p(D | w) + log p(w)``, by stochastic gradient ascent.
 
     Args:
-        log_joint: Data, model, prior and likelihood.
-        init: Draws the start, e.g. ``lambda key: net.init(key, x)["params"]``.
-        key: Random key.
+        model: What to fit.
         optimizer: From optax; it sees the log joint in nats per example, ``log p(D, w) / N``.
-        num_steps: Number of steps, at least 1.
-        batch_size: Examples in a step; all of them if left out.
 
     Returns:
-        A `Point` posterior.
+        A `Method` whose posterior is a `Point`. Its steps report ``loss``, the negative log joint,
+        and its parts ``nll`` and ``log_prior``, all in nats per example.
 
     Raises:
-        InputError: If an argument is out of range, or the targets do not fit the likelihood.
-        DivergenceError: If the weights are not finite; under `jit` and `vmap`, NaN is returned.
+        InputError: If `model` or `optimizer` is not one.
+
+    Example:
+        ::
+
+            method = jf.maximum_a_posteriori(model, optax.adam(1e-3))
+            fit = jf.fit(method, params, (x, y), key, num_epochs=10, batch_size=128)
     """
-    key_init, key_run = jax.random.split(key)
-    start = init(key_init)
-    log_joint.check(start)
-    params, _ = descend(
-        lambda params, batch, *_: -log_joint.estimate(params, batch) / log_joint.num_data,
-        start,
-        key_run,
-        log_joint.data,
-        method="maximum a posteriori",
-        optimizer=optimizer,
-        num_steps=num_steps,
-        batch_size=batch_size,
-    )
-    return Point({"params": params})
+
+    def loss(params, state, batch, key, num_data):
+        return negative_log_joint(model, params, state.variables, batch, key, num_data)
+
+    def posterior(state: Descent) -> Point:
+        return Point({"params": state.params, **state.variables})
+
+    return descent("MAP", model, optimizer, loss, posterior)

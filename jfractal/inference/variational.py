@@ -1,87 +1,88 @@
 """Mean-field variational inference: Bayes by Backprop."""
 
-from collections.abc import Callable
-
-import jax
 import jax.numpy as jnp
 import optax
 
+from jfractal.counts import check_counts
 from jfractal.errors import InputError
-from jfractal.inference.descent import descend
 from jfractal.inference.elbo import elbo
-from jfractal.inference.log_joint import LogJoint
-from jfractal.posterior.gaussian import gaussians, mean
+from jfractal.inference.method import Descent, Method, descent
+from jfractal.inference.model import Model
+from jfractal.posterior.gaussian import Estimator, Where, everywhere, gaussians, mean_field
 from jfractal.posterior.samples import MeanField
-from jfractal.typing import KeyArray, Params
+from jfractal.typing import Params
 
 __all__ = ["variational"]
 
 
 def variational(
-    log_joint: LogJoint,
-    init: Callable[[KeyArray], Params],
-    key: KeyArray,
-    *,
+    model: Model,
     optimizer: optax.GradientTransformation,
-    num_steps: int,
-    batch_size: int | None = None,
+    *,
     num_samples: int = 1,
     kl_weight: float | optax.Schedule = 1.0,
-) -> MeanField:
-    """Fits a mean-field posterior by gradient ascent on the ELBO, as one compiled program.
+    scale: float = 0.01,
+    where: Where = everywhere,
+    estimator: Estimator = "reparam",
+) -> Method:
+    """``argmax_q E_q[log p(D | w)] − KL(q ‖ p)`` over mean-field Gaussians q.
+
+    Weights that are arrays become Gaussian leaves at the start. If some are Gaussian already, as in
+    a net of `BayesDense` and `BayesConv`, the tree stays as it is: its arrays are point estimates.
 
     Args:
-        log_joint: Data, model, prior and likelihood.
-        init: Draws the start: weights with Gaussian leaves, e.g.
-            ``lambda key: jf.mean_field(net.init(key, x)["params"])``.
-        key: Random key.
+        model: What to fit.
         optimizer: From optax; it sees the ELBO in nats per example.
-        num_steps: Number of steps, at least 1.
-        batch_size: Examples in a step; all of them if left out.
         num_samples: Draws of the weights for each step.
         kl_weight: Factor of the KL: a temperature of the posterior, or a function of the step, see
-            `jfractal.training.kl_weight`.
+            `jfractal.inference.kl_weight`.
+        scale: Standard deviation of weights that become Gaussian, above 0.
+        where: ``where(path, leaf)`` picks the arrays that become Gaussian, see `mean_field`.
+        estimator: How layers draw from them, see `mean_field`.
 
     Returns:
-        A `MeanField` posterior.
+        A `Method` whose posterior is a `MeanField`. Its steps report ``loss``, the negative ELBO
+        in nats per example, ``nll`` in nats per example, and ``kl`` in nats, not weighted.
 
     Raises:
-        InputError: If an argument is out of range, the targets do not fit the likelihood, or no
-            leaf is Gaussian.
-        DivergenceError: If the weights are not finite; under `jit` and `vmap`, NaN is returned.
+        InputError: If an argument is out of range, or no leaf is Gaussian.
 
-    Source: Blundell et al., ICML 2015.
+    Example:
+        ::
+
+            method = jf.variational(model, optax.adam(1e-3), kl_weight=0.1)
+            fit = jf.fit(method, params, (x, y), key, num_epochs=10, batch_size=128)
+
+    References:
+        Blundell et al., "Weight uncertainty in neural networks", ICML 2015.
     """
+    check_counts(num_samples=num_samples)
+    if not callable(kl_weight) and not kl_weight >= 0:
+        raise InputError(f"`kl_weight` must be at least 0, got {kl_weight}")
 
-    def loss(params, batch, key, step):
+    def lift(params: Params) -> Params:
+        if not gaussians(params):
+            params = mean_field(params, scale=scale, where=where, estimator=estimator)
+        if not gaussians(params):
+            raise InputError("`where` must pick at least one leaf to become Gaussian, it picks none")
+        return params
+
+    def loss(params, state, batch, key, num_data):
+        weight = jnp.asarray(kl_weight(state.step)) if callable(kl_weight) else kl_weight
         bound = elbo(
-            log_joint.apply,
+            model,
             params,
             batch,
             key,
-            prior=log_joint.prior,
-            likelihood=log_joint.likelihood,
-            num_data=log_joint.num_data,
+            num_data=num_data,
             num_samples=num_samples,
-            kl_weight=jnp.asarray(kl_weight(step)) if callable(kl_weight) else kl_weight,
+            kl_weight=weight,
+            variables=state.variables,
         )
-        return -bound.value
+        info = {"loss": -bound.value, "nll": bound.nll, "kl": bound.kl, **bound.metrics}
+        return -bound.value, (info, bound.variables)
 
-    key_init, key_run = jax.random.split(key)
-    start = init(key_init)
-    if not gaussians(start):
-        raise InputError(
-            "`init` must draw weights with Gaussian leaves, see `mean_field`, got none"
-        )
-    log_joint.check(mean(start))
-    params, _ = descend(
-        loss,
-        start,
-        key_run,
-        log_joint.data,
-        method="variational inference",
-        optimizer=optimizer,
-        num_steps=num_steps,
-        batch_size=batch_size,
-    )
-    return MeanField(params)
+    def posterior(state: Descent) -> MeanField:
+        return MeanField(state.params, state.variables)
+
+    return descent("mean field", model, optimizer, loss, posterior, lift=lift)

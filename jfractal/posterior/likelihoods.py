@@ -10,7 +10,7 @@ from jax.scipy.stats import norm
 
 from jfractal.concrete import concrete
 from jfractal.errors import InputError
-from jfractal.typing import Array, Float, Int, Shaped
+from jfractal.typing import Array, Float, Int, Scalar, Shaped
 
 __all__ = [
     "Bernoulli",
@@ -29,6 +29,10 @@ class Likelihood:
     def log_likelihood(self, outputs: Array, targets: Array) -> Float[Array, " batch"]:
         """Log likelihood of every example, in nats."""
         raise NotImplementedError
+
+    def metrics(self, outputs: Any, targets: Any) -> dict[str, Scalar]:
+        """Figures of a batch that are worth watching in training, by name; none by default."""
+        return {}
 
 
 def check_likelihood(likelihood: Any) -> None:
@@ -95,6 +99,10 @@ class Categorical(Likelihood):
             )
         log_prob = -optax.softmax_cross_entropy_with_integer_labels(outputs, targets)
         return log_prob * _one_or_nan((targets >= 0) & (targets < classes))
+
+    def metrics(self, outputs: Any, targets: Any) -> dict[str, Scalar]:
+        """``accuracy``: the share of examples whose largest logit is that of their label."""
+        return {"accuracy": (outputs.argmax(-1) == targets).mean()}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,205 @@
+"""A method: three pure functions that turn a model and batches into a posterior."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jfractal.concrete import concrete
+from jfractal.counts import check_counts
+from jfractal.errors import InputError
+from jfractal.inference.batch import Batch, batch_size
+from jfractal.inference.model import Model
+from jfractal.posterior.gaussian import mean, named_leaves
+from jfractal.posterior.posterior import Posterior, check_tree
+from jfractal.typing import Array, Int, KeyArray, Params, PyTree, Scalar, Variables
+
+__all__ = ["Descent", "Info", "Method", "Start", "Update", "count_data", "descent", "started"]
+
+Info: TypeAlias = dict[str, Scalar]
+"""Scalars of a step by name: ``loss`` and its parts, in nats per example, and metrics."""
+
+Start: TypeAlias = Params | Variables | Callable[[KeyArray], Params | Variables]
+"""Weights, or all variables of a model, or a function of a random key that draws either."""
+
+
+class Update(Protocol):
+    """One step: ``update(state, batch, key) -> (state, info)``."""
+
+    def __call__(
+        self, state: Any, batch: Batch, key: KeyArray, num_data: int | None = None
+    ) -> tuple[Any, Info]:
+        """Takes a step.
+
+        Args:
+            state: From `Method.init`, or from the step before.
+            batch: Inputs and targets, ``(x, y)``.
+            key: Random key of this step.
+            num_data: Number N of examples of the data set; if left out, the batch is all of it.
+
+        Returns:
+            The next state, and figures of the step by name.
+        """
+        ...
+
+
+class Method(NamedTuple):
+    """An inference method as pure functions, to jit, vmap, scan and shard as you like.
+
+    Attributes:
+        name: What it is called in tables and messages.
+        model: What it fits.
+        init: ``init(params, key) -> state``: params are weights, all variables of the model, or a
+            function of a key that draws either.
+        update: ``update(state, batch, key, num_data=None) -> (state, info)``, see `Update`.
+        posterior: ``posterior(state) -> Posterior``.
+        num_members: Members of an ensemble; None for a method that is none.
+
+    Example:
+        ::
+
+            method = jf.variational(model, optax.adam(1e-3))
+            state = method.init(params, key)
+            for step, batch in enumerate(batches):
+                key_step = jax.random.fold_in(key, step)
+                state, info = jax.jit(method.update)(state, batch, key_step, num_data=60_000)
+            posterior = method.posterior(state)
+    """
+
+    name: str
+    model: Model
+    init: Callable[[Start, KeyArray], Any]
+    update: Update
+    posterior: Callable[[Any], Posterior]
+    num_members: int | None = None
+
+
+def started(params: Start, key: KeyArray) -> tuple[Params, Variables]:
+    """Where a method starts: the weights, and the other collections of the model.
+
+    Args:
+        params: As for `Method.init`.
+        key: Random key, for a function that draws.
+
+    Raises:
+        InputError: If there are no weights, or one is not a floating-point array.
+    """
+    check_tree(params, "init", "`posterior.mean()` for a tree")
+    # A tree may be callable too, as an Equinox module is.
+    if callable(params) and jax.tree_util.all_leaves([params]):
+        params = params(key)
+    rest: Variables = {}
+    if isinstance(params, dict) and "params" in params:
+        rest = {name: tree for name, tree in params.items() if name != "params"}
+        params = params["params"]
+    leaves = named_leaves(params)
+    if not leaves:
+        raise InputError("`params` must hold at least one array, got none")
+    for path, leaf in leaves:
+        for x in jax.tree.leaves(leaf):
+            if not jnp.issubdtype(jnp.result_type(x), jnp.floating):
+                raise InputError(
+                    f"`params` must be floating-point arrays, got {jnp.result_type(x)} at '{path}'"
+                )
+    return jax.tree.map(jnp.asarray, params), rest
+
+
+def count_data(batch: Batch, num_data: int | None) -> int:
+    """The number N of examples of a data set, of which a batch is a part.
+
+    Raises:
+        InputError: If `batch` is not one, or `num_data` is smaller than the batch.
+    """
+    size = batch_size(batch)
+    if num_data is None:
+        return size
+    known = concrete(num_data)
+    if known is not None:
+        check_counts(0, num_data=num_data)
+        if known < size:
+            raise InputError(
+                f"`num_data` must be at least {size}, the examples of the batch, for it counts "
+                f"those of the whole data set, got {num_data}"
+            )
+    return num_data
+
+
+class Descent(NamedTuple):
+    """State of a method that descends a loss.
+
+    Attributes:
+        step: Steps taken.
+        params: Weights; leaves may be Gaussian.
+        variables: The other collections of the model.
+        opt_state: State of the optimizer.
+    """
+
+    step: Int[Array, ""]
+    params: Params
+    variables: Variables
+    opt_state: PyTree
+
+
+
+
+def descent(
+    name: str,
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    loss: Callable[..., tuple[Scalar, tuple[Info, Variables]]],
+    posterior: Callable[[Descent], Posterior],
+    *,
+    lift: Callable[[Params], Params] = mean,
+) -> Method:
+    """The method that descends ``loss(params, state, batch, key, num_data)`` in its first argument.
+
+    Args:
+        name: As for `Method`.
+        model: As for `Method`.
+        optimizer: From optax.
+        loss: Returns nats per example, and figures and variables after the pass.
+        posterior: As for `Method`.
+        lift: What the weights become before the first step; the means of Gaussian leaves if left
+            out.
+
+    Raises:
+        InputError: If `model` or `optimizer` is not one.
+    """
+    check_model(model)
+    if not isinstance(optimizer, optax.GradientTransformation):
+        raise InputError(
+            f"`optimizer` must be one of optax, such as `optax.adam(1e-3)`, got {optimizer!r}"
+        )
+
+    def init(params: Start, key: KeyArray) -> Descent:
+        weights, variables = started(params, key)
+        weights = lift(weights)
+        return Descent(jnp.zeros((), jnp.int32), weights, variables, optimizer.init(weights))
+
+    def update(
+        state: Descent, batch: Batch, key: KeyArray, num_data: int | None = None
+    ) -> tuple[Descent, Info]:
+        num_data = count_data(batch, num_data)
+        gradient, (info, variables) = jax.grad(loss, has_aux=True)(
+            state.params, state, batch, key, num_data
+        )
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        return Descent(state.step + 1, params, variables, opt_state), info
+
+    return Method(name, model, init, update, posterior)
+
+
+def check_model(model: Any) -> None:
+    """Refuses what is no model.
+
+    Raises:
+        InputError: If it is a net, or its `apply`.
+    """
+    if not isinstance(model, Model):
+        raise InputError(
+            "`model` must be a `jf.Model(net.apply, prior=..., likelihood=...)`, got a "
+            f"{type(model).__name__}"
+        )
