@@ -8,12 +8,12 @@ from typing import Any
 import jax
 import numpy as np
 import optax
+from jfractal.training.objective import Objective
 
 import jfractal as jf
 from jfractal import ops
 from jfractal.nn import BlockNet
 from jfractal.training import TrainState, cross_entropy, negative_elbo
-from jfractal.training.objective import Objective
 from jfractal.typing import Array, KeyArray
 
 __all__ = [

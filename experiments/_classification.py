@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
+from jfractal.training.objective import Objective
 
 import jfractal as jf
 from experiments._source import SourceConfig
@@ -32,7 +33,6 @@ from jfractal.training import (
     partitioned,
     recalibrate,
 )
-from jfractal.training.objective import Objective
 from jfractal.typing import Variables
 
 BATCH = 500  # examples in a pass of an evaluation

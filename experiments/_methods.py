@@ -7,9 +7,9 @@ from math import gcd
 from typing import Any
 
 import optax
+from jfractal.inference.sgmcmc import cosine_cycles
 
 import jfractal as jf
-from jfractal.inference.sgmcmc import cosine_cycles
 from jfractal.posterior.gaussian import Estimator
 from jfractal.typing import KeyArray, Params
 

@@ -14,11 +14,15 @@ from jfractal import viz as viz
 from jfractal.errors import DivergenceError as DivergenceError
 from jfractal.errors import InputError as InputError
 from jfractal.inference import Chains as Chains
+from jfractal.inference import FractalModel as FractalModel
 from jfractal.inference import LogJoint as LogJoint
+from jfractal.inference import Method as Method
+from jfractal.inference import Model as Model
 from jfractal.inference import cosine_cycles as cosine_cycles
 from jfractal.inference import diagonal_laplace as diagonal_laplace
 from jfractal.inference import elbo as elbo
 from jfractal.inference import ensemble as ensemble
+from jfractal.inference import fractal_model as fractal_model
 from jfractal.inference import hmc as hmc
 from jfractal.inference import ivon as ivon
 from jfractal.inference import laplace as laplace
@@ -65,5 +69,6 @@ from jfractal.predict import mixture as mixture
 from jfractal.predict import predict as predict
 from jfractal.predict import predict_regression as predict_regression
 from jfractal.predict import sample_outputs as sample_outputs
+from jfractal.storage import load as load
 
 __version__ = "0.1.0"

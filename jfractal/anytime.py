@@ -8,7 +8,7 @@ import numpy as np
 from jfractal.errors import InputError
 from jfractal.metrics.conformal import conformal_threshold, prediction_sets
 from jfractal.nn.block_net import BlockNet
-from jfractal.posterior.samples import Posterior
+from jfractal.posterior.posterior import Posterior
 from jfractal.predict import predict
 from jfractal.typing import Bool, Float, Int, KeyArray, Shaped
 

@@ -130,9 +130,7 @@ def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     except Exception as error:
         # A damaged archive fails in as many ways as there are bytes in it.
         reason = str(error).partition("\n")[0]
-        raise InputError(
-            f"`path`: {path} is damaged or no file of jfractal ({reason})"
-        ) from error
+        raise InputError(f"`path`: {path} is damaged or no file of jfractal ({reason})") from error
 
 
 def _checksum(plain: Mapping[str, np.ndarray], content: Mapping[str, Any]) -> str:

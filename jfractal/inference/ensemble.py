@@ -1,56 +1,93 @@
-"""Deep ensembles: the same fit from many starts, side by side in one program."""
+"""Deep ensembles: the same method from many starts, side by side in one program."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from jfractal.concrete import concrete
 from jfractal.counts import check_counts
-from jfractal.errors import DivergenceError
-from jfractal.posterior.samples import Ensemble, Posterior
+from jfractal.errors import InputError
+from jfractal.inference.batch import Batch
+from jfractal.inference.method import Info, Method, Start
+from jfractal.posterior.samples import Ensemble
 from jfractal.typing import KeyArray
 
-__all__ = ["ensemble"]
+__all__ = ["PerMember", "ensemble"]
 
 
-def ensemble(fit: Callable[[KeyArray], Posterior], key: KeyArray, num_members: int) -> Ensemble:
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class PerMember:
+    """Batches of the members of an ensemble.
+
+    Attributes:
+        batches: Inputs and targets, ``(x, y)``, with a leading axis of members.
+    """
+
+    batches: Any
+
+
+def ensemble(method: Method, num_members: int) -> Method:
     """``p(w | D) ≈ mean_m q_m(w)``: members that differ in their start and in their batches.
 
-    Of `maximum_a_posteriori` a deep ensemble, of `variational`, `swag` or `laplace` a mixture of
-    Gaussians, of `sgld` or `sghmc` several chains. The members are vmapped: each step is one
-    program for all of them, and needs the memory of all of them.
+    Of `maximum_a_posteriori` a deep ensemble, of `variational` or `swag` a mixture of Gaussians, of
+    `sgld` or `sghmc` several chains. Members are vmapped: each step is one program for all of them,
+    and needs the memory of all of them. Where each step draws a route through a fractal net, they
+    run in turn, so that no member pays for routes that others take.
+
+    Give `fit` a function of a random key, so that every member has a start of its own:
+    ``jf.fit(method, lambda key: net.init(key, x)["params"], data, key, ...)``. From one tree all
+    members start alike and differ by their batches only. `fit` draws batches for every member; in a
+    loop of your own, `update` takes one batch for all, or `PerMember` batches.
 
     Args:
-        fit: One member from a random key, e.g. ``lambda key: jf.swag(log_joint, init, key, ...)``.
-        key: Random key.
+        method: What to fit many times.
         num_members: Number of members, at least 1.
 
     Returns:
-        An `Ensemble`.
+        A `Method` whose posterior is an `Ensemble` and whose figures have an axis of members.
 
     Raises:
-        InputError: If `num_members` is smaller than 1.
-        DivergenceError: If weights of a member are NaN, unless the ensemble is traced itself.
+        InputError: If `num_members` is smaller than 1, or `method` is not a method of one member.
 
-    Source: Lakshminarayanan et al., "Simple and scalable predictive uncertainty estimation using
-        deep ensembles", NeurIPS 2017; Wilson & Izmailov, "Bayesian deep learning and a
-        probabilistic perspective of generalization", NeurIPS 2020, §3 (mixtures).
+    Example:
+        ::
+
+            method = jf.ensemble(jf.maximum_a_posteriori(model, optax.adam(1e-3)), 5)
+
+    References:
+        Lakshminarayanan et al., "Simple and scalable predictive uncertainty estimation using deep
+        ensembles", NeurIPS 2017; Wilson & Izmailov, "Bayesian deep learning and a probabilistic
+        perspective of generalization", NeurIPS 2020, §3 (mixtures).
     """
     check_counts(num_members=num_members)
-    members = jax.vmap(fit)(jax.random.split(key, num_members))
-    _check_members(members)
-    return Ensemble(members)
-
-
-def _check_members(members: Posterior) -> None:
-    """The fits could not see that they diverged, being vmapped."""
-    weights = [w for w in jax.tree.leaves(members) if jnp.issubdtype(w.dtype, jnp.inexact)]
-    nan = [jnp.isnan(w).reshape(len(w), -1).any(1) for w in weights]
-    known = concrete(jnp.any(jnp.stack(nan), axis=0)) if nan else None
-    if known is not None and known.any():
-        raise DivergenceError(
-            f"members {np.flatnonzero(known).tolist()} of the {len(known)} diverged, their weights "
-            "are NaN: try a smaller learning rate, one that warms up, or gradient clipping"
+    if not isinstance(method, Method) or method.num_members is not None:
+        raise InputError(
+            "`method` must be a method of one member, such as `maximum_a_posteriori(model, "
+            f"optimizer)`, got {getattr(method, 'name', method)!r}"
         )
+
+    def init(params: Start, key: KeyArray) -> Any:
+        return jax.vmap(lambda key: method.init(params, key))(jax.random.split(key, num_members))
+
+    def update(
+        state: Any, batch: Batch | PerMember, key: KeyArray, num_data: int | None = None
+    ) -> tuple[Any, Info]:
+        keys = jax.random.split(key, num_members)
+        own = isinstance(batch, PerMember)
+        batches = batch.batches if own else batch
+
+        def one(state, key, batch):
+            return method.update(state, batch, key, num_data)
+
+        if not method.model.draws_routes:
+            return jax.vmap(one, in_axes=(0, 0, 0 if own else None))(state, keys, batches)
+        if own:
+            return jax.lax.map(lambda turn: one(*turn), (state, keys, batches))
+        return jax.lax.map(lambda turn: one(*turn, batches), (state, keys))
+
+    def posterior(state: Any) -> Ensemble:
+        return Ensemble(jax.vmap(method.posterior)(state))
+
+    name = f"ensemble of {num_members}, {method.name}"
+    return Method(name, method.model, init, update, posterior, num_members)

@@ -1,40 +1,57 @@
 """IVON: mean-field variational inference at the price of Adam."""
 
-from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.flatten_util import ravel_pytree
 
-from jfractal import ops
 from jfractal.counts import check_counts
 from jfractal.errors import InputError
-from jfractal.inference.descent import fold, schedule
-from jfractal.inference.log_joint import LogJoint
-from jfractal.posterior.gaussian import Gaussian, inverse_softplus, named_leaves
+from jfractal.inference.batch import Batch
+from jfractal.inference.method import Info, Method, Start, check_model, count_data, started
+from jfractal.inference.model import Model
+from jfractal.inference.point import rest
+from jfractal.inference.rate import schedule
+from jfractal.posterior.gaussian import Gaussian, inverse_softplus, mean, named_leaves, normal_like
 from jfractal.posterior.priors import Gaussian as GaussianPrior
 from jfractal.posterior.priors import Prior
 from jfractal.posterior.samples import MeanField
-from jfractal.typing import KeyArray, Params
+from jfractal.typing import Array, Float, Int, KeyArray, Params, Variables
 
 __all__ = ["ivon"]
 
 
+class Newton(NamedTuple):
+    """State of IVON.
+
+    Attributes:
+        step: Steps taken.
+        mean: Means m.
+        momentum: Mean of the gradients.
+        hessian: h, the diagonal Hessian of the loss in nats per example.
+        variables: The other collections of the model.
+        strength: ``λ = N / kl_weight`` of the last step.
+    """
+
+    step: Int[Array, ""]
+    mean: Params
+    momentum: Params
+    hessian: Params
+    variables: Variables
+    strength: Float[Array, ""]
+
+
 def ivon(
-    log_joint: LogJoint,
-    init: Callable[[KeyArray], Params],
-    key: KeyArray,
+    model: Model,
     *,
     learning_rate: float | optax.Schedule,
-    num_steps: int,
-    batch_size: int | None = None,
     num_samples: int = 1,
     kl_weight: float = 1.0,
     hessian_init: float = 1.0,
     beta1: float = 0.9,
     beta2: float = 0.999,
-) -> MeanField:
+) -> Method:
     """The improved variational online Newton method: natural gradient ascent on the ELBO.
 
     ``q(w) = N(m, 1 / λ(h + δ))`` with ``λ = N / kl_weight`` and ``λδ`` the precision of the prior.
@@ -42,30 +59,34 @@ def ivon(
     ``E[∇loss(w) ε / σ] = E[∇² loss(w)]``; m takes Newton steps that h scales.
 
     Args:
-        log_joint: Data, model, likelihood, and a Gaussian prior.
-        init: Draws the means at the start, e.g. ``lambda key: net.init(key, x)["params"]``.
-        key: Random key.
+        model: What to fit; its prior must be Gaussian.
         learning_rate: A number above 0 or a schedule from optax; as in the paper it is multiplied
             by ``hessian_init + δ``, so that the first steps are those of gradient descent.
-        num_steps: Number of steps, at least 1.
-        batch_size: Examples in a step; all of them if left out.
         num_samples: Draws of the weights for each step, at least 1.
         kl_weight: Factor of the KL, the temperature of the posterior, above 0.
         hessian_init: h at the start, in nats per example, above 0.
         beta1: Decay of the mean of gradients, in [0, 1).
         beta2: Decay of h, in [0, 1): it remembers 1 / (1 − beta2) steps, which should be many, and
-            many fewer than `num_steps`.
+            many fewer than the steps of the fit.
 
     Returns:
-        A `MeanField` posterior.
+        A `Method` whose posterior is a `MeanField`. Its steps report ``loss``, which is ``nll``
+        under draws of the weights, in nats per example.
 
     Raises:
         InputError: If an argument is out of range, or the prior is not Gaussian.
-        DivergenceError: If the weights are not finite; under `jit` and `vmap`, NaN is returned.
 
-    Source: Shen et al., "Variational learning is effective for large deep networks", ICML 2024,
+    Example:
+        ::
+
+            method = jf.ivon(model, learning_rate=0.1)
+            fit = jf.fit(method, params, (x, y), key, num_epochs=10, batch_size=128)
+
+    References:
+        Shen et al., "Variational learning is effective for large deep networks", ICML 2024,
         algorithm 1.
     """
+    check_model(model)
     check_counts(num_samples=num_samples)
     if not (kl_weight > 0 and hessian_init > 0):
         raise InputError(
@@ -74,56 +95,89 @@ def ivon(
     if not (0 <= beta1 < 1 and 0 <= beta2 < 1):
         raise InputError(f"`beta1` and `beta2` must be in [0, 1), got {beta1} and {beta2}")
     rate_at = schedule(learning_rate)
-    key_init, key_run = jax.random.split(key)
-    params = init(key_init)
-    log_joint.check(params)
-    _check_prior(log_joint.prior, params)
-    mean, unravel = ravel_pytree(params)
-    strength = log_joint.num_data / kl_weight
 
-    def log_prior(mean):
-        return log_joint.prior.tree_log_prob(unravel(mean)) / strength
+    def init(params: Start, key: KeyArray) -> Newton:
+        weights, variables = started(params, key)
+        weights = mean(weights)
+        _check_prior(model.prior, weights)
+        zeros = jax.tree.map(jnp.zeros_like, weights)
+        hessian = jax.tree.map(lambda w: jnp.full_like(w, hessian_init), weights)
+        return Newton(jnp.zeros((), jnp.int32), weights, zeros, hessian, variables, jnp.ones(()))
 
-    slope_of_prior = jax.grad(log_prior)
-    # Its prior being Gaussian and independent, the Hessian is diagonal and the same everywhere.
-    delta = -jax.jvp(slope_of_prior, (mean,), (jnp.ones_like(mean),))[1]
+    def update(
+        state: Newton, batch: Batch, key: KeyArray, num_data: int | None = None
+    ) -> tuple[Newton, Info]:
+        strength = count_data(batch, num_data) / kl_weight
+        key_route, key_draws = jax.random.split(key)
+        slope_of_prior, precision = _prior(model.prior, state.mean)
+        std = _std(state.hessian, precision, strength)
 
-    def std(hessian):
-        return 1 / jnp.sqrt(strength * (hessian + delta))
+        def step(model: Model):
+            def loss(params, key):
+                run = model.training_pass({"params": params, **state.variables}, batch, key)
+                return -run.log_likelihood.mean(), (run.metrics, rest(run.variables))
 
-    def step(state, batch, key, count):
-        mean, momentum, hessian = state
+            def estimate(key):
+                key_noise, key_pass = jax.random.split(key)
+                noise = normal_like(key_noise, state.mean)
+                draw = jax.tree.map(lambda m, s, e: m + s * e, state.mean, std, noise)
+                (nll, (metrics, after)), gradient = jax.value_and_grad(loss, has_aux=True)(
+                    draw, key_pass
+                )
+                curvature = jax.tree.map(lambda g, e, s: g * e / s, gradient, noise, std)
+                return {"nll": nll, **metrics}, after, gradient, curvature
 
-        def loss(w):
-            return -log_joint.log_likelihood(unravel(w), batch).mean()
+            return jax.vmap(estimate)(jax.random.split(key_draws, num_samples))
 
-        def estimate(key):
-            noise = ops.normal(key, mean.shape, mean.dtype)
-            gradient = jax.grad(loss)(mean + std(hessian) * noise)
-            return gradient, gradient * noise / std(hessian)
+        info, after, gradient, curvature = model.choose(key_route, step)
+        info, gradient, curvature = jax.tree.map(lambda x: x.mean(0), (info, gradient, curvature))
+        count = state.step + 1
 
-        estimates = jax.vmap(estimate)(jax.random.split(key, num_samples))
-        gradient, curvature = (x.mean(0) for x in estimates)
-        momentum = beta1 * momentum + (1 - beta1) * gradient
-        # The square keeps h + δ above 0 whatever the estimate: 1 + r + r²/2 > 0.
-        change = (1 - beta2) * (curvature - hessian)
-        hessian = hessian + change + change**2 / (2 * (hessian + delta))
-        slope = momentum / (1 - beta1 ** (count + 1)) - slope_of_prior(mean)
-        rate = rate_at(count) * (hessian_init + delta)
-        return (mean - rate * slope / (hessian + delta), momentum, hessian), None
+        def newton(m, momentum, h, gradient, curvature, prior_slope, precision):
+            delta = precision / strength
+            momentum = beta1 * momentum + (1 - beta1) * gradient
+            # The square keeps h + δ above 0 whatever the estimate: 1 + r + r²/2 > 0.
+            change = (1 - beta2) * (curvature - h)
+            h = h + change + change**2 / (2 * (h + delta))
+            slope = momentum / (1 - beta1**count) - prior_slope / strength
+            rate = rate_at(state.step) * (hessian_init + delta)
+            return m - rate * slope / (h + delta), momentum, h
 
-    start = mean, jnp.zeros_like(mean), jnp.full_like(mean, hessian_init)
-    (mean, _, hessian), _ = fold(
-        step,
-        start,
-        key_run,
-        log_joint.data,
-        method="IVON",
-        num_steps=num_steps,
-        batch_size=batch_size,
-    )
-    rho = inverse_softplus(std(hessian))
-    return MeanField(jax.tree.map(Gaussian, unravel(mean), unravel(rho)))
+        moved = jax.tree.map(
+            newton,
+            state.mean,
+            state.momentum,
+            state.hessian,
+            gradient,
+            curvature,
+            slope_of_prior,
+            precision,
+        )
+        means, momentum, hessian = jax.tree.transpose(
+            jax.tree.structure(state.mean), jax.tree.structure((0, 0, 0)), moved
+        )
+        variables = jax.tree.map(lambda v: v[-1], after)
+        strength = jnp.asarray(strength, state.strength.dtype)
+        state = Newton(count, means, momentum, hessian, variables, strength)
+        return state, {"loss": info["nll"], **info}
+
+    def posterior(state: Newton) -> MeanField:
+        _, precision = _prior(model.prior, state.mean)
+        rho = jax.tree.map(inverse_softplus, _std(state.hessian, precision, state.strength))
+        return MeanField(jax.tree.map(Gaussian, state.mean, rho), state.variables)
+
+    return Method("IVON", model, init, update, posterior)
+
+
+def _prior(prior: Prior, params: Params) -> tuple[Params, Params]:
+    """Gradient and precision of a Gaussian prior, which is independent and alike everywhere."""
+    ones = jax.tree.map(jnp.ones_like, params)
+    slope, curvature = jax.jvp(jax.grad(prior.tree_log_prob), (params,), (ones,))
+    return slope, jax.tree.map(jnp.negative, curvature)
+
+
+def _std(hessian: Params, precision: Params, strength: Any) -> Params:
+    return jax.tree.map(lambda h, p: 1 / jnp.sqrt(strength * h + p), hessian, precision)
 
 
 def _check_prior(prior: Prior, params: Params) -> None:

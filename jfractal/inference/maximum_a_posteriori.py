@@ -31,7 +31,7 @@ def maximum_a_posteriori(model: Model, optimizer: optax.GradientTransformation) 
             fit = jf.fit(method, params, (x, y), key, num_epochs=10, batch_size=128)
     """
 
-    def loss(params, state, batch, key, num_data):
+    def loss(params, model, state, batch, key, num_data):
         return negative_log_joint(model, params, state.variables, batch, key, num_data)
 
     def posterior(state: Descent) -> Point:

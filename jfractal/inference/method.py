@@ -16,7 +16,17 @@ from jfractal.posterior.gaussian import mean, named_leaves
 from jfractal.posterior.posterior import Posterior, check_tree
 from jfractal.typing import Array, Int, KeyArray, Params, PyTree, Scalar, Variables
 
-__all__ = ["Descent", "Info", "Method", "Start", "Update", "count_data", "descent", "started"]
+__all__ = [
+    "Descent",
+    "Info",
+    "Method",
+    "Start",
+    "Update",
+    "check_model",
+    "count_data",
+    "descent",
+    "started",
+]
 
 Info: TypeAlias = dict[str, Scalar]
 """Scalars of a step by name: ``loss`` and its parts, in nats per example, and metrics."""
@@ -142,8 +152,6 @@ class Descent(NamedTuple):
     opt_state: PyTree
 
 
-
-
 def descent(
     name: str,
     model: Model,
@@ -153,7 +161,7 @@ def descent(
     *,
     lift: Callable[[Params], Params] = mean,
 ) -> Method:
-    """The method that descends ``loss(params, state, batch, key, num_data)`` in its first argument.
+    """The method that descends ``loss(params, model, state, batch, key, num_data)`` in `params`.
 
     Args:
         name: As for `Method`.
@@ -182,9 +190,13 @@ def descent(
         state: Descent, batch: Batch, key: KeyArray, num_data: int | None = None
     ) -> tuple[Descent, Info]:
         num_data = count_data(batch, num_data)
-        gradient, (info, variables) = jax.grad(loss, has_aux=True)(
-            state.params, state, batch, key, num_data
-        )
+        key_route, key_loss = jax.random.split(key)
+
+        def step(model: Model):
+            slope = jax.grad(loss, has_aux=True)
+            return slope(state.params, model, state, batch, key_loss, num_data)
+
+        gradient, (info, variables) = model.choose(key_route, step)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         return Descent(state.step + 1, params, variables, opt_state), info

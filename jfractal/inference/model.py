@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from flax import errors
 
@@ -12,11 +12,12 @@ from jfractal.inference import frameworks
 from jfractal.inference.batch import Batch
 from jfractal.posterior.gaussian import gaussians
 from jfractal.posterior.likelihoods import Likelihood, check_likelihood, per_example
-from jfractal.posterior.priors import Prior, PriorLike, as_prior
+from jfractal.posterior.priors import PriorLike, as_prior
 from jfractal.typing import Apply, Array, Float, KeyArray, Params, Scalar, Variables
 
-__all__ = ["Model", "Pass", "TrainingPass"]
+__all__ = ["Model", "Pass", "TrainingPass", "named_errors"]
 
+Tree = TypeVar("Tree")
 TrainingPass = Callable[[Variables, Any, KeyArray], tuple[Any, Variables]]
 """``train(variables, x, key) -> (outputs, variables)``: may draw, and may update statistics."""
 
@@ -103,6 +104,20 @@ class Model:
         apply, train = frameworks.linen(net, training=training, rngs=rngs)
         return cls(apply, prior=prior, likelihood=likelihood, train=train)
 
+    def choose(self, key: KeyArray, step: Callable[["Model"], Tree]) -> Tree:
+        """``step(model)`` of the model that a step trains: this one, unless a route is drawn.
+
+        Args:
+            key: Random key, for a model that draws.
+            step: All that depends on the model, gradients included.
+        """
+        return step(self)
+
+    @property
+    def draws_routes(self) -> bool:
+        """Whether `choose` branches: under `vmap` all branches would run, for every member."""
+        return False
+
     def log_likelihood(self, variables: Variables, batch: Batch) -> Float[Array, " batch"]:
         """``log p(y | x, w)`` of every example of a batch, in evaluation, in nats.
 
@@ -111,7 +126,7 @@ class Model:
             batch: Inputs and targets, ``(x, y)``.
         """
         x, y = batch
-        with _named_errors():
+        with named_errors():
             outputs = self.apply(variables, x)
         return per_example(self.likelihood, outputs, y)
 
@@ -140,7 +155,7 @@ class Model:
             InputError: If the net needs variables or random numbers that it is not given.
         """
         x, y = batch
-        with _named_errors():
+        with named_errors():
             if self.train is not None:
                 outputs, variables = self.train(variables, x, key)
             elif gaussians(variables["params"]):
@@ -152,7 +167,7 @@ class Model:
 
 
 @contextmanager
-def _named_errors() -> Iterator[None]:
+def named_errors() -> Iterator[None]:
     """What Flax refuses in a pass, said in terms of the model."""
     try:
         yield

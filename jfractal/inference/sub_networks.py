@@ -1,32 +1,31 @@
 """Drop-path as a posterior: a fractal net is an ensemble of its sub-networks."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from itertools import product
 from math import prod
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from jfractal import topology
 from jfractal.errors import InputError
-from jfractal.inference.descent import descend
-from jfractal.inference.log_joint import LogJoint
 from jfractal.nn.block_net import BlockNet
 from jfractal.nn.joins import draw_alive
-from jfractal.posterior.samples import Point, Posterior, check_posterior
+from jfractal.posterior.posterior import Posterior, check_posterior
+from jfractal.storage import storable
 from jfractal.typing import Array, Bool, KeyArray, Params, Variables
 
-__all__ = ["SubNetworks", "all_sub_networks", "mc_drop_path", "sub_networks"]
+__all__ = ["SubNetworks", "all_sub_networks", "sub_networks"]
 
 Alive = dict[str, dict[str, Bool[Array, " inputs"]]]
 """Which inputs of each join are alive, by block and join: the collection ``drop_path``."""
 
 
+@storable
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class SubNetworks:
+@dataclass(frozen=True, eq=False, repr=False)
+class SubNetworks(Posterior):
     """Draws from another posterior, each with join inputs dropped at random.
 
     Attributes:
@@ -45,6 +44,14 @@ class SubNetworks:
         keys = iter(jax.random.split(key_path, sum(map(len, self.joins))))
         alive = [[draw_alive(next(keys), k, self.rate) for k in sizes] for sizes in self.joins]
         return {**self.posterior.sample(key_weights), "drop_path": _named(alive)}
+
+    def mean(self) -> Params:
+        """The mean of every weight, whatever is dropped."""
+        return self.posterior.mean()
+
+    def variance(self) -> Params:
+        """The variance of every weight, whatever is dropped."""
+        return self.posterior.variance()
 
 
 def sub_networks(net: BlockNet, posterior: Posterior, *, rate: float = 0.15) -> SubNetworks:
@@ -70,59 +77,6 @@ def sub_networks(net: BlockNet, posterior: Posterior, *, rate: float = 0.15) -> 
     check_posterior(posterior)
     _check_rate(rate)
     return SubNetworks(posterior, rate, tuple(map(topology.join_sizes, net.blocks)))
-
-
-def mc_drop_path(
-    net: BlockNet,
-    log_joint: LogJoint,
-    init: Callable[[KeyArray], Params],
-    key: KeyArray,
-    *,
-    optimizer: optax.GradientTransformation,
-    num_steps: int,
-    batch_size: int | None = None,
-    rate: float = 0.15,
-) -> SubNetworks:
-    """``argmax_w E_alive[log p(D, w | alive)]``: trained under drop-path, as it predicts.
-
-    Args:
-        net: The net, whose joins lose inputs; ``log_joint.apply`` hands the collection
-            ``drop_path`` on to it.
-        log_joint: Data, model, prior and likelihood.
-        init: Draws the start, e.g. ``lambda key: net.init(key, x)["params"]``.
-        key: Random key.
-        optimizer: From optax; it sees the expected log joint in nats per example.
-        num_steps: Number of steps, at least 1.
-        batch_size: Examples in a step; all of them if left out.
-        rate: Probability of dropping a join input, in [0, 1).
-
-    Returns:
-        `sub_networks` of the trained weights.
-
-    Raises:
-        InputError: If an argument is out of range.
-        DivergenceError: If the weights are not finite; under `jit` and `vmap`, NaN is returned.
-
-    Source: as for `sub_networks`.
-    """
-    key_init, key_run = jax.random.split(key)
-
-    def loss(params, batch, key, _):
-        variables = sub_networks(net, Point({"params": params}), rate=rate).sample(key)
-        under = replace(log_joint, apply=lambda _, x: log_joint.apply(variables, x))
-        return -under.estimate(params, batch) / log_joint.num_data
-
-    params, _ = descend(
-        loss,
-        init(key_init),
-        key_run,
-        log_joint.data,
-        method="MC drop-path",
-        optimizer=optimizer,
-        num_steps=num_steps,
-        batch_size=batch_size,
-    )
-    return sub_networks(net, Point({"params": params}), rate=rate)
 
 
 def all_sub_networks(net: BlockNet, *, rate: float = 0.15) -> Iterator[tuple[float, Alive]]:

@@ -1,16 +1,17 @@
 """SWAG: the Gaussian that gradient descent wanders about in."""
 
-from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from jfractal.counts import check_counts
-from jfractal.errors import InputError
-from jfractal.inference.log_joint import LogJoint
+from jfractal.inference.batch import Batch
+from jfractal.inference.draws import Draws
 from jfractal.inference.maximum_a_posteriori import maximum_a_posteriori
-from jfractal.inference.sgmcmc import sgld
+from jfractal.inference.method import Descent, Info, Method, Start
+from jfractal.inference.model import Model
 from jfractal.posterior.factor_gaussian import FactorGaussian
 from jfractal.posterior.gaussian import everywhere
 from jfractal.posterior.leaves import select
@@ -19,79 +20,115 @@ from jfractal.typing import KeyArray, Params
 __all__ = ["swag"]
 
 
+class Wandering(NamedTuple):
+    """State of SWAG.
+
+    Attributes:
+        descent: State of the gradient descent.
+        centre: Mean of the iterates that count, w̄.
+        spread: Sum of their squared deviations from it.
+        iterates: The last of them.
+    """
+
+    descent: Descent
+    centre: Params
+    spread: Params
+    iterates: Draws
+
+
 def swag(
-    log_joint: LogJoint,
-    init: Callable[[KeyArray], Params],
-    key: KeyArray,
-    *,
+    model: Model,
     optimizer: optax.GradientTransformation,
-    num_steps: int,
-    learning_rate: float | optax.Schedule,
-    num_samples: int,
+    *,
+    num_warmup: int = 0,
     thinning: int = 1,
     rank: int = 20,
-    batch_size: int | None = None,
-) -> FactorGaussian:
+) -> Method:
     """``q(w) = N(w̄, ½ (diag(s²) + D Dᵀ / (K − 1)))`` over iterates of gradient descent.
 
-    From a maximum a posteriori, plain gradient descent goes on at a constant rate. Over all of its
-    iterates, w̄ is their mean and s² their variance; the columns of D are the deviations of the
-    last K from w̄ (the paper's, from the mean of the iterates before: equal in the limit).
+    After the warm-up, every `thinning`-th iterate counts. w̄ is their mean and s² their variance;
+    the columns of D are the deviations of the last K from w̄ (the paper's deviations are from the
+    mean of the iterates before: equal in the limit).
 
     How far the iterates spread is set by the learning rate and the batch size as much as by the
-    posterior: of batches of all the data they do not spread at all.
+    posterior: with all data in every batch they do not spread at all. The paper's optimizer is
+    gradient descent that goes on at a constant, high rate.
 
     Args:
-        log_joint: Data, model, prior and likelihood.
-        init: Draws the start, e.g. ``lambda key: net.init(key, x)["params"]``.
-        key: Random key.
-        optimizer: From optax, for the way to the maximum; it sees the log joint in nats per
-            example.
-        num_steps: Number of its steps, at least 1.
-        learning_rate: Of the gradient descent after it, above 0, in the same units.
-        num_samples: Iterates that are kept in memory.
-        thinning: Steps from one of them to the next, e.g. an epoch's.
-        rank: K, between 2 and `num_samples`.
-        batch_size: Examples in a step; all of them if left out.
+        model: What to fit.
+        optimizer: From optax; it sees the log joint in nats per example.
+        num_warmup: Steps before the first iterate counts: those on the way to the maximum.
+        thinning: Steps from one iterate that counts to the next, e.g. those of an epoch.
+        rank: K, at least 2.
 
     Returns:
-        A `FactorGaussian` posterior.
+        A `Method` whose posterior is a `FactorGaussian`. Batch statistics are those of the last
+        step; `jfractal.training.recalibrate` measures those of w̄.
 
     Raises:
         InputError: If an argument is out of range.
-        DivergenceError: If the weights are not finite; under `jit` and `vmap`, NaN is returned.
 
-    Source: Maddox et al., "A simple baseline for Bayesian uncertainty in deep learning", NeurIPS
-        2019, algorithm 1.
+    Example:
+        ::
+
+            rate = optax.join_schedules([optax.linear_schedule(0.1, 0.02, 1000),
+                                         optax.constant_schedule(0.02)], [1000])
+            method = jf.swag(model, optax.sgd(rate, momentum=0.9), num_warmup=1000, thinning=50)
+
+    References:
+        Maddox et al., "A simple baseline for Bayesian uncertainty in deep learning", NeurIPS 2019,
+        algorithm 1.
     """
-    check_counts(2, rank=rank, num_samples=num_samples)
-    if rank > num_samples:
-        raise InputError(f"`rank` must be between 2 and `num_samples`, {num_samples}, got {rank}")
-    key_maximum, key_run = jax.random.split(key)
-    maximum = maximum_a_posteriori(
-        log_joint,
-        init,
-        key_maximum,
-        optimizer=optimizer,
-        num_steps=num_steps,
-        batch_size=batch_size,
-    )
-    descent = sgld(
-        log_joint,
-        lambda key: maximum.variables["params"],
-        key_run,
-        learning_rate=learning_rate,
-        temperature=0.0,
-        num_warmup=0,
-        num_samples=num_samples,
-        thinning=thinning,
-        batch_size=batch_size,
-    )
-    iterates = select(descent.params, everywhere)
-    return FactorGaussian(
-        jax.tree.map(lambda w: w.mean(0), descent.params),
-        std=jax.tree.map(lambda w: w.std(0) / jnp.sqrt(2), iterates),
-        factors=jax.tree.map(
-            lambda w: (w[-rank:] - w.mean(0, keepdims=True)) / jnp.sqrt(2 * (rank - 1)), iterates
-        ),
-    )
+    check_counts(2, rank=rank)
+    check_counts(0, num_warmup=num_warmup)
+    check_counts(thinning=thinning)
+    point = maximum_a_posteriori(model, optimizer)
+
+    def init(params: Start, key: KeyArray) -> Wandering:
+        descent = point.init(params, key)
+        iterates = Draws.of(descent.params, rank, num_warmup, thinning)
+        spread = jax.tree.map(jnp.zeros_like, descent.params)
+        return Wandering(descent, descent.params, spread, iterates)
+
+    def update(
+        state: Wandering, batch: Batch, key: KeyArray, num_data: int | None = None
+    ) -> tuple[Wandering, Info]:
+        descent, info = point.update(state.descent, batch, key, num_data)
+        before, count = state.iterates.count(descent.step - 1), state.iterates.count(descent.step)
+        counts = count > before
+
+        # Welford's recursion: squares of the weights would cancel in single precision.
+        def centre(m, w):
+            return jnp.where(counts, m + (w - m) / jnp.maximum(count, 1).astype(m.dtype), m)
+
+        def spread(s, m, new, w):
+            return jnp.where(counts & (count > 1), s + (w - m) * (w - new), s)
+
+        moved = jax.tree.map(centre, state.centre, descent.params)
+        spread = jax.tree.map(spread, state.spread, state.centre, moved, descent.params)
+        iterates = state.iterates.after(descent.step, descent.params)
+        return Wandering(descent, moved, spread, iterates), info
+
+    def posterior(state: Wandering) -> FactorGaussian:
+        step = state.descent.step
+        count = state.iterates.count(step)
+        number = jnp.minimum(count, rank)
+        is_filled = jnp.arange(rank) < number
+
+        def factors(w, m):
+            filled = is_filled.reshape(-1, *(1,) * m.ndim)
+            scale = jnp.sqrt(2 * (jnp.maximum(number, 2) - 1)).astype(m.dtype)
+            return jnp.where(filled, (w - m[None]) / scale, 0)
+
+        std = lambda s: jnp.sqrt(s / (2 * jnp.maximum(count, 1))).astype(s.dtype)
+        centre = jax.tree.map(
+            lambda m, w: jnp.where(count > 0, m, w), state.centre, state.descent.params
+        )
+        return FactorGaussian(
+            centre,
+            std=select(jax.tree.map(std, state.spread), everywhere),
+            factors=select(jax.tree.map(factors, state.iterates.slots, centre), everywhere),
+            variables=state.descent.variables,
+        )
+
+    return Method("SWAG", model, init, update, posterior)

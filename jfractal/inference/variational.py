@@ -64,10 +64,12 @@ def variational(
         if not gaussians(params):
             params = mean_field(params, scale=scale, where=where, estimator=estimator)
         if not gaussians(params):
-            raise InputError("`where` must pick at least one leaf to become Gaussian, it picks none")
+            raise InputError(
+                "`where` must pick at least one leaf to become Gaussian, it picks none"
+            )
         return params
 
-    def loss(params, state, batch, key, num_data):
+    def loss(params, model, state, batch, key, num_data):
         weight = jnp.asarray(kl_weight(state.step)) if callable(kl_weight) else kl_weight
         bound = elbo(
             model,

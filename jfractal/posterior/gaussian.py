@@ -30,6 +30,8 @@ __all__ = [
     "mean",
     "mean_field",
     "named_leaves",
+    "normal_like",
+    "normals",
     "sample",
     "variance",
 ]
@@ -202,17 +204,23 @@ def sample(
     Returns:
         The tree with the chosen Gaussian leaves replaced by a draw.
     """
-    noise = iter(_normals(key, [leaf.mean for leaf in gaussians(params) if where(leaf)]))
+    noise = iter(normals(key, [leaf.mean for leaf in gaussians(params) if where(leaf)]))
     return map_gaussians(lambda leaf: leaf.at(next(noise)) if where(leaf) else leaf, params)
 
 
-def _normals(key: KeyArray, like: Sequence[Array]) -> list[Array]:
+def normals(key: KeyArray, like: Sequence[Array]) -> list[Array]:
     """Standard normal arrays, drawn together: one by one they would compile for much longer."""
     if not like:
         return []
     flat = ops.normal(key, (sum(x.size for x in like),), jnp.result_type(*like))
     parts = jnp.split(flat, list(accumulate(x.size for x in like[:-1])))
     return [part.reshape(x.shape).astype(x.dtype) for part, x in zip(parts, like, strict=True)]
+
+
+def normal_like(key: KeyArray, tree: Params) -> Params:
+    """A tree of standard normal arrays, of the shapes and dtypes of a tree of arrays."""
+    leaves, structure = jax.tree.flatten(tree)
+    return jax.tree.unflatten(structure, normals(key, leaves))
 
 
 def mean(params: Params) -> Params:

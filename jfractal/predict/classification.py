@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from jfractal.errors import InputError
 from jfractal.metrics import uncertainty
 from jfractal.metrics.interval import Interval, credible_interval
-from jfractal.posterior.samples import Posterior
+from jfractal.posterior.posterior import Posterior
 from jfractal.predict.draws import sample_outputs
 from jfractal.typing import Apply, Array, Float, Int, KeyArray, Scalar
 

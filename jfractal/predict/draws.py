@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 from jfractal import ops
 from jfractal.counts import check_counts
 from jfractal.errors import InputError
-from jfractal.posterior.samples import Posterior, check_posterior
+from jfractal.posterior.posterior import Posterior, check_posterior
 from jfractal.predict.plan import live_bytes, plan
 from jfractal.typing import Apply, Array, Float, KeyArray
 

@@ -13,7 +13,7 @@ from jfractal.errors import InputError
 from jfractal.metrics.interval import Interval, gaussian_mixture_interval
 from jfractal.metrics.uncertainty import mixture_moments
 from jfractal.posterior.likelihoods import Gaussian, HeteroscedasticGaussian
-from jfractal.posterior.samples import Posterior
+from jfractal.posterior.posterior import Posterior
 from jfractal.predict.draws import sample_outputs
 from jfractal.typing import Apply, Array, Float, KeyArray
 

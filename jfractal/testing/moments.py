@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 
 from jfractal.inference.log_joint import LogJoint
 from jfractal.metrics.convergence import ess
-from jfractal.posterior.samples import Posterior
+from jfractal.posterior.posterior import Posterior
 from jfractal.testing.draws import Draws, draws_of
 from jfractal.typing import Float, KeyArray, Params
 

@@ -3,10 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jfractal.inference.descent import batch_indices, descend, fold, schedule
 
 import jfractal as jf
 from jfractal import DivergenceError, InputError
-from jfractal.inference.descent import batch_indices, descend, fold, schedule
 from tests.inference.conftest import flat
 
 DATA = jnp.arange(10.0)

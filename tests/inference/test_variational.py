@@ -2,9 +2,9 @@ import chex
 import jax
 import optax
 import pytest
+from jfractal.training.kl_weight import warm_up
 
 import jfractal as jf
-from jfractal.training.kl_weight import warm_up
 
 
 @pytest.mark.parametrize(

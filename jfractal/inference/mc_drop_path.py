@@ -1,0 +1,57 @@
+"""Drop-path Monte Carlo: training under drop-path, as inference."""
+
+from dataclasses import replace
+
+import optax
+
+from jfractal.errors import InputError
+from jfractal.inference.fractal_model import FractalModel
+from jfractal.inference.maximum_a_posteriori import maximum_a_posteriori
+from jfractal.inference.method import Descent, Method
+from jfractal.inference.sub_networks import SubNetworks, sub_networks
+from jfractal.posterior.samples import Point
+
+__all__ = ["mc_drop_path"]
+
+
+def mc_drop_path(
+    model: FractalModel, optimizer: optax.GradientTransformation, *, rate: float = 0.15
+) -> Method:
+    """``argmax_w E_alive[log p(D, w | alive)]``: trained under drop-path, as it predicts.
+
+    Every step drops join inputs of the whole net and draws no lone columns. For a net that was
+    trained otherwise see `sub_networks`.
+
+    Args:
+        model: A fractal net, see `fractal_model`.
+        optimizer: From optax; it sees the expected log joint in nats per example.
+        rate: Probability of dropping a join input, in [0, 1).
+
+    Returns:
+        A `Method` whose posterior is a `SubNetworks` of the trained weights.
+
+    Raises:
+        InputError: If an argument is out of range, or `model` is not of a fractal net.
+
+    Example:
+        ::
+
+            model = jf.fractal_model(net, prior=prior, likelihood=likelihood)
+            method = jf.mc_drop_path(model, optax.adam(1e-3), rate=0.15)
+
+    References:
+        Larsson et al., ICLR 2017, §3; as dropout in Gal & Ghahramani, ICML 2016.
+    """
+    if not isinstance(model, FractalModel):
+        raise InputError(
+            "`model` must be of a fractal net, `jf.fractal_model(net, ...)`, whose joins can drop "
+            f"inputs, got a {type(model).__name__}"
+        )
+    joined = replace(model, routes="sampled", global_rate=0.0, drop_path=rate)
+    method = maximum_a_posteriori(joined, optimizer)
+
+    def posterior(state: Descent) -> SubNetworks:
+        point = Point({"params": state.params, **state.variables})
+        return sub_networks(model.net, point, rate=rate)
+
+    return method._replace(name="MC drop-path", posterior=posterior)
