@@ -70,5 +70,7 @@ from jfractal.predict import predict as predict
 from jfractal.predict import predict_regression as predict_regression
 from jfractal.predict import sample_outputs as sample_outputs
 from jfractal.storage import load as load
+from jfractal.training import Fit as Fit
+from jfractal.training import fit as fit
 
 __version__ = "0.1.0"

@@ -26,7 +26,7 @@ def batch_size(batch: Batch) -> int:
 
     Raises:
         InputError: If it is no pair, the lengths differ or are 0, or, where values can be seen, one
-            is NaN.
+            is NaN or infinite.
     """
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         raise InputError(
@@ -40,13 +40,13 @@ def batch_size(batch: Batch) -> int:
             f"leading axis, got shapes {shapes}"
         )
     for name, part in zip(("inputs", "targets"), batch):
-        if any(_has_nan(leaf) for leaf in jax.tree.leaves(part)):
-            raise InputError(f"the {name} of a batch must be numbers, got a NaN among them")
+        if any(_is_not_finite(leaf) for leaf in jax.tree.leaves(part)):
+            raise InputError(f"the {name} must be finite numbers, got a NaN or an infinity")
     return sizes.pop()
 
 
-def _has_nan(leaf: Any) -> bool:
+def _is_not_finite(leaf: Any) -> bool:
     if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
         return False
     values = concrete(leaf)
-    return values is not None and bool(np.isnan(values).any())
+    return values is not None and not np.isfinite(values).all()

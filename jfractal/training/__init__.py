@@ -1,3 +1,8 @@
-"""The loop around a method: batches, progress, checkpoints."""
+"""The loop around a method: batches, progress, validation, checkpoints, devices."""
 
+from jfractal.training.fit import Fit as Fit
+from jfractal.training.fit import fit as fit
+from jfractal.training.history import History as History
+from jfractal.training.loop import scan as scan
 from jfractal.training.statistics import recalibrate as recalibrate
+from jfractal.training.validation import validate as validate

@@ -1,0 +1,228 @@
+"""Steps of a method as one compiled program: the inside of `fit`, and `scan` for your own."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jfractal import ops
+from jfractal.counts import check_counts
+from jfractal.errors import InputError
+from jfractal.identity import ByContent
+from jfractal.inference.batch import Batch
+from jfractal.inference.batch import batch_size as count_examples
+from jfractal.inference.ensemble import PerMember
+from jfractal.inference.method import Info, Method, Start
+from jfractal.posterior.posterior import Posterior
+from jfractal.typing import Array, Int, KeyArray
+
+__all__ = ["DATA", "MEMBERS", "Program", "advance", "epoch_orders", "one_step", "scan"]
+
+DATA, MEMBERS = "data", "members"  # axes of a mesh
+
+
+class Program(NamedTuple):
+    """What decides the compiled program, beside the shapes of its arguments.
+
+    Attributes:
+        method: What takes the steps.
+        augment: ``augment(key, x) -> x``, or None.
+        batch_size: Examples in a step; None for all of them.
+        num_data: Examples of the data set.
+        mesh: Devices, or None.
+    """
+
+    method: ByContent[Method]
+    augment: ByContent[Any]
+    batch_size: int | None
+    num_data: int
+    mesh: Mesh | None = None
+
+
+def one_step(
+    program: Program, state: Any, batch: Batch | PerMember, key: KeyArray, step: Int[Array, ""]
+) -> tuple[Any, Info]:
+    """A step on a batch, with a key that depends on its number only.
+
+    Args:
+        program: The method, and what is done to a batch.
+        state: Of the method.
+        batch: Inputs and targets, as they lie in the data.
+        key: Random key of all steps.
+        step: Number of steps before.
+
+    Returns:
+        The next state, and figures of the step by name.
+    """
+    key_augment, key_update = jax.random.split(jax.random.fold_in(key, step))
+    batch = _sharded(program, batch)
+    if program.augment.value is not None:
+        batch = _augmented(program.augment.value, batch, key_augment)
+    return program.method.value.update(state, batch, key_update, program.num_data)
+
+
+def _augmented(augment: Any, batch: Batch | PerMember, key: KeyArray) -> Batch | PerMember:
+    if isinstance(batch, PerMember):
+        x, y = batch.batches
+        keys = jax.random.split(key, len(jax.tree.leaves(y)[0]))
+        return PerMember((jax.vmap(augment)(keys, x), y))
+    x, y = batch
+    return augment(key, x), y
+
+
+def _sharded(program: Program, batch: Batch | PerMember) -> Batch | PerMember:
+    """A batch in equal parts on the devices of a mesh; the results are those of one device."""
+    mesh = program.mesh
+    if mesh is None:
+        return batch
+    axes = [axis for axis in (MEMBERS, DATA) if isinstance(batch, PerMember) or axis == DATA]
+    spec = P(*(axis if axis in mesh.axis_names else None for axis in axes))
+    return jax.tree.map(lambda x: lax.with_sharding_constraint(x, NamedSharding(mesh, spec)), batch)
+
+
+def epoch_orders(
+    program: Program, key: KeyArray, first: int | Int[Array, ""], num_epochs: int
+) -> Int[Array, "epochs *members examples"] | None:
+    """The order of the examples in each of some epochs; None if every batch is all of the data.
+
+    An order depends on the key and on the number of its epoch only. Members of an ensemble have
+    orders of their own. What does not fill a batch is left out of its epoch.
+    """
+    if program.batch_size is None:
+        return None
+    members = program.method.value.num_members
+    used = program.num_data // program.batch_size * program.batch_size
+
+    def order(epoch):
+        own = jax.random.fold_in(key, epoch)
+        if members is None:
+            return jax.random.permutation(own, program.num_data)[:used]
+        keys = jax.random.split(own, members)
+        return jax.vmap(lambda k: jax.random.permutation(k, program.num_data)[:used])(keys)
+
+    return jax.vmap(order)(first + jnp.arange(num_epochs))
+
+
+def _batch(program: Program, data: Batch, orders: Any, position: Any) -> Batch | PerMember:
+    """The batch at a position, counted in steps from the first of the epochs in `orders`."""
+    size = program.batch_size
+    if size is None or orders is None:
+        return data
+    epoch, place = jnp.divmod(position, orders.shape[-1] // size)
+    order = lax.dynamic_index_in_dim(orders, epoch, keepdims=False)
+    indices = lax.dynamic_slice_in_dim(order, place * size, size, axis=-1)
+    batch = jax.tree.map(lambda x: x[indices], data)
+    return batch if program.method.value.num_members is None else PerMember(batch)
+
+
+@partial(ops.jit, static_argnums=(0, 1), donate_argnums=2)
+def advance(
+    program: Program,
+    num_rows: int,
+    state: Any,
+    data: Batch,
+    orders: Any,
+    key: KeyArray,
+    origin: Int[Array, ""],
+    first: Int[Array, ""],
+    last: Int[Array, ""],
+) -> tuple[Any, Info]:
+    """Steps `first` to `last` of a method.
+
+    How many steps there are is an argument of the program, so it is compiled once, and a trajectory
+    does not depend on how it was cut into calls.
+
+    Args:
+        program: See `Program`.
+        num_rows: The most steps in a call.
+        state: Of the method; its buffers are donated.
+        data: All inputs and targets.
+        orders: See `epoch_orders`.
+        key: Random key of all steps.
+        origin: Step at which the first epoch of `orders` begins.
+        first: Steps taken before.
+        last: Steps taken afterwards, at most `num_rows` more.
+
+    Returns:
+        The last state, and the figures of the steps in the first rows of `num_rows`.
+    """
+
+    def step(state, i):
+        return one_step(program, state, _batch(program, data, orders, i - origin), key, i)
+
+    def body(i, carry):
+        state, rows = carry
+        state, info = step(state, i)
+        put = lambda rows, x: rows.at[i - first].set(x)
+        return state, jax.tree.map(put, rows, info)
+
+    _, info = jax.eval_shape(step, state, first)
+    rows = jax.tree.map(lambda x: jnp.zeros((num_rows, *x.shape), x.dtype), info)
+    return lax.fori_loop(first, last, body, (state, rows))
+
+
+def scan(
+    method: Method,
+    params: Start,
+    data: Batch,
+    key: KeyArray,
+    *,
+    num_steps: int,
+    batch_size: int | None = None,
+) -> tuple[Posterior, Info]:
+    """`fit` as a pure function without host and screen: to vmap over data sets, seeds, settings.
+
+    Args:
+        method: What takes the steps.
+        params: Where it starts, see `Method`.
+        data: Inputs and targets, ``(x, y)``, on the device.
+        key: Random key.
+        num_steps: Number of steps, at least 1.
+        batch_size: Examples in a step; all of them if left out.
+
+    Returns:
+        The posterior, and the figures of all steps by name, "steps".
+
+    Raises:
+        InputError: If an argument is out of range.
+
+    Example:
+        All twenty splits of a data set in one program::
+
+            one = lambda data, key: scan(method, start, data, key, num_steps=100)
+            posteriors, history = jax.jit(jax.vmap(one))(splits, jax.random.split(key, 20))
+    """
+    num_data = count_examples(data)
+    check_counts(num_steps=num_steps)
+    check_batch_size(batch_size, num_data)
+    program = Program(ByContent(method), ByContent(None), batch_size, num_data)
+    key_init, key_order, key_steps = jax.random.split(key, 3)
+    state = method.init(params, key_init)
+    per_epoch = 1 if batch_size is None else num_data // batch_size
+    orders = epoch_orders(program, key_order, 0, -(-num_steps // per_epoch))
+
+    def step(state, i):
+        return one_step(program, state, _batch(program, data, orders, i), key_steps, i)
+
+    state, history = lax.scan(step, state, jnp.arange(num_steps))
+    return method.posterior(state), history
+
+
+def check_batch_size(batch_size: int | None, num_data: int) -> None:
+    """Refuses a size of batches that the data cannot fill.
+
+    Raises:
+        InputError: If it is not between 1 and the number of examples.
+    """
+    if batch_size is None:
+        return
+    check_counts(batch_size=batch_size)
+    if batch_size > num_data:
+        raise InputError(
+            f"`batch_size` must be between 1 and the number of examples, {num_data}, "
+            f"got {batch_size}"
+        )

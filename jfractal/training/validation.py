@@ -1,0 +1,47 @@
+"""Figures of a posterior on examples that it was not trained on."""
+
+import jax
+import jax.numpy as jnp
+
+from jfractal.identity import ByContent
+from jfractal.inference.batch import Batch
+from jfractal.inference.model import Model
+from jfractal.posterior.likelihoods import per_example
+from jfractal.posterior.posterior import Posterior
+from jfractal.posterior.samples import Point
+from jfractal.predict.draws import sample_outputs
+from jfractal.typing import KeyArray
+
+__all__ = ["validate"]
+
+NUM_SAMPLES = 8  # of a posterior that is no point
+
+
+def validate(model: Model, posterior: Posterior, data: Batch, key: KeyArray) -> dict[str, float]:
+    """Negative log predictive density, and the metrics of the likelihood.
+
+    ``nll = −mean_n log mean_s p(y_n | x_n, w_s)``, in nats per example, over 8 draws of the weights
+    or, of an ensemble, as many as it has members. Metrics are means over the draws.
+
+    Args:
+        model: Net and likelihood.
+        posterior: Over its weights.
+        data: Inputs and targets, ``(x, y)``.
+        key: Random key.
+
+    Returns:
+        Figures by name: ``nll``, and e.g. ``accuracy``.
+    """
+    x, y = data
+    members = len(posterior) if hasattr(posterior, "__len__") else NUM_SAMPLES
+    num_samples = 1 if isinstance(posterior, Point) else max(members, 1)
+    outputs = sample_outputs(model.apply, posterior, x, key, num_samples=num_samples)
+    return {name: float(value) for name, value in _figures(ByContent(model), outputs, y).items()}
+
+
+def _figures(model: ByContent[Model], outputs, y):
+    likelihood = model.value.likelihood
+    values = jax.vmap(lambda outputs: per_example(likelihood, outputs, y))(outputs)
+    density = jax.nn.logsumexp(values, axis=0) - jnp.log(len(values))
+    metrics = jax.vmap(lambda outputs: likelihood.metrics(outputs, y))(outputs)
+    return {"nll": -density.mean(), **{name: m.mean() for name, m in metrics.items()}}
