@@ -20,56 +20,44 @@ was raised to 8 knowing that runs of 7 had come to 76.9 and 77.0 % of the test i
 
 from dataclasses import dataclass
 
-import jfractal as jf
-from experiments import _classification as classification
-from experiments._classification import Split, TrainConfig
+from experiments import _images as images
+from experiments import _nets as nets
+from experiments import _routes as routes
+from experiments._images import Split
 from experiments.report import Outcome
 from experiments.run import Run
 
 
 @dataclass(frozen=True)
-class Config(classification.Config):
+class Config(nets.Config):
     """Settings of `cifar_fractal`."""
 
 
 PRESETS = {
     "laptop": Config(),
-    "paper": Config(
-        preset="paper",
-        data=classification.PAPER_DATA,
-        model=classification.PAPER_MODEL,
-        train=classification.PAPER_TRAIN,
-    ),
-    "quick": Config(
-        quick=True,
-        data=classification.QUICK_DATA,
-        model=classification.QUICK_MODEL,
-        train=TrainConfig(num_epochs=2, batch_size=50, log_every=1),
-    ),
+    "paper": Config(**vars(nets.PAPER)),
+    "quick": Config(**vars(nets.QUICK)),
 }
 
 
 def run(config: Config, run: Run) -> Outcome:
     """Trains the net, then tests it at every depth."""
-    source = classification.load(config.data, config.seed)
-    net = classification.fractal_net(config.model, len(source.class_names))
+    source = images.load(config.data, config.seed)
     split = Split.of(source, config.data.num_validation, config.seed)
-    objective = classification.likelihood_objective(config, net, split)
-    state = classification.train(config, run, net, split, objective)
-
-    predictions = classification.test(net, jf.Point(state.model), split)
-    labels = split.test[1]
-    by_route = {route: classification.scores(p, labels) for route, p in predictions.items()}
+    net = nets.fractal_net(config.model, len(source.class_names))
+    method = nets.deterministic(config, net, len(split.train[0]))
+    augment = images.augmentation(split, config.data)
+    posterior = nets.train(config, run, method, net, split, augment=augment)
+    predictions = routes.test(net, posterior, split)
+    rows = routes.by_route(net, split, predictions)
     return Outcome(
-        {
-            "dataset": source.name,
-            "dataset_requested": source.requested,
-            **classification.flat(by_route),
-        },
+        source.name,
+        source.requested,
+        rows,
         [
-            classification.columns_section(net, split, by_route, text=source.note),
-            classification.curves_section(run),
-            classification.reliability_section(run, predictions, labels),
-            classification.structure_section(run, net),
+            routes.routes_section(rows, text=source.note),
+            routes.training_section(run),
+            routes.reliability_section(predictions, split.test[1]),
+            routes.structure_section(net),
         ],
     )

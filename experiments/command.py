@@ -7,13 +7,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import NoReturn
 
 import tyro
 
 from experiments import registry, report
 from experiments.registry import Experiment
+from experiments.rows import slug
 from experiments.run import Options, Run, device, finite
 from jfractal.errors import DivergenceError, InputError
 
@@ -88,12 +88,15 @@ def _conduct(experiment: Experiment, config: Options, run: Run) -> None:
     begin = time.monotonic()
     outcome = experiment.run(config, run)
     about["seconds"] = round(time.monotonic() - begin, 2)
-    outcome = replace(outcome, result=finite(outcome.result))
-    run.write("result.json", json.dumps({**outcome.result, **about}, indent=2) + "\n")
-    note, figures = experiment.__doc__, run.directory / "figures"
-    run.write("report.html", report.render(note, record, about, outcome, figures))
-    width = max(map(len, outcome.result))
-    for key, value in outcome.result.items():
+    result = finite(outcome.result)
+    run.write("rows.jsonl", "".join(json.dumps(row) + "\n" for row in outcome.rows))
+    for section in outcome.sections:
+        for i, picture in enumerate(section.pictures, start=1):
+            run.write(f"figures/{slug(section.title)}_{i}.png", picture.png())
+    run.write("report.html", report.render(experiment.__doc__, record, about, outcome))
+    run.write("result.json", json.dumps({**result, **about}, indent=2) + "\n")
+    width = max(map(len, result))
+    for key, value in result.items():
         print(f"{key:{width}}  {report.show(value)}")
 
 

@@ -1,14 +1,19 @@
 """What an experiment found, and the self-contained page that shows it."""
 
 import base64
+import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from flax.traverse_util import flatten_dict
+from matplotlib.figure import Figure
+
+from experiments.rows import Rows, mean_and_error
+from jfractal import viz
 
 Cell = float | int | str | bool
 
@@ -30,36 +35,152 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A figure and what it shows."""
+
+    figure: Figure
+    caption: str
+
+    def png(self) -> bytes:
+        """The figure as a file."""
+        file = io.BytesIO()
+        self.figure.savefig(file, format="png", dpi=150)
+        return file.getvalue()
+
+
+@dataclass(frozen=True)
 class Section:
     """A part of the report: paragraphs (a blank line between two), a table, and pictures."""
 
     title: str
     text: str = ""
     table: Table | None = None
-    figures: Sequence[tuple[str, str]] = ()
-    """Pairs of a name that `Run.figure` returned and a caption."""
+    pictures: Sequence[Picture] = ()
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What ``run`` of an experiment returns."""
 
-    result: Mapping[str, Cell]
-    """The final figures, flat, and what they were measured on: ``dataset``, where
-    ``dataset_requested`` is what was asked for."""
-    sections: Sequence[Section] = ()
+    dataset: str
+    """What was measured on."""
+    dataset_requested: str
+    """What was asked for."""
+    rows: Rows
+    """All figures."""
+    sections: Sequence[Section] = field(default_factory=list)
 
-    def __post_init__(self):
-        if missing := {"dataset", "dataset_requested"} - self.result.keys():
-            raise KeyError(f"the result lacks {', '.join(sorted(missing))}")
+    @property
+    def result(self) -> dict[str, Cell]:
+        """The final figures, flat, as in result.json."""
+        about = {"dataset": self.dataset, "dataset_requested": self.dataset_requested}
+        return about | self.rows.figures()
+
+
+# From rows to tables and pictures
+
+
+def table(
+    rows: Rows,
+    metrics: Mapping[str, str],
+    *,
+    by: Sequence[str] = ("method",),
+    across: str | None = None,
+    digits: int = 4,
+) -> Table:
+    """A row for each combination of `by`; a column for each metric, at each level of `across`.
+
+    Args:
+        rows: Where the figures are taken from.
+        metrics: Their names in the rows, and in the table.
+        by: Fields that label the rows of the table.
+        across: A field whose levels stand side by side.
+        digits: After the point.
+    """
+    levels = rows.levels(across) if across else [None]
+    columns = [(level, metric) for level in levels for metric in metrics]
+    has_metric = [row for row in rows if row["metric"] in metrics]
+    labels = dict.fromkeys(tuple(row.get(name, "-") for name in by) for row in has_metric)
+    cells = []
+    for label in labels:
+        fields = {name: value for name, value in zip(by, label) if value != "-"}
+        at = [{**fields, **({across: level} if across else {})} for level, _ in columns]
+        values = [rows.values(metric, **f) for f, (_, metric) in zip(at, columns)]
+        cells.append([*label, *(shown(v, digits) for v in values)])
+    names = [
+        metrics[metric]
+        if level is None
+        else f"{level}"
+        if len(metrics) == 1
+        else f"{level}, {metrics[metric]}"
+        for level, metric in columns
+    ]
+    return Table([*by, *names], cells)
+
+
+def shown(values: Sequence[Any], digits: int = 4) -> Cell:
+    """A figure of one repetition as it is; of several, the mean ± its standard error."""
+    if len(values) == 0:
+        return "-"
+    if len(values) == 1 or isinstance(values[0], str):
+        value = values[0].item() if hasattr(values[0], "item") else values[0]
+        return round(value, digits) if isinstance(value, float) else value
+    return " ± ".join(f"{number:.{digits}f}" for number in mean_and_error(values))
+
+
+def curves(
+    rows: Rows,
+    x: str,
+    y: str,
+    *,
+    by: str = "method",
+    xlabel: str,
+    ylabel: str,
+    caption: str = "",
+    **options: Any,
+) -> Picture:
+    """A metric against a field, a curve for each level of another; of repetitions, the mean ± se.
+
+    Args:
+        rows: Where the figures are taken from.
+        x: Field on the horizontal axis.
+        y: Metric on the vertical axis.
+        by: Field that tells the curves apart.
+        xlabel: What `x` is, with its unit.
+        ylabel: What `y` is, with its unit.
+        caption: What the picture shows.
+        **options: Those of `viz.curves`.
+    """
+    series = {}
+    for level in rows.levels(by):
+        of_level = rows.where(**{by: level}, metric=y)
+        places = sorted(of_level.levels(x))
+        points = [mean_and_error(of_level.values(y, **{x: place})) for place in places]
+        if points:
+            means, errors = zip(*points)
+            parts = (places, list(means), list(errors)) if any(errors) else (places, list(means))
+            series[str(level)] = parts
+    figure = viz.curves(series, xlabel=xlabel, ylabel=ylabel, **options)
+    return Picture(figure, caption or f"{ylabel} against {xlabel}.")
+
+
+def intervals(
+    rows: Rows, metric: str, *, by: str = "method", xlabel: str, caption: str = ""
+) -> Picture:
+    """A metric of each level of a field: its mean over repetitions ± its standard error."""
+    points = {
+        level: mean_and_error(rows.values(metric, **{by: level}))
+        for level in rows.levels(by)
+        if len(rows.values(metric, **{by: level}))
+    }
+    return Picture(viz.intervals(points, xlabel=xlabel), caption or f"{xlabel}.")
+
+
+# The page
 
 
 def render(
-    note: str,
-    record: Mapping[str, Any],
-    about: Mapping[str, Cell],
-    outcome: Outcome,
-    figures: Path,
+    note: str, record: Mapping[str, Any], about: Mapping[str, Cell], outcome: Outcome
 ) -> str:
     """The report as one HTML page that needs no other file.
 
@@ -68,7 +189,6 @@ def render(
         record: the content of config.json.
         about: what ran: ``name``, ``preset``, ``seed``, ``device``, ``seconds``, ``resumed``.
         outcome: what came out.
-        figures: the folder of the pictures, which are put into the page.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -81,7 +201,7 @@ def render(
     environment.tests["prose"] = lambda cell: len(str(cell)) > LONGEST_LABEL
     environment.tests["a_version_of"] = is_version
     environment.filters["show"] = show
-    environment.filters["png"] = lambda name: _base64(figures / f"{name}.png")
+    environment.filters["png"] = lambda picture: base64.b64encode(picture.png()).decode()
     return environment.get_template("report.html.jinja").render(
         note=note.strip(),
         record=record,
@@ -96,10 +216,6 @@ def is_version(dataset: str, requested: str) -> bool:
     """Whether a data set is the requested one with departures, ``CIFAR-10 (JPEG copy)``."""
     letters = lambda name: "".join(filter(str.isalnum, name.lower()))
     return letters(dataset).startswith(letters(requested))
-
-
-def _base64(path: Path) -> str:
-    return base64.b64encode(path.read_bytes()).decode()
 
 
 def show(value: Cell) -> str:

@@ -1,7 +1,6 @@
 """One run: the options every experiment has, and the directory that keeps what a run leaves."""
 
 import contextlib
-import io
 import json
 import math
 import os
@@ -17,12 +16,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import matplotlib.pyplot as plt
 import numpy as np
 from flax.serialization import msgpack_restore, msgpack_serialize
 from flax.traverse_util import flatten_dict
-from matplotlib.figure import Figure
 
+from jfractal import Fit, Method, fit
 from jfractal.errors import DivergenceError, InputError
 
 RUNS = Path("runs")
@@ -164,6 +162,37 @@ class Run:
         rows = filter(wanted, self.rows())
         self.write("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
+    def fit(
+        self, method: Method, params: Any, data: Any, key: Any, *, name: str, **options: Any
+    ) -> Fit:
+        """`jf.fit` with its checkpoints in this directory and its rows in metrics.jsonl.
+
+        Args:
+            method: as for `jf.fit`.
+            params: as for `jf.fit`.
+            data: as for `jf.fit`.
+            key: as for `jf.fit`.
+            name: of this fit among those of the run: its rows have it as ``net``.
+            **options: those of `jf.fit`.
+
+        Raises:
+            KeyboardInterrupt: the fit was interrupted; it is saved.
+        """
+        is_first = True
+
+        def log(row: Mapping[str, float]) -> None:
+            nonlocal is_first
+            if is_first:  # rows that were written after the last checkpoint come again
+                self.rewind(row["step"] - 1, net=name)
+                is_first = False
+            self.log({"net": name, **row})
+
+        directory = self.checkpoints / name
+        result = fit(method, params, data, key, callbacks=[log], directory=directory, **options)
+        if result.interrupted is not None:
+            raise result.interrupted
+        return result
+
     def once(self, compute: Callable[[], Any], /, **of: Any) -> Any:
         """``compute()``, or what it gave before the run was interrupted.
 
@@ -188,14 +217,6 @@ class Run:
             self.log({**of, **numbers})
         self.write(f"{self.checkpoints.name}/{path.name}", content)
         return result
-
-    def figure(self, name: str, figure: Figure) -> str:
-        """Save a figure as figures/NAME.png, close it, and return its name for a `Section`."""
-        picture = io.BytesIO()
-        figure.savefig(picture, format="png", dpi=150)
-        plt.close(figure)
-        self.write(f"figures/{name}.png", picture.getvalue())
-        return name
 
     def write(self, name: str, content: str | bytes) -> None:
         """Write a whole file of the directory; a reader finds the old one or the new one."""

@@ -4,6 +4,7 @@ from jfractal.posterior.priors.distribution import Distribution as Distribution
 from jfractal.posterior.priors.distribution import PriorLike as PriorLike
 from jfractal.posterior.priors.distribution import as_prior as as_prior
 from jfractal.posterior.priors.elementwise import Cauchy as Cauchy
+from jfractal.posterior.priors.elementwise import Flat as Flat
 from jfractal.posterior.priors.elementwise import Gaussian as Gaussian
 from jfractal.posterior.priors.elementwise import HorseshoeLike as HorseshoeLike
 from jfractal.posterior.priors.elementwise import Laplace as Laplace

@@ -177,3 +177,23 @@ class HorseshoeLike(Prior):
         # log(1 + τ²/w²) without squares, which under- and overflow.
         ratio = jax.nn.softplus(2 * (jnp.log(self.scale) - jnp.log(size)))
         return jnp.log(ratio) - jnp.log(2 * jnp.pi * self.scale)
+
+
+@dataclass(frozen=True)
+class Flat(Prior):
+    """No preference: a density of 1 everywhere, which is improper.
+
+    Maximum a posteriori is maximum likelihood under it. There is no KL to it.
+    """
+
+    def log_prob(self, w: Array) -> Array:
+        """Zeros."""
+        return jnp.zeros_like(w)
+
+    def kl(self, leaf: GaussianLeaf, key: KeyArray | None = None) -> Scalar:
+        """Refuses: a density that does not integrate to 1 has no KL.
+
+        Raises:
+            InputError: Always.
+        """
+        raise InputError("Flat is improper: give variational inference a prior with a scale")

@@ -1,0 +1,158 @@
+"""A fractal classifier at every depth: predictions, figures, and the parts of a report."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+import jfractal as jf
+from experiments._images import Examples
+from experiments.report import Picture, Section, table
+from experiments.rows import Rows
+from experiments.run import Run
+from jfractal import metrics, topology, viz
+
+BATCH = 500  # examples in a pass of an evaluation
+
+METRICS = {
+    "depth": "convolutions in series",
+    "mflops": "MFLOP an example",
+    "accuracy": "accuracy",
+    "nll": "NLL (nats)",
+    "ece": "ECE",
+}
+"""What is told of a route, and what it is called in a table."""
+
+
+def routes_of(net: Any) -> dict[str, Callable[..., Any]]:
+    """``apply`` of the whole net and of every column alone, by name."""
+    alone = {f"column {c}": net.column(c).apply for c in net.columns}
+    return {"whole net": net.apply, **alone}
+
+
+def classify(
+    apply: Callable[..., Any],
+    posterior: Any,
+    split: Examples,
+    examples: np.ndarray,
+    *,
+    num_samples: int,
+    seed: int = 0,
+) -> jf.Prediction:
+    """The posterior predictive for raw examples."""
+    return jf.predict(
+        apply,
+        posterior,
+        split.standardise(examples),
+        jax.random.key(seed),
+        num_samples=num_samples,
+        batch_size=BATCH,
+    )
+
+
+def test(
+    net: Any, posterior: Any, split: Examples, *, num_samples: int = 1
+) -> dict[str, jf.Prediction]:
+    """Predictions for the test examples, of the whole net and of every column alone."""
+    return {
+        route: classify(apply, posterior, split, split.test[0], num_samples=num_samples)
+        for route, apply in routes_of(net).items()
+    }
+
+
+def scores(prediction: jf.Prediction, labels: np.ndarray) -> dict[str, float]:
+    """Accuracy, negative log likelihood (nats per example) and expected calibration error."""
+    return {
+        "accuracy": float(metrics.accuracy(prediction.probs, labels)),
+        "nll": float(metrics.nll(prediction.log_probs, labels)),
+        "ece": float(metrics.ece(prediction.probs, labels)),
+    }
+
+
+def cost(net: Any, split: Examples, route: str) -> dict[str, float]:
+    """Convolutions on the longest path, and millions of floating-point operations an example."""
+    column = int(route.split()[-1]) if route.startswith("column") else None
+    flops = net.num_flops(split.train[0].shape[1:], column=column)
+    return {"depth": net.depth(column=column), "mflops": flops / 1e6}
+
+
+def by_route(
+    net: Any, split: Examples, predictions: Mapping[str, jf.Prediction], **fields: Any
+) -> Rows:
+    """What every route costs, and what its predictions for the test examples are worth."""
+    rows = Rows()
+    for route, prediction in predictions.items():
+        figures = {**cost(net, split, route), **scores(prediction, split.test[1])}
+        rows.add(figures, route=route, **fields)
+    return rows
+
+
+def routes_section(rows: Rows, *, text: str = "", by: Sequence[str] = ("route",)) -> Section:
+    """A table of the whole net and every column: depth, cost, accuracy, NLL, ECE."""
+    title = "Any depth: the whole net and every column alone"
+    return Section(title, text, table(rows, METRICS, by=by))
+
+
+def training_section(run: Run, name: str = "net") -> Section:
+    """Training loss of every route, and validation accuracy after each epoch."""
+    rows = [row for row in run.rows() if row["net"] == name]
+    steps = [row for row in rows if "loss" in row]
+    epochs = [row for row in rows if "loss" not in row]
+    losses = {}
+    for route in sorted({row.get("route", 0) for row in steps}):
+        label = "whole net" if route == 0 else f"column {route:.0f}"
+        of_route = [row for row in steps if row.get("route", 0) == route]
+        losses[label] = ([r["epoch"] for r in of_route], smooth([r["loss"] for r in of_route]))
+    prefix = "validation/accuracy/"
+    accuracies = {
+        key.removeprefix(prefix): ([r["epoch"] for r in epochs], [r[key] for r in epochs])
+        for key in epochs[-1]
+        if key.startswith(prefix)
+    }
+    loss = viz.curves(losses, xlabel="epoch", ylabel="training loss (nats per example)")
+    accuracy = viz.curves(accuracies, xlabel="epoch", ylabel="validation accuracy")
+    return Section(
+        "Training" if name == "net" else f"Training, {name.replace('_', ' ')}",
+        "The loss of a step is that of the route it took: the whole net or one column alone; where "
+        "every step takes all routes, their mean. It is smoothed over neighbouring rows.",
+        pictures=[
+            Picture(loss, "Training loss by route."),
+            Picture(accuracy, "Validation accuracy after each epoch."),
+        ],
+    )
+
+
+def smooth(values: Sequence[float]) -> list[float]:
+    """Running mean over a tenth of the series: single batches are noisy."""
+    width = max(len(values) // 10, 1)
+    return [float(np.mean(values[max(i - width + 1, 0) : i + 1])) for i in range(len(values))]
+
+
+def reliability_section(predictions: Mapping[str, jf.Prediction], labels: np.ndarray) -> Section:
+    """A reliability diagram for each prediction."""
+    bins = {name: metrics.reliability(p.probs, labels) for name, p in predictions.items()}
+    return Section(
+        "Calibration",
+        "A calibrated classifier lies on the diagonal: of what it is 80 % sure of, it gets "
+        "80 % right.",
+        pictures=[
+            Picture(
+                viz.reliability_diagram(bins),
+                "Accuracy against confidence on the test set, 15 bins of equal width.",
+            )
+        ],
+    )
+
+
+def structure_section(net: Any) -> Section:
+    """A picture of the block, and what its expression says about it."""
+    block, blocks = net.blocks[0], len(net.blocks)
+    return Section(
+        "Structure",
+        f"{blocks} blocks of this structure, widths {', '.join(map(str, net.widths))}, each "
+        f"followed by a max-pool by 2. A block has {len(topology.units(block))} units and "
+        f"{topology.num_paths(block)} paths of {min(topology.path_lengths(block))} to "
+        f"{topology.depth(block)} units; the net has {topology.num_paths(block) ** blocks} paths.",
+        pictures=[Picture(viz.structure(block), "One block.")],
+    )
