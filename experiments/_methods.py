@@ -2,20 +2,21 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from math import gcd
 from typing import Any
 
+import jax
 import optax
-from jfractal.inference.sgmcmc import cosine_cycles
 
 import jfractal as jf
-from jfractal.posterior.gaussian import Estimator
+from jfractal.posterior.gaussian import Estimator, Where
+from jfractal.training import scan
 from jfractal.typing import KeyArray, Params
 
-__all__ = ["Fit", "FitConfig", "chosen", "num_gradients", "num_steps", "recipes", "slug"]
+__all__ = ["Fit", "FitConfig", "chosen", "num_gradients", "num_steps", "recipes"]
 
-Fit = Callable[[KeyArray], jf.Posterior]
+Fit = Callable[[Any, KeyArray], jf.Posterior]
+"""From inputs and targets, and a random key, to a posterior; a pure function."""
 
 
 @dataclass(frozen=True)
@@ -77,89 +78,96 @@ def num_gradients(config: FitConfig, method: str, num_data: int) -> float:
 
 def recipes(
     config: FitConfig,
-    log_joint: jf.LogJoint,
+    model: jf.Model,
     init: Callable[[KeyArray], Params],
+    num_data: int,
     *,
     last_layer: str = "output",
     fixed: str = "",
 ) -> Mapping[str, Fit]:
-    """A function from a random key to a posterior, for each method by name.
+    """A function from data and a random key to a posterior, for each method by name.
 
     Args:
         config: The settings.
-        log_joint: Data, model, prior and likelihood.
+        model: Net, prior and likelihood.
         init: Draws arrays to start from.
+        num_data: Number of examples of the data.
         last_layer: First part of the paths of the weights that the last-layer Laplace is over.
         fixed: Path of a weight outside all layers, e.g. of the noise: no Laplace is over it, and a
             mean field draws it by itself, as it does the weights of norms.
     """
-    steps = num_steps(config, log_joint.num_data)
-    batch_size = min(config.batch_size, log_joint.num_data)
-    cosine = optax.cosine_decay_schedule(config.learning_rate, steps)
-    common: dict[str, Any] = {"num_steps": steps, "batch_size": batch_size}
-    adam: dict[str, Any] = {"optimizer": optax.adam(cosine), **common}
-
+    steps, batch_size = num_steps(config, num_data), min(config.batch_size, num_data)
+    adam = optax.adam(optax.cosine_decay_schedule(config.learning_rate, steps))
+    thinning = _thinning(config, num_data)
     free = lambda path, leaf: path != fixed
     in_layers = lambda path, leaf: free(path, leaf) and "/norm/" not in path
+
+    def fitted(method: jf.Method, start: Any = init, num_steps: int = steps) -> Fit:
+        def fit(data: Any, key: KeyArray) -> jf.Posterior:
+            return scan(method, start, data, key, num_steps=num_steps, batch_size=batch_size)[0]
+
+        return fit
 
     def mean_field(estimator: Estimator) -> Fit:
         def start(key: KeyArray) -> Params:
             params = jf.mean_field(init(key), scale=config.scale)
             return jf.mean_field(params, scale=config.scale, estimator=estimator, where=in_layers)
 
-        return partial(jf.variational, log_joint, start, kl_weight=config.kl_weight, **adam)
+        return fitted(jf.variational(model, adam, kl_weight=config.kl_weight), start)
 
-    thinning = _thinning(config, log_joint.num_data)
-
-    def chain(method: Callable[..., jf.Samples], learning_rate: float) -> Fit:
-        return partial(
-            method,
-            log_joint,
-            init,
-            learning_rate=cosine_cycles(learning_rate, thinning),
+    def chain(method: Callable[..., jf.Method], learning_rate: float) -> Fit:
+        sampler = method(
+            model,
+            learning_rate=jf.cosine_cycles(learning_rate, thinning),
             num_warmup=config.num_samples * thinning,
-            num_samples=config.num_samples,
+            num_draws=config.num_samples,
             thinning=thinning,
-            batch_size=batch_size,
             temperature=config.temperature,
         )
+        return fitted(sampler, num_steps=2 * config.num_samples * thinning)
 
-    masks = gcd(4, batch_size)
-    point = partial(jf.maximum_a_posteriori, log_joint, init, **adam)
-    head = lambda path, leaf: path.startswith(last_layer)
+    point = jf.maximum_a_posteriori(model, adam)
+
+    def after_point(finish: Callable[[Params, Any, KeyArray], jf.Posterior]) -> Fit:
+        def fit(data: Any, key: KeyArray) -> jf.Posterior:
+            key_point, key_finish = jax.random.split(key)
+            return finish(fitted(point)(data, key_point).mean(), data, key_finish)
+
+        return fit
+
+    def laplace(where: Where, structure: str) -> Fit:
+        return after_point(
+            lambda params, data, key: jf.laplace(
+                model, params, data, where=where, structure=structure, batch_size=batch_size
+            )
+        )
+
+    def swag(params: Params, data: Any, key: KeyArray) -> jf.Posterior:
+        pause, rank = max(thinning // 2, 1), min(20, config.num_samples)
+        method = jf.swag(model, optax.sgd(config.swag_rate), thinning=pause, rank=rank)
+        return fitted(method, params, config.num_samples * pause)(data, key)
+
+    dropout = jf.mc_dropout(model, adam, rate=config.dropout_rate, num_samples=gcd(4, batch_size))
+    newton = jf.ivon(
+        model,
+        learning_rate=optax.cosine_decay_schedule(config.ivon_rate, steps),
+        hessian_init=config.hessian_init,
+        kl_weight=config.kl_weight,
+    )
     return {
-        "MAP": point,
-        "MC dropout": partial(
-            jf.mc_dropout, log_joint, init, rate=config.dropout_rate, num_samples=masks, **adam
-        ),
+        "MAP": fitted(point),
+        "MC dropout": fitted(dropout),
         "mean field": mean_field("reparam"),
         "mean field, local": mean_field("local_reparam"),
         "mean field, flipout": mean_field("flipout"),
         "mean field, antithetic": mean_field("antithetic"),
         "mean field, per example": mean_field("per_example"),
-        "IVON": partial(
-            jf.ivon,
-            log_joint,
-            init,
-            learning_rate=optax.cosine_decay_schedule(config.ivon_rate, steps),
-            hessian_init=config.hessian_init,
-            kl_weight=config.kl_weight,
-            **common,
-        ),
-        "ensemble": lambda key: jf.ensemble(point, key, config.num_members),
-        "SWAG": partial(
-            jf.swag,
-            log_joint,
-            init,
-            learning_rate=config.swag_rate,
-            rank=min(20, config.num_samples),
-            num_samples=config.num_samples,
-            thinning=max(thinning // 2, 1),
-            **adam,
-        ),
-        "Laplace, last layer": partial(jf.laplace, log_joint, init, where=head, **adam),
-        "Laplace, full": partial(jf.laplace, log_joint, init, where=free, **adam),
-        "Laplace, diagonal": partial(jf.diagonal_laplace, log_joint, init, where=free, **adam),
+        "IVON": fitted(newton),
+        "ensemble": fitted(jf.ensemble(point, config.num_members)),
+        "SWAG": after_point(swag),
+        "Laplace, last layer": laplace(lambda path, leaf: path.startswith(last_layer), "full"),
+        "Laplace, full": laplace(free, "full"),
+        "Laplace, diagonal": laplace(free, "diagonal"),
         "SGLD": chain(jf.sgld, config.sgld_rate),
         "SGHMC": chain(jf.sghmc, config.sghmc_rate),
     }
@@ -176,8 +184,3 @@ def chosen(fits: Mapping[str, Fit], methods: Sequence[str]) -> dict[str, Fit]:
             f"`methods` must be out of {', '.join(map(repr, fits))}, got {min(unknown)!r}"
         )
     return {name: fits[name] for name in methods}
-
-
-def slug(name: str) -> str:
-    """A method's name in result.json."""
-    return name.lower().replace(",", "").replace("-", "_").replace(" ", "_")

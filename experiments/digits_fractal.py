@@ -22,19 +22,21 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import jfractal as jf
-from experiments import _classification as classification
-from experiments._classification import DataConfig, ModelConfig, PosteriorConfig, Split, TrainConfig
-from experiments.report import Outcome, Section, Table
+from experiments import _images as images
+from experiments import _nets as nets
+from experiments import _routes as routes
+from experiments._images import DataConfig, Split
+from experiments._nets import ModelConfig, PosteriorConfig, TrainConfig
+from experiments.report import Outcome, Picture, Section, table
+from experiments.rows import Rows
 from experiments.run import Run
 from jfractal.nn import BlockNet, keep_columns, prune_paths
 from jfractal.posterior import group_snr
 from jfractal.typing import Params, Variables
 
-METRICS = ("accuracy", "NLL", "ECE")
-
 
 @dataclass(frozen=True)
-class Config(classification.Config):
+class Config(nets.Config):
     """Settings of `digits_fractal`."""
 
     posterior: PosteriorConfig = field(default_factory=PosteriorConfig)
@@ -76,67 +78,54 @@ PRESETS = {
 
 def run(config: Config, run: Run) -> Outcome:
     """Trains both nets and tests them at every depth."""
-    source = classification.load(config.data, config.seed)
+    source = images.load(config.data, config.seed)
     split = Split.of(source, config.data.num_validation, config.seed)
-    labels = split.test[1]
-
-    net = classification.fractal_net(config.model, len(source.class_names))
-    objective = classification.likelihood_objective(config, net, split)
-    state = classification.train(config, run, net, split, objective, name="deterministic")
-    point = classification.test(net, jf.Point(state.model), split)
-
-    bayes = classification.bayes_fractal_net(
-        config.model, config.posterior, len(source.class_names)
-    )
-    objective = classification.elbo_objective(config, config.posterior, bayes, split)
-    state = classification.train(config, run, bayes, split, objective, name="mean_field")
-    posterior = jf.MeanField(state.params, state.variables)
-    mean_field = classification.test(
-        bayes, posterior, split, num_samples=config.posterior.num_samples
-    )
-
-    scores = {
-        name: {route: classification.scores(p, labels) for route, p in predictions.items()}
-        for name, predictions in {"deterministic": point, "mean_field": mean_field}.items()
+    augment = images.augmentation(split, config.data)
+    size, classes = len(split.train[0]), len(source.class_names)
+    point = nets.fractal_net(config.model, classes)
+    bayes = nets.bayes_fractal_net(config.model, config.posterior, classes)
+    fits = {
+        "deterministic": (point, nets.deterministic(config, point, size)),
+        "mean field": (bayes, nets.mean_field(config, config.posterior, bayes, size)),
     }
-    smaller = smaller_nets(bayes, state.model, split)
-    whole = {"deterministic": point["whole net"], "mean field": mean_field["whole net"]}
+    rows, whole, posteriors = Rows(), {}, {}
+    for name, (net, method) in fits.items():
+        posterior = nets.train(config, run, method, net, split, augment=augment, name=name)
+        draws = config.posterior.num_samples if net is bayes else 1
+        predictions = routes.test(net, posterior, split, num_samples=draws)
+        rows.rows += routes.by_route(net, split, predictions, method=name).rows
+        whole[name], posteriors[name] = predictions["whole net"], posterior
+
+    q = posteriors["mean field"]
+    smaller = smaller_nets(bayes, {"params": q.params, **q.variables}, split)
+    rows.rows += smaller.rows
+    nll = {"accuracy": "accuracy", "nll": "NLL (nats)", "ece": "ECE"}
     return Outcome(
-        {
-            "dataset": source.name,
-            "dataset_requested": source.requested,
-            **classification.flat(scores["deterministic"], "deterministic_"),
-            **classification.flat(scores["mean_field"], "mean_field_"),
-            **classification.flat(smaller, "smaller_"),
-        },
+        source.name,
+        source.requested,
+        rows,
         [
-            side_by_side(scores),
-            classification.reliability_section(run, whole, labels),
-            hardest_section(run, mean_field["whole net"], split),
-            smaller_section(column_snr(bayes, state.params), smaller),
-            classification.curves_section(run, "deterministic"),
-            classification.curves_section(run, "mean_field"),
-            classification.structure_section(run, net),
+            Section(
+                "Deterministic and mean field",
+                "The mean-field net predicts by averaging the probabilities of sampled networks. "
+                "NLL in nats per image.",
+                table(
+                    rows.where(route=tuple(routes.routes_of(bayes))),
+                    nll,
+                    by=("route",),
+                    across="method",
+                ),
+            ),
+            routes.reliability_section(whole, split.test[1]),
+            hardest_section(whole["mean field"], split),
+            smaller_section(column_snr(bayes, q.params), smaller),
+            *(routes.training_section(run, name) for name in fits),
+            routes.structure_section(point),
         ],
     )
 
 
-def side_by_side(scores: dict) -> Section:
-    """Accuracy, NLL and ECE of both nets at every depth."""
-    rows = [
-        [route, *(round(v, 4) for name in scores for v in scores[name][route].values())]
-        for route in scores["deterministic"]
-    ]
-    names = [f"{metric}, {kind}" for kind in ("deterministic", "mean field") for metric in METRICS]
-    return Section(
-        "Deterministic and mean field",
-        "The mean-field net predicts by averaging the probabilities of sampled networks. "
-        "NLL in nats per image.",
-        Table(["network", *names], rows),
-    )
-
-
-def hardest_section(run: Run, prediction: jf.Prediction, split: Split) -> Section:
+def hardest_section(prediction: jf.Prediction, split: Split) -> Section:
     """The test digits of which the posterior is least sure."""
     order = np.argsort(-np.asarray(prediction.entropy))[:16]
     probs, labels = np.asarray(prediction.probs), split.test[1]
@@ -145,16 +134,8 @@ def hardest_section(run: Run, prediction: jf.Prediction, split: Split) -> Sectio
         axes.imshow(split.test[0][i, ..., 0], cmap="gray_r")
         axes.set_title(f"{labels[i]}, said {probs[i].argmax()} ({probs[i].max():.0%})", fontsize=7)
         axes.axis("off")
-    return Section(
-        "What the posterior is unsure of",
-        figures=[
-            (
-                run.figure("hardest", figure),
-                "The test digits of highest predictive entropy: label, prediction and its "
-                "probability.",
-            )
-        ],
-    )
+    caption = "The test digits of highest predictive entropy: label, prediction, probability."
+    return Section("What the posterior is unsure of", pictures=[Picture(figure, caption)])
 
 
 def column_snr(net: BlockNet, params: Params) -> dict[int, float]:
@@ -165,60 +146,56 @@ def column_snr(net: BlockNet, params: Params) -> dict[int, float]:
     }
 
 
-def smaller_nets(net: BlockNet, variables: Variables, split: Split) -> dict[str, dict[str, float]]:
+def smaller_nets(net: BlockNet, variables: Variables, split: Split) -> Rows:
     """The Bayesian net without the paths or columns of least signal-to-noise, built and timed."""
     snr = column_snr(net, variables["params"])
     best = max(snr, key=lambda c: snr[c])
-    nets = {
+    smaller = {
         "all paths": (net, variables),
         "without a quarter of the join inputs": prune_paths(net, variables, 0.25),
         "without half of the join inputs": prune_paths(net, variables, 0.5),
         f"column {best} alone": keep_columns(net, variables, (best,)),
     }
-    images = split.standardise(split.test[0])
+    inputs = split.standardise(split.test[0])
     means = {
         name: (small, {**leaves, "params": jf.mean(leaves["params"])})
-        for name, (small, leaves) in nets.items()
+        for name, (small, leaves) in smaller.items()
     }
-    times = milliseconds(means, images)
-    rows = {}
+    times = milliseconds(means, inputs)
+    rows = Rows()
     for name, (small, leaves) in means.items():
-        prediction = classification.classify(
+        prediction = routes.classify(
             small.apply, jf.Point(leaves), split, split.test[0], num_samples=1
         )
-        rows[name] = {
-            "mflops": small.num_flops(images.shape[1:]) / 1e6,
-            "milliseconds": times[name],
-            "accuracy": classification.scores(prediction, split.test[1])["accuracy"],
-        }
+        accuracy = routes.scores(prediction, split.test[1])["accuracy"]
+        flops = small.num_flops(inputs.shape[1:]) / 1e6
+        rows.add({"mflops": flops, "milliseconds": times[name], "accuracy": accuracy}, net=name)
     return rows
 
 
-def smaller_section(snr: dict[int, float], nets: dict[str, dict[str, float]]) -> Section:
+def smaller_section(snr: dict[int, float], rows: Rows) -> Section:
     """What each net costs and is worth."""
     shown = ", ".join(f"{value:.2f} (column {c})" for c, value in snr.items())
+    names = {"mflops": "MFLOP an image", "milliseconds": "milliseconds", "accuracy": "accuracy"}
     return Section(
         "Smaller nets by signal-to-noise",
-        "Of the mean-field net, join inputs of the smallest |mean| / standard deviation are taken "
+        "Join inputs of the mean-field net with the smallest |mean| / standard deviation are taken "
         "out, then all columns but the surest, and the net that is left is built from the means. "
         f"Signal-to-noise: {shown}. Time of one pass over all test images, median of 20.",
-        Table(
-            ["net", "MFLOPs per image", "milliseconds", "accuracy"],
-            [[name, *(round(value, 4) for value in row.values())] for name, row in nets.items()],
-        ),
+        table(rows, names, by=("net",)),
     )
 
 
-def milliseconds(nets: dict[str, tuple[BlockNet, Variables]], images: jax.Array) -> dict[str, Any]:
+def milliseconds(smaller: dict[str, tuple[BlockNet, Variables]], inputs: Any) -> dict[str, Any]:
     """Median time of a pass of each net, in rounds: what slows the machine slows all alike."""
     forwards = {
         name: jf.ops.jit(lambda x, net=net, leaves=leaves: net.apply(leaves, x))
-        for name, (net, leaves) in nets.items()
+        for name, (net, leaves) in smaller.items()
     }
 
     def once(forward: Any) -> float:
         began = perf_counter()
-        jax.block_until_ready(forward(images))
+        jax.block_until_ready(forward(inputs))
         return 1e3 * (perf_counter() - began)
 
     rounds = [[once(forward) for forward in forwards.values()] for _ in range(21)]
