@@ -1,13 +1,15 @@
 """The multi-layer perceptron of the experiments that need no convolutions."""
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
 
 import jfractal as jf
+from jfractal.typing import Array, KeyArray, Params
 
-__all__ = ["Perceptron"]
+__all__ = ["Perceptron", "classifier", "predict", "start"]
 
 
 class Perceptron(nn.Module):
@@ -29,3 +31,25 @@ class Perceptron(nn.Module):
         for i, units in enumerate(self.hidden, start=1):
             x = self.activation(jf.BayesDense(units, name=f"hidden{i}")(x))
         return jf.BayesDense(self.num_outputs, name="output")(x)
+
+
+def classifier(net: nn.Module, prior_scale: float) -> jf.Model:
+    """The model of a classifier with a Gaussian prior."""
+    return jf.Model(
+        net.apply,
+        prior=jf.priors.Gaussian(prior_scale),
+        likelihood=jf.likelihoods.Categorical(),
+    )
+
+
+def start(net: nn.Module, x: Array) -> Callable[[KeyArray], Params]:
+    """A function that draws arrays to start from."""
+    return lambda key: jf.mean(net.init(key, x[:1])["params"])
+
+
+def predict(
+    net: nn.Module, posterior: Any, x: Array, key: KeyArray, *, num_samples: int
+) -> jf.Prediction:
+    """The posterior predictive; one draw is enough of a posterior that is one point."""
+    number = 1 if isinstance(posterior, jf.Point) else num_samples
+    return jf.predict(net.apply, posterior, x, key, num_samples=number, batch_size=1000)

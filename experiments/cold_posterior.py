@@ -25,11 +25,10 @@ short chain, which at high temperatures has not got far from its start, and no t
     make experiment NAME=cold_posterior ARGS="--data.name fashion_mnist"
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,17 +36,16 @@ import numpy as np
 from tqdm.auto import tqdm
 
 import jfractal as jf
-from experiments._classification import scores
+from experiments import report
 from experiments._methods import FitConfig, recipes
-from experiments._perceptron import Perceptron
-from experiments._seeds import SeedsOptions, mean_curve, shown, with_errors
+from experiments._perceptron import Perceptron, predict, start
+from experiments._routes import scores
 from experiments._source import SourceConfig
-from experiments.report import Outcome, Section, Table
-from experiments.run import Run
-from jfractal import viz
+from experiments.report import Outcome, Section
+from experiments.rows import Rows
+from experiments.run import Run, SeedsOptions
 from jfractal.data import ImageData
-from jfractal.posterior.likelihoods import Categorical
-from jfractal.typing import Array, Float, Int, KeyArray, Params
+from jfractal.typing import Array, Float, Int, KeyArray
 
 METHODS = ("mean field", "SGHMC")
 
@@ -119,7 +117,7 @@ PRESETS = {
 
 
 @dataclass(frozen=True)
-class SharedCategorical(Categorical):
+class SharedCategorical(jf.likelihoods.Categorical):
     """Class labels of images of which there are several copies: together they count as one."""
 
     num_copies: int = 1
@@ -139,33 +137,33 @@ def run(config: Config, run: Run) -> Outcome:
             f"`num_train` must not exceed the {len(source.train_images)} training images, "
             f"got {config.data.num_train}"
         )
-    cells: dict[tuple[str, bool, float], list[dict[str, float]]] = {}
+    rows = Rows()
     grid = list(product((False, True), config.temperatures, METHODS, range(config.num_seeds)))
     for augmented, temperature, method, seed in tqdm(grid, unit="run"):
-        row = run.once(
+        figures = run.once(
             partial(one, config, source, method, temperature, augmented=augmented, seed=seed),
             method=method,
             augmented=augmented,
             temperature=temperature,
             step=seed,
         )
-        cells.setdefault((method, augmented, temperature), []).append(row)
-    result = with_errors(
-        {
-            f"{of}_{slug(method, augmented)}_{temperature:g}": np.array([row[of] for row in rows])
-            for (method, augmented, temperature), rows in cells.items()
-            for of in ("accuracy", "nll")
-        }
+        name = f"{method}, augmented" if augmented else method
+        rows.add(figures, method=name, temperature=temperature, seed=seed)
+    axis = Rows([{**row, "log10": float(np.log10(row["temperature"]))} for row in rows])
+    names = {"accuracy": "accuracy", "nll": "NLL (nats)", "ece": "ECE"}
+    pictures = [
+        report.curves(axis, "log10", of, xlabel="log10 of the temperature", ylabel=f"test {label}")
+        for of, label in names.items()
+        if of != "ece"
+    ]
+    section = Section(
+        "Temperature",
+        f"{source.note}\n\n{config.data.num_train:,} training images, means over "
+        f"{config.num_seeds} seeds ± standard errors.",
+        report.table(rows, names, by=("method", "temperature")),
+        pictures,
     )
-    return Outcome(
-        {"dataset": source.name, "dataset_requested": source.requested, **result},
-        [sweep_section(config, run, source, cells)],
-    )
-
-
-def slug(method: str, augmented: bool) -> str:
-    """A cell's name in result.json."""
-    return method.lower().replace(" ", "_") + ("_augmented" if augmented else "")
+    return Outcome(source.name, source.requested, rows, [section])
 
 
 def one(
@@ -181,13 +179,7 @@ def one(
     x, y, x_test, y_test = examples(config.data, source, (config.seed, seed), augmented=augmented)
     copies = config.data.num_copies if augmented else 1
     net = Perceptron(config.hidden, len(source.class_names))
-    log_joint = jf.LogJoint(
-        net.apply, (x, y), jf.priors.Gaussian(config.prior_scale), SharedCategorical(copies)
-    )
-
-    def init(key: KeyArray) -> Params:
-        return jf.mean(net.init(key, x[:1])["params"])
-
+    prior, likelihood = jf.priors.Gaussian(config.prior_scale), SharedCategorical(num_copies=copies)
     settings = replace(
         config.fit,
         num_epochs=max(config.num_steps * config.fit.batch_size // len(x), 1),
@@ -197,16 +189,11 @@ def one(
         sghmc_rate=copies * config.fit.sghmc_rate,
     )
     key_fit, key_test = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), seed))
-    posterior = recipes(settings, log_joint, init)[method](key_fit)
-    prediction = jf.predict(
-        net.apply,
-        posterior,
-        x_test,
-        key_test,
-        num_samples=config.fit.num_samples,
-        batch_size=1000,
-    )
-    return scores(prediction, y_test)
+    model = jf.Model(net.apply, prior=prior, likelihood=likelihood)
+    fits = recipes(settings, model, start(net, x), len(x))
+    posterior = fits[method]((x, y), key_fit)
+    draws = config.fit.num_samples
+    return scores(predict(net, posterior, x_test, key_test, num_samples=draws), y_test)
 
 
 def examples(
@@ -232,44 +219,4 @@ def examples(
         jnp.asarray(labels),
         flat(standardise(source.test_images[test])),
         source.test_labels[test],
-    )
-
-
-def sweep_section(
-    config: Config,
-    run: Run,
-    source: ImageData,
-    cells: Mapping[tuple[str, bool, float], list[dict[str, float]]],
-) -> Section:
-    """Accuracy and NLL against temperature."""
-    as_array = lambda rows, of: np.array([row[of] for row in rows])
-    kinds = [
-        (f"{method}, augmented" if augmented else method, method, augmented)
-        for method in METHODS
-        for augmented in (False, True)
-    ]
-    pictures = []
-    for of, label in (("accuracy", "test accuracy"), ("nll", "test NLL (nats per image)")):
-        series = {
-            name: mean_curve(
-                np.log10(config.temperatures).tolist(),
-                np.array([as_array(cells[method, aug, t], of) for t in config.temperatures]).T,
-            )
-            for name, method, aug in kinds
-        }
-        figure = viz.curves(series, xlabel="log10 of the temperature", ylabel=label)
-        caption = f"{label} against temperature, mean over seeds ± standard error."
-        pictures.append((run.figure(of, figure), caption))
-    rows: list[list[Any]] = []
-    for name, method, augmented in kinds:
-        for temperature in config.temperatures:
-            of_cell = cells[method, augmented, temperature]
-            figures = (shown(as_array(of_cell, of), 4) for of in ("accuracy", "nll", "ece"))
-            rows.append([name, temperature, *figures])
-    return Section(
-        "Temperature",
-        f"{source.note}\n\n{config.data.num_train:,} training images, means over "
-        f"{config.num_seeds} seeds ± standard errors.",
-        Table(["method", "temperature", "accuracy", "NLL (nats)", "ECE"], rows),
-        figures=pictures,
     )

@@ -45,14 +45,16 @@ import numpy as np
 from tqdm.auto import tqdm
 
 import jfractal as jf
-from experiments._classification import ImagesConfig, Split, load, scores
-from experiments._methods import FitConfig, chosen, recipes, slug
-from experiments._perceptron import Perceptron
-from experiments._seeds import SeedsOptions, mean_and_error, mean_curve, shown, with_errors
-from experiments.report import Outcome, Section, Table
-from experiments.run import Run
-from jfractal import metrics, viz
-from jfractal.typing import Array, KeyArray, Params
+from experiments import report
+from experiments._images import ImagesConfig, Split, load
+from experiments._methods import FitConfig, chosen, recipes
+from experiments._perceptron import Perceptron, predict, start
+from experiments._routes import scores
+from experiments.report import Outcome, Section
+from experiments.rows import Rows
+from experiments.run import Run, SeedsOptions
+from jfractal import metrics
+from jfractal.typing import Array, KeyArray
 
 PUBLISHED = {
     "MAP": 1.83,
@@ -133,43 +135,19 @@ def run(config: Config, run: Run) -> Outcome:
     split = Split.of(source, config.data.num_validation, config.seed)
     net = Perceptron(config.hidden, len(source.class_names))
     keys = jax.random.split(jax.random.key(config.seed), config.num_seeds)
-    fits, figures = fits_of(config, net, split), {}
-    for name in config.methods:
-        rows = [
-            run.once(
-                partial(one, config, net, fits[name], split, key, prunes=name == PRUNED),
-                method=name,
-                step=seed,
-            )
-            for seed, key in enumerate(tqdm(keys, desc=name, unit="seed"))
-        ]
-        figures[name] = {of: np.array([row[of] for row in rows]) for of in rows[0]}
-    pruned, smaller = (figures.get(PRUNED, {}).pop(of, np.empty(0)) for of in ("pruned", "smaller"))
-    return Outcome(
-        {
-            "dataset": source.name,
-            "dataset_requested": source.requested,
-            "num_train": len(split.train[0]),
-            **with_errors(
-                {
-                    f"{of}_{slug(name)}": values
-                    for name, row in figures.items()
-                    for of, values in row.items()
-                }
-            ),
-            **with_errors(
-                {
-                    f"error_pruned_{fraction:.0%}".replace("%", "_percent"): errors
-                    for fraction, errors in zip(FRACTIONS, pruned.T)
-                }
-            ),
-        },
-        [
-            errors_section(config, run, split, figures),
-            *([pruning_section(run, pruned)] if len(pruned) else ()),
-            *([shrinking_section(smaller)] if len(smaller) else ()),
-        ],
-    )
+    fits, rows = fits_of(config, net, split), Rows()
+    for method in config.methods:
+        for seed, key in enumerate(tqdm(keys, desc=method, unit="seed")):
+            compute = partial(one, config, net, method, fits[method], split, key)
+            found = run.once(compute, method=method, step=seed)
+            rows.add(found["test"], method=method, seed=seed)
+            for share, figures in found.get("pruned", {}).items():
+                rows.add(figures, removed=share, seed=seed)
+            for share, figures in found.get("smaller", {}).items():
+                rows.add(figures, units_out=share, seed=seed)
+    for method, percent in PUBLISHED.items():
+        rows.add({"error_percent": percent}, method=f"{method}, published")
+    return Outcome(source.name, source.requested, rows, sections(config, split, rows))
 
 
 def pixels(images: np.ndarray) -> Array:
@@ -183,78 +161,59 @@ def fits_of(
     """Each method, compiled once for all seeds."""
     data = pixels(split.train[0]), jnp.asarray(split.train[1])
 
-    def init(key: KeyArray) -> Params:
-        return jf.mean(net.init(key, data[0][:1])["params"])
-
     def with_prior(prior: jf.priors.Prior) -> Mapping[str, Any]:
-        log_joint = jf.LogJoint(net.apply, data, prior, jf.likelihoods.Categorical())
-        return recipes(config.fit, log_joint, init)
+        model = jf.Model(net.apply, prior=prior, likelihood=jf.likelihoods.Categorical())
+        return recipes(config.fit, model, start(net, data[0]), len(data[0]))
 
     given = config.prior
     gaussian = with_prior(jf.priors.Gaussian(given.scale))
     mixture = with_prior(jf.priors.ScaleMixture(given.pi, given.scale1, given.scale2))
     fits = {**gaussian, "mean field, scale mixture": mixture["mean field"]}
-    return {name: jf.ops.jit(fit) for name, fit in chosen(fits, config.methods).items()}
-
-
-def predict(
-    config: Config, net: Perceptron, posterior: jf.Posterior, images: np.ndarray, key: KeyArray
-) -> jf.Prediction:
-    """The posterior predictive; one draw is enough of a posterior that is one point."""
-    number = 1 if isinstance(posterior, jf.Point) else config.fit.num_samples
-    return jf.predict(
-        net.apply, posterior, pixels(images), key, num_samples=number, batch_size=1000
-    )
+    return {
+        name: partial(jf.ops.jit(fit), data) for name, fit in chosen(fits, config.methods).items()
+    }
 
 
 def one(
     config: Config,
     net: Perceptron,
+    method: str,
     fit: Callable[[KeyArray], jf.Posterior],
     split: Split,
     key: KeyArray,
-    *,
-    prunes: bool,
 ) -> dict[str, Any]:
     """One method with one seed: its figures and how long it took; what pruning leaves of it."""
     began = perf_counter()
     posterior = jax.block_until_ready(fit(key))
-    figures: dict[str, Any] = {"seconds": perf_counter() - began}
-    figures |= test(config, net, posterior, split, key)
-    if prunes:
-        figures["pruned"] = np.array(prune(config, net, posterior, split, key))
-        figures["smaller"] = np.array([*shrink(net, posterior, split)])
-    return figures
-
-
-def test(
-    config: Config, net: Perceptron, posterior: jf.Posterior, split: Split, key: KeyArray
-) -> dict[str, float]:
-    """Error on validation and test images, NLL (nats per image) and ECE."""
-    rows = {}
-    for part, (images, labels) in (("validation", split.validation), ("test", split.test)):
-        rows[part] = scores(predict(config, net, posterior, images, key), labels)
-    return {
-        "validation_error": 1 - rows["validation"]["accuracy"],
-        "error": 1 - rows["test"]["accuracy"],
-        "nll": rows["test"]["nll"],
-        "ece": rows["test"]["ece"],
-    }
+    figures = {"seconds": perf_counter() - began}
+    for part, (images, labels) in (("validation_", split.validation), ("", split.test)):
+        prediction = predict(
+            net, posterior, pixels(images), key, num_samples=config.fit.num_samples
+        )
+        of = scores(prediction, labels)
+        figures |= {f"{part}error_percent": 100 * (1 - of["accuracy"])}
+        figures |= {f"{part}{name}": of[name] for name in ("nll", "ece")}
+    found: dict[str, Any] = {"test": figures}
+    if method == PRUNED:
+        found["pruned"] = prune(config, net, posterior, split, key)
+        found["smaller"] = dict(shrink(net, posterior, split))
+    return found
 
 
 def prune(
     config: Config, net: Perceptron, posterior: Any, split: Split, key: KeyArray
-) -> list[float]:
-    """Test error after removing each share of the weights; of one net, the means that are left."""
-    errors = []
-    for fraction in FRACTIONS:
-        left = jf.MeanField(jf.prune(posterior.params, fraction))
-        prediction = predict(config, net, left, split.test[0], key)
-        errors.append(1 - scores(prediction, split.test[1])["accuracy"])
-    return errors
+) -> dict[str, dict[str, float]]:
+    """Test error after removing each share of the weights, beside the published one."""
+    found = {}
+    for fraction, published in zip(FRACTIONS, PUBLISHED_PRUNED):
+        left, x = jf.MeanField(jf.prune(posterior.params, fraction)), pixels(split.test[0])
+        prediction = predict(net, left, x, key, num_samples=config.fit.num_samples)
+        error = 100 * (1 - scores(prediction, split.test[1])["accuracy"])
+        found[f"{fraction:.0%}"] = {"pruned_error_percent": error, "published_percent": published}
+    return found
 
 
-def shrink(net: Perceptron, posterior: Any, split: Split) -> Iterator[list[float]]:
+def shrink(net: Perceptron, posterior: Any, split: Split) -> Iterator[tuple[str, dict[str, float]]]:
     """Hidden units, test error and milliseconds for 1,000 images after units are taken out.
 
     Of one net, the means. The times are taken in rounds, so that what else the machine does slows
@@ -268,11 +227,11 @@ def shrink(net: Perceptron, posterior: Any, split: Split) -> Iterator[list[float
         hidden = tuple(len(params[layer]["bias"]) for layer in layers)
         small = jf.ops.jit(partial(Perceptron(hidden, net.num_outputs).apply, {"params": params}))
         error = 1 - metrics.accuracy(jax.nn.softmax(small(images)), split.test[1])
-        rows.append([sum(hidden), float(error)])
+        rows.append({"units": sum(hidden), "smaller_error_percent": 100 * float(error)})
         forwards.append(small)
     times = [[milliseconds(forward, images[:1000]) for forward in forwards] for _ in range(20)]
-    for row, time in zip(rows, np.median(times[1:], axis=0)):
-        yield [*row, float(time)]
+    for fraction, row, time in zip(UNIT_FRACTIONS, rows, np.median(times[1:], axis=0)):
+        yield f"{fraction:.0%}", {**row, "milliseconds": float(time)}
 
 
 def milliseconds(forward: Callable[[Array], Any], images: Array) -> float:
@@ -282,85 +241,52 @@ def milliseconds(forward: Callable[[Array], Any], images: Array) -> float:
     return 1e3 * (perf_counter() - began)
 
 
-def errors_section(
-    config: Config, run: Run, split: Split, figures: Mapping[str, Mapping[str, np.ndarray]]
-) -> Section:
-    """One row for each method."""
-    rows = [
-        [
-            name,
-            shown(100 * row["error"], 2),
-            str(PUBLISHED.get(name, "")),
-            shown(100 * row["validation_error"], 2),
-            *(shown(row[of]) for of in ("nll", "ece")),
-            f"{row['seconds'].min():.0f}",
+def sections(config: Config, split: Split, rows: Rows) -> list[Section]:
+    """Table 1, table 2, and what smaller nets cost."""
+    names = {
+        "error_percent": "test error (%)",
+        "validation_error_percent": "validation error (%)",
+        "nll": "NLL (nats)",
+        "ece": "ECE",
+        "seconds": "seconds",
+    }
+    pruned = {"pruned_error_percent": "test error (%)", "published_percent": "published (%)"}
+    smaller = {
+        "units": "hidden units left",
+        "smaller_error_percent": "test error (%)",
+        "milliseconds": "milliseconds",
+    }
+    parts = [
+        Section(
+            "Test error",
+            f"{split.source.note}\n\n{len(split.train[0]):,} training images, "
+            f"{config.fit.num_epochs} epochs, hidden layers of "
+            f"{' and '.join(map(str, config.hidden))} units, means over {config.num_seeds} seeds "
+            "with their standard errors; seconds of a fit, the first with its compilation. "
+            "Published: Blundell et al., table 1, with 50,000 training images and 600 epochs.",
+            report.table(rows, names, digits=3),
+            [
+                report.intervals(
+                    rows, "error_percent", xlabel="test error (%), mean ± standard error"
+                )
+            ],
+        )
+    ]
+    if PRUNED in config.methods:
+        parts += [
+            Section(
+                "Pruning by signal-to-noise",
+                "Of the net with the scale-mixture prior, the weights of the smallest |mean| / "
+                "standard deviation are set to 0, over all layers together. Published: table 2, "
+                "1,200 units.",
+                report.table(rows, pruned, by=("removed",), digits=2),
+            ),
+            Section(
+                "Smaller nets",
+                "The hidden units of the smallest signal-to-noise, of their weights in and out "
+                "together, are taken out layer by layer, and a net of the rest is built from the "
+                "means. Time of one pass over 1,000 images.",
+                report.table(rows, smaller, by=("units_out",), digits=2),
+            ),
         ]
-        for name, row in figures.items()
-    ]
-    picture = viz.intervals(
-        {name: mean_and_error(100 * row["error"]) for name, row in figures.items()},
-        xlabel="test error (%), ± standard error",
-    )
-    return Section(
-        "Test error",
-        f"{split.source.note}\n\n{len(split.train[0]):,} training images, {config.fit.num_epochs} "
-        f"epochs, hidden layers of {' and '.join(map(str, config.hidden))} units, means over "
-        f"{config.num_seeds} seeds with their standard errors; seconds of a fit, without what it "
-        "took to compile where there are several seeds. Published: Blundell et al., table "
-        "1, with 50,000 training images and 600 epochs.",
-        Table(
-            [
-                "method",
-                "test error (%)",
-                "published (%)",
-                "validation error (%)",
-                "NLL (nats)",
-                "ECE",
-                "seconds",
-            ],
-            rows,
-        ),
-        figures=[(run.figure("error", picture), "Test error, mean over seeds.")],
-    )
-
-
-def pruning_section(run: Run, errors: np.ndarray) -> Section:
-    """Error by the share of weights that was removed."""
-    rows = [
-        [f"{fraction:.0%}", shown(100 * of, 2), published]
-        for fraction, of, published in zip(FRACTIONS, errors.T, PUBLISHED_PRUNED)
-    ]
-    figure = viz.curves(
-        {"scale mixture": mean_curve([100 * f for f in FRACTIONS], 100 * errors)},
-        xlabel="weights removed (%)",
-        ylabel="test error (%)",
-    )
-    return Section(
-        "Pruning by signal-to-noise",
-        "Of the net with the scale-mixture prior, the weights of the smallest |mean| / standard "
-        "deviation are set to 0, over all layers together. Published: table 2, 1,200 units.",
-        Table(["weights removed", "test error (%)", "published (%)"], rows),
-        figures=[
-            (
-                run.figure("pruning", figure),
-                "Test error by the share of weights removed, ± standard error.",
-            )
-        ],
-    )
-
-
-def shrinking_section(rows: np.ndarray) -> Section:
-    """Error and time by the share of units that was taken out."""
-    return Section(
-        "Smaller nets",
-        "The hidden units of the smallest signal-to-noise, of their weights in and out together, "
-        "are taken out layer by layer, and a net of the rest is built from the means. Means over "
-        "seeds ± standard errors; time of one pass over 1,000 images.",
-        Table(
-            ["units taken out", "hidden units left", "test error (%)", "milliseconds"],
-            [
-                [f"{fraction:.0%}", round(units.mean()), shown(100 * error, 2), shown(time)]
-                for fraction, (units, error, time) in zip(UNIT_FRACTIONS, rows.transpose(1, 2, 0))
-            ],
-        ),
-    )
+    return parts

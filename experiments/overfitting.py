@@ -23,7 +23,6 @@ they are worse on the test images too, though less and less so.
     make experiment NAME=overfitting ARGS="--data.name fashion_mnist"
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -34,15 +33,15 @@ import numpy as np
 from tqdm.auto import tqdm
 
 import jfractal as jf
+from experiments import report
 from experiments._methods import FitConfig, recipes
-from experiments._perceptron import Perceptron
-from experiments._seeds import SeedsOptions, mean_curve, shown, with_errors
+from experiments._perceptron import Perceptron, classifier, predict, start
+from experiments._routes import scores
 from experiments._source import SourceConfig
-from experiments.report import Outcome, Section, Table
-from experiments.run import Run
-from jfractal import metrics, viz
+from experiments.report import Outcome, Section
+from experiments.rows import Rows
+from experiments.run import Run, SeedsOptions
 from jfractal.data import ImageData
-from jfractal.typing import Array, KeyArray, Params
 
 METHODS = ("maximum likelihood", "MAP", "mean field")
 FLAT = 1e3  # standard deviation of a prior that says nothing
@@ -97,8 +96,6 @@ PRESETS = {
     ),
 }
 
-Figures = dict[str, np.ndarray]  # by name, "sizes seeds"
-
 
 def run(config: Config, run: Run) -> Outcome:
     """Trains at every size, tests on training and on test images."""
@@ -108,132 +105,62 @@ def run(config: Config, run: Run) -> Outcome:
         raise jf.InputError(
             f"`sizes` must not exceed the {len(source.train_images)} training images, got {largest}"
         )
-    figures = {name: {"train": [], "test": []} for name in METHODS}
+    rows = Rows()
     for size in tqdm(config.data.sizes, unit="size"):
-        rows = [
-            run.once(partial(one, config, source, size, seed), step=size, seed=seed)
-            for seed in range(config.num_seeds)
-        ]
-        for name in METHODS:
-            for part in ("train", "test"):
-                figures[name][part].append([row[name][part] for row in rows])
-    return Outcome(
-        {
-            "dataset": source.name,
-            "dataset_requested": source.requested,
-            **with_errors(
-                {
-                    f"{of}_gap_{name.replace(' ', '_')}_{size}": values
-                    for of in ("nll", "error")
-                    for name in METHODS
-                    for size, values in zip(config.data.sizes, gaps(figures[name], of))
-                }
-            ),
-        },
-        [gap_section(config, run, source, figures)],
+        for seed in range(config.num_seeds):
+            found = run.once(partial(one, config, source, size, seed), step=size, seed=seed)
+            for method, figures in found.items():
+                rows.add(figures, method=method, size=size, seed=seed)
+    axis = Rows([{**row, "log10": float(np.log10(row["size"]))} for row in rows])
+    names = {
+        "nll": "test NLL (nats)",
+        "nll_gap": "gap of NLL",
+        "error": "test error",
+        "error_gap": "gap of error",
+    }
+    pictures = [
+        report.curves(
+            axis, "log10", metric, xlabel="log10 of the number of training images", ylabel=label
+        )
+        for metric, label in names.items()
+    ]
+    section = Section(
+        "Training against test",
+        f"{source.note}\n\n{config.num_steps:,} steps of every run, {config.num_seeds} seeds. The "
+        "gap is the figure on test images less the same on the training images.",
+        report.table(rows, names, by=("size", "method"), digits=3),
+        pictures,
     )
+    return Outcome(source.name, source.requested, rows, [section])
 
 
 def one(config: Config, source: ImageData, size: int, seed: int) -> dict[str, Any]:
-    """All methods on one training set."""
+    """All methods on one training set: test figures, and how far they are from training."""
     random = np.random.default_rng((config.seed, seed))
     train = random.permutation(len(source.train_images))[:size]
     test = random.permutation(len(source.test_images))[: config.data.num_test]
     mean, std = jf.data.channel_moments(source.train_images)
     flat = lambda images: jf.data.standardise(images, mean, std).reshape(len(images), -1)
-    parts = {
-        "train": (flat(source.train_images[train]), jnp.asarray(source.train_labels[train])),
-        "test": (flat(source.test_images[test]), jnp.asarray(source.test_labels[test])),
-    }
+    data = flat(source.train_images[train]), jnp.asarray(source.train_labels[train])
+    parts = [data, (flat(source.test_images[test]), jnp.asarray(source.test_labels[test]))]
     net = Perceptron(config.hidden, len(source.class_names))
     key_fit, key_test = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), seed))
-    rows = {}
-    for name, fit in fits(config, net, parts["train"]).items():
-        posterior = fit(key_fit)
-        rows[name] = {
-            part: scores(config, net, posterior, *examples, key_test)
-            for part, examples in parts.items()
-        }
-    numbers = {f"nll_{name} ({part})": rows[name][part]["nll"] for name in rows for part in parts}
-    return {**rows, **numbers}
-
-
-def fits(
-    config: Config, net: Perceptron, data: tuple[Array, Array]
-) -> Mapping[str, Callable[[KeyArray], jf.Posterior]]:
-    """The three ways to train."""
-    batch_size = min(config.fit.batch_size, len(data[0]))
-    epochs = max(config.num_steps * batch_size // len(data[0]), 1)
+    batch_size = min(config.fit.batch_size, size)
+    epochs = max(config.num_steps * batch_size // size, 1)
     settings = replace(config.fit, num_epochs=epochs, batch_size=batch_size)
-
-    def init(key: KeyArray) -> Params:
-        return jf.mean(net.init(key, data[0][:1])["params"])
-
-    def with_prior(scale: float) -> Mapping[str, Any]:
-        prior, likelihood = jf.priors.Gaussian(scale), jf.likelihoods.Categorical()
-        return recipes(settings, jf.LogJoint(net.apply, data, prior, likelihood), init)
-
-    given = with_prior(config.prior_scale)
-    return {
-        "maximum likelihood": with_prior(FLAT)["MAP"],
-        "MAP": given["MAP"],
-        "mean field": given["mean field"],
-    }
-
-
-def scores(
-    config: Config, net: Perceptron, posterior: jf.Posterior, x: Array, y: Array, key: KeyArray
-) -> dict[str, float]:
-    """NLL (nats per image) and error of the posterior predictive."""
-    number = 1 if isinstance(posterior, jf.Point) else config.fit.num_samples
-    prediction = jf.predict(net.apply, posterior, x, key, num_samples=number, batch_size=1000)
-    return {
-        "nll": float(metrics.nll(prediction.log_probs, y)),
-        "error": 1 - float(metrics.accuracy(prediction.probs, y)),
-    }
-
-
-def values(figures: Mapping[str, Any], part: str, of: str) -> np.ndarray:
-    """One figure, "sizes seeds"."""
-    return np.array([[row[of] for row in rows] for rows in figures[part]])
-
-
-def gaps(figures: Mapping[str, Any], of: str) -> np.ndarray:
-    """Test less training, "sizes seeds"."""
-    return values(figures, "test", of) - values(figures, "train", of)
-
-
-def gap_section(config: Config, run: Run, source: ImageData, figures: Mapping[str, Any]) -> Section:
-    """Gap and test figures against the number of images."""
-    sizes = list(config.data.sizes)
-    pictures = []
-    for of, label in (("nll", "NLL (nats per image)"), ("error", "error")):
-        for what, series in (
-            ("gap", {name: gaps(figures[name], of) for name in METHODS}),
-            ("test", {name: values(figures[name], "test", of) for name in METHODS}),
-        ):
-            figure = viz.curves(
-                {name: mean_curve(np.log10(sizes).tolist(), v.T) for name, v in series.items()},
-                xlabel="log10 of the number of training images",
-                ylabel=f"{label}, test less training" if what == "gap" else f"test {label}",
-            )
-            caption = f"{label}: test less training" if what == "gap" else f"Test {label}"
-            caption += ", mean over seeds ± standard error."
-            pictures.append((run.figure(f"{of}_{what}", figure), caption))
-    rows = []
-    for i, size in enumerate(sizes):
-        for name in METHODS:
-            cells = [
-                shown(v)
-                for of in ("nll", "error")
-                for v in (values(figures[name], "test", of)[i], gaps(figures[name], of)[i])
-            ]
-            rows.append([size, name, *cells])
-    names = ["test NLL (nats)", "gap of NLL", "test error", "gap of error"]
-    return Section(
-        "Training against test",
-        f"{source.note}\n\n{config.num_steps:,} steps of every run, {config.num_seeds} seeds. The "
-        "gap is the figure on test images less the same on the training images.",
-        Table(["training images", "method", *names], rows),
-        figures=pictures,
-    )
+    rows = {}
+    for method in METHODS:
+        scale = FLAT if method == "maximum likelihood" else config.prior_scale
+        fits = recipes(settings, classifier(net, scale), start(net, data[0]), size)
+        posterior = fits["mean field" if method == "mean field" else "MAP"](data, key_fit)
+        draws = config.fit.num_samples
+        trained, tested = (
+            scores(predict(net, posterior, x, key_test, num_samples=draws), y) for x, y in parts
+        )
+        rows[method] = {
+            "nll": tested["nll"],
+            "nll_gap": tested["nll"] - trained["nll"],
+            "error": 1 - tested["accuracy"],
+            "error_gap": trained["accuracy"] - tested["accuracy"],
+        }
+    return rows

@@ -44,6 +44,18 @@ class Options:
 
 
 @dataclass(frozen=True)
+class SeedsOptions(Options):
+    """What an experiment can be told that repeats itself."""
+
+    num_seeds: int = 3
+    """Runs of each method, with draws of their own."""
+
+    def __post_init__(self):
+        if self.num_seeds < 1:
+            raise InputError(f"`num_seeds` must be at least 1, got {self.num_seeds}")
+
+
+@dataclass(frozen=True)
 class Run:
     """The directory of one run. Files are replaced atomically; log rows are added line by line."""
 
