@@ -23,7 +23,6 @@ BALD by itself buys ten of a kind and is behind random choice most of the way to
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,13 +31,15 @@ import optax
 from tqdm.auto import tqdm
 
 import jfractal as jf
-from experiments._perceptron import Perceptron
-from experiments._seeds import SeedsOptions, mean_curve, shown, with_errors
+from experiments import report
+from experiments._perceptron import Perceptron, classifier, start
 from experiments._source import SourceConfig
-from experiments.report import Outcome, Section, Table
-from experiments.run import Run
-from jfractal import metrics, viz
+from experiments.report import Outcome, Section
+from experiments.rows import Rows
+from experiments.run import Run, SeedsOptions
+from jfractal import metrics
 from jfractal.data import ImageData
+from jfractal.training import scan
 from jfractal.typing import Array, KeyArray
 
 
@@ -144,23 +145,43 @@ def run(config: Config, run: Run) -> Outcome:
     source = jf.data.load_images(config.data.name, strict=config.data.strict)
     _check(config.data, source)
     learner = Learner(config, source)
+    labels = config.data.num_start + config.data.num_bought * np.arange(config.data.num_rounds + 1)
     accuracy = {
         name: run.once(partial(buy, config, run, learner, name), strategy=name)
         for name in STRATEGIES
     }
-    labels = config.data.num_start + config.data.num_bought * np.arange(config.data.num_rounds + 1)
-    return Outcome(
-        {
-            "dataset": source.name,
-            "dataset_requested": source.requested,
-            "num_labels": int(labels[-1]),
-            **with_errors({f"accuracy_{name.lower()}": a[:, -1] for name, a in accuracy.items()}),
-            **with_errors(
-                {f"mean_accuracy_{name.lower()}": a.mean(1) for name, a in accuracy.items()}
-            ),
-        },
-        [accuracy_section(config, run, source, labels, accuracy)],
+    rows, curve = Rows(), Rows()
+    for name, values in accuracy.items():
+        for seed, of_seed in enumerate(values):
+            lead = of_seed.mean() - accuracy["random"][seed].mean()
+            figures = {"accuracy": of_seed[-1], "mean_accuracy": of_seed.mean(), "lead": lead}
+            rows.add(figures, strategy=name, seed=seed)
+            for number, value in zip(labels.tolist(), of_seed):
+                curve.add({"accuracy": value}, strategy=name, labels=number, seed=seed)
+    names = {
+        "accuracy": f"accuracy at {labels[-1]} labels",
+        "mean_accuracy": "mean over all purchases",
+        "lead": "lead over random",
+    }
+    section = Section(
+        "Accuracy by labels",
+        f"{source.note}\n\nMeans over {config.num_seeds} seeds and their standard errors. The mean "
+        "over all purchases is the area below the curve; its lead over random choice is paired, "
+        "as every strategy has the same pools and starts.",
+        report.table(rows, names, by=("strategy",)),
+        [
+            report.curves(
+                curve,
+                "labels",
+                "accuracy",
+                by="strategy",
+                xlabel="labels",
+                ylabel="test accuracy",
+            )
+        ],
     )
+    rows.add({"num_labels": int(labels[-1])})
+    return Outcome(source.name, source.requested, rows, [section])
 
 
 def _check(config: DataConfig, source: ImageData) -> None:
@@ -182,35 +203,26 @@ class Learner:
         self.images, self.labels = flat(source.train_images), jnp.asarray(source.train_labels)
         self.test_images, self.test_labels = flat(source.test_images), source.test_labels
         self.net = Perceptron(config.model.hidden, len(source.class_names))
-        self.prior = jf.priors.Gaussian(config.model.prior_scale)
+        settings, steps = config.model, config.train.num_steps
+        self.method = jf.variational(
+            classifier(self.net, settings.prior_scale),
+            optax.adam(optax.cosine_decay_schedule(config.train.learning_rate, steps)),
+            kl_weight=settings.kl_weight,
+            scale=settings.scale,
+        )
         self.fit = jf.ops.jit(jax.vmap(self._fit))
         self.predict = jf.ops.jit(jax.vmap(self._predict))
 
-    def _fit(self, chosen: Array, key: KeyArray) -> jf.MeanField:
-        x, y = self.images[chosen], self.labels[chosen]
-        log_joint = jf.LogJoint(self.net.apply, (x, y), self.prior, jf.likelihoods.Categorical())
-        steps = self.config.train.num_steps
+    def _fit(self, chosen: Array, key: KeyArray) -> jf.Posterior:
+        data = self.images[chosen], self.labels[chosen]
+        begin, steps = start(self.net, self.images), self.config.train.num_steps
+        return scan(self.method, begin, data, key, num_steps=steps)[0]
 
-        def init(key: KeyArray) -> Any:
-            params = jf.mean(self.net.init(key, x)["params"])
-            return jf.mean_field(params, scale=self.config.model.scale)
-
-        return jf.variational(
-            log_joint,
-            init,
-            key,
-            optimizer=optax.adam(
-                optax.cosine_decay_schedule(self.config.train.learning_rate, steps)
-            ),
-            num_steps=steps,
-            kl_weight=self.config.model.kl_weight,
-        )
-
-    def _predict(self, posterior: jf.MeanField, x: Array, key: KeyArray) -> Array:
+    def _predict(self, posterior: jf.Posterior, x: Array, key: KeyArray) -> Array:
         number = self.config.model.num_samples
         return jf.predict(self.net.apply, posterior, x, key, num_samples=number).samples
 
-    def accuracy(self, posterior: jf.MeanField, keys: Array) -> np.ndarray:
+    def accuracy(self, posterior: jf.Posterior, keys: Array) -> np.ndarray:
         """On the test images, for each seed."""
         test = jnp.broadcast_to(self.test_images, (len(keys), *self.test_images.shape))
         samples = self.predict(posterior, test, keys)
@@ -242,40 +254,3 @@ def buy(config: Config, run: Run, learner: Learner, name: str) -> np.ndarray:
             rest, bought
         )
     return np.array(accuracies).T
-
-
-def accuracy_section(
-    config: Config,
-    run: Run,
-    source: ImageData,
-    labels: np.ndarray,
-    accuracy: Mapping[str, np.ndarray],
-) -> Section:
-    """Accuracy against labels."""
-    figure = viz.curves(
-        {name: mean_curve(labels.tolist(), values) for name, values in accuracy.items()},
-        xlabel="labels",
-        ylabel="test accuracy",
-    )
-    rows = []
-    for name, values in accuracy.items():
-        gain = values.mean(1) - accuracy["random"].mean(1)
-        rows.append([name, *(shown(of, 4) for of in (values[:, -1], values.mean(1), gain))])
-    return Section(
-        "Accuracy by labels",
-        f"{source.note}\n\nMeans over {config.num_seeds} seeds and their standard errors. The mean "
-        "over all purchases is the area below the curve; its lead over random choice is paired, "
-        "as every strategy has the same pools and starts.",
-        Table(
-            [
-                "strategy",
-                f"accuracy at {labels[-1]} labels",
-                "mean over all purchases",
-                "lead over random",
-            ],
-            rows,
-        ),
-        figures=[
-            (run.figure("accuracy", figure), "Test accuracy, mean over seeds ± standard error.")
-        ],
-    )

@@ -24,7 +24,6 @@ for thousands of turns, and the regret is 7341 ± 509.
     make experiment NAME=bandit_mushroom ARGS="--preset paper"    # 50,000 turns; best on a GPU
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -36,13 +35,12 @@ import optax
 from tqdm.auto import tqdm
 
 import jfractal as jf
+from experiments import report
 from experiments._perceptron import Perceptron
-from experiments._seeds import SeedsOptions, mean_curve, shown, with_errors
 from experiments._source import SourceConfig
-from experiments.report import Outcome, Section, Table
-from experiments.run import Run
-from jfractal import viz
-from jfractal.data import TableData
+from experiments.report import Outcome, Section
+from experiments.rows import Rows
+from experiments.run import Run, SeedsOptions
 from jfractal.typing import Array, KeyArray, Params, Scalar
 
 NUM_ACTIONS = 2  # pass by, eat
@@ -141,19 +139,37 @@ def run(config: Config, run: Run) -> Outcome:
     net = Perceptron(config.model.hidden, 1)
     bandit = Bandit(config, net, jnp.asarray(data.features, jnp.float32), jnp.asarray(data.targets))
     agents = {"Thompson sampling": None, **{f"{eps:.0%} greedy": eps for eps in EPSILONS}}
-    regrets = {
-        name: run.once(partial(live, config, run, bandit, name, eps), agent=name)
-        for name, eps in agents.items()
-    }
-    return Outcome(
-        {
-            "dataset": data.name,
-            "dataset_requested": data.requested,
-            "num_turns": config.num_turns,
-            **with_errors({f"regret_{key(name)}": r[:, -1] for name, r in regrets.items()}),
-        },
-        [regret_section(config, run, data, regrets)],
+    rows, curve = Rows(), Rows()
+    times = np.unique(np.geomspace(10, config.num_turns, 200).astype(int))
+    late = config.num_turns // 2
+    for name, eps in agents.items():
+        regrets = run.once(partial(live, config, run, bandit, name, eps), agent=name)
+        for seed, regret in enumerate(regrets):
+            slope = (regret[-1] - regret[late - 1]) / (config.num_turns - late)
+            rows.add({"regret": regret[-1], "late_regret": slope}, agent=name, seed=seed)
+            for time in times.tolist():
+                shown = {"regret": max(regret[time - 1], 1)}
+                curve.add(shown, agent=name, turn=time, seed=seed)
+    names = {"regret": "cumulative regret", "late_regret": "regret a turn, second half"}
+    section = Section(
+        "Regret",
+        f"{data.note}\n\n{config.num_turns:,} turns, means over {config.num_seeds} seeds ± "
+        "standard errors.",
+        report.table(rows, names, by=("agent",), digits=2),
+        [
+            report.curves(
+                curve,
+                "turn",
+                "regret",
+                by="agent",
+                xlabel="turn",
+                ylabel="cumulative regret",
+                logy=True,
+            )
+        ],
     )
+    rows.add({"num_turns": config.num_turns})
+    return Outcome(data.name, data.requested, rows, [section])
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,16 +261,14 @@ class Bandit:
 
         Without Gaussian leaves the KL is 0, and this is the mean squared error of a net.
         """
-        bound = jf.elbo(
+        model = jf.Model(
             self.net.apply,
-            params,
-            batch,
-            key,
             prior=jf.priors.Gaussian(self.config.model.prior_scale),
             likelihood=jf.likelihoods.Gaussian(self.config.model.noise_scale),
-            num_data=CAPACITY,
-            kl_weight=CAPACITY / known,  # `known` is traced, `num_data` must not be
         )
+        # `known` is traced, which `num_data` must not be.
+        weight = CAPACITY / known
+        bound = jf.elbo(model, params, batch, key, num_data=CAPACITY, kl_weight=weight)
         return -bound.value
 
 
@@ -282,40 +296,3 @@ def live(config: Config, run: Run, bandit: Bandit, name: str, epsilon: float | N
             run.log({**row, "regret": float(total.mean())})
             bar.set_postfix({"regret": f"{total.mean():.0f}"}, refresh=False)
     return np.cumsum(np.concatenate(regrets, axis=1), axis=1)
-
-
-def key(name: str) -> str:
-    """An agent's name in result.json."""
-    return name.lower().replace("%", "_percent").replace(" ", "_")
-
-
-def regret_section(
-    config: Config, run: Run, data: TableData, regrets: Mapping[str, np.ndarray]
-) -> Section:
-    """Regret along the turns, and at their end."""
-    times = np.unique(np.geomspace(10, config.num_turns, 200).astype(int))
-    curve = lambda r: mean_curve(times.tolist(), np.maximum(r[:, times - 1], 1))
-    figure = viz.curves(
-        {name: curve(r) for name, r in regrets.items()},
-        xlabel="turn",
-        ylabel="cumulative regret",
-        logy=True,
-    )
-    late = config.num_turns // 2
-    rows = [
-        [
-            name,
-            shown(r[:, -1], 1),
-            shown((r[:, -1] - r[:, late - 1]) / (config.num_turns - late)),
-        ]
-        for name, r in regrets.items()
-    ]
-    return Section(
-        "Regret",
-        f"{data.note}\n\n{config.num_turns:,} turns, means over {config.num_seeds} seeds ± "
-        "standard errors.",
-        Table(["agent", "cumulative regret", "regret a turn, second half"], rows),
-        figures=[
-            (run.figure("regret", figure), "Cumulative regret, mean over seeds ± standard error.")
-        ],
-    )

@@ -46,16 +46,19 @@ from scipy import ndimage
 from tqdm.auto import tqdm
 
 import jfractal as jf
-from experiments._classification import Split, scores
-from experiments._methods import FitConfig, chosen, recipes, slug
-from experiments._seeds import SeedsOptions, mean_and_error, mean_curve, shown, with_errors
+from experiments import report
+from experiments._images import Split
+from experiments._methods import FitConfig, chosen, recipes
+from experiments._perceptron import classifier, predict, start
+from experiments._routes import scores
 from experiments._source import SourceConfig
-from experiments.report import Outcome, Section, Table, is_version
-from experiments.run import Run
-from jfractal import metrics, viz
+from experiments.report import Outcome, Section, is_version
+from experiments.rows import Rows
+from experiments.run import Run, SeedsOptions
+from jfractal import metrics
 from jfractal.data import ImageData
-from jfractal.nn import BlockNet, DenseUnit
-from jfractal.typing import Array, KeyArray, Params
+from jfractal.nn import DenseUnit
+from jfractal.typing import Array, KeyArray
 
 COVERAGE = 0.8
 
@@ -149,8 +152,6 @@ PRESETS = {
     ),
 }
 
-Figures = dict[str, dict[str, list[Any]]]  # by method and name, an entry for each seed
-
 
 @dataclass(frozen=True, eq=False)
 class Problem:
@@ -165,28 +166,14 @@ class Problem:
 def run(config: Config, run: Run) -> Outcome:
     """Every problem in turn."""
     problems = [PROBLEMS[name](config) for name in _known(config.problems)]
-    result, sections = {}, []
+    rows, sections = Rows(), []
     for problem in problems:
-        figures = compare(config, run, problem)
-        short = problem.requested
-        for method, of in figures.items():
-            names = ("accuracy", "nll", "ece", "auroc", "fpr95", "selective_accuracy")
-            result |= with_errors(
-                {f"{name}_{short}_{slug(method)}": np.array(of[name]) for name in names}
-            )
-        sections += [
-            familiar_section(config, problem, figures),
-            strange_section(run, problem, figures),
-            spoilt_section(config, run, problem, figures),
-        ]
-    return Outcome(
-        {
-            "dataset": ", ".join(problem.split.source.name for problem in problems),
-            "dataset_requested": ", ".join(asked_for(problem.split.source) for problem in problems),
-            **result,
-        },
-        sections,
-    )
+        of_problem = compare(config, run, problem)
+        rows.rows += of_problem.rows
+        sections += report_on(config, problem, of_problem)
+    datasets = ", ".join(problem.split.source.name for problem in problems)
+    requested = ", ".join(asked_for(problem.split.source) for problem in problems)
+    return Outcome(datasets, requested, rows, sections)
 
 
 def _known(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -241,7 +228,7 @@ def split_of(config: DataConfig, source: ImageData, seed: int) -> Split:
 # Methods
 
 
-def compare(config: Config, run: Run, problem: Problem) -> Figures:
+def compare(config: Config, run: Run, problem: Problem) -> Rows:
     """Fits and tests every method with every seed."""
     split = problem.split
     net = jf.FractalNet(
@@ -252,59 +239,55 @@ def compare(config: Config, run: Run, problem: Problem) -> Figures:
         norm="none",  # there are no batch statistics of sampled weights
     )
     data = pixels(split, split.train[0]), jnp.asarray(split.train[1])
-    log_joint = jf.LogJoint(
-        net.apply, data, jf.priors.Gaussian(config.model.prior_scale), jf.likelihoods.Categorical()
-    )
-
-    def init(key: KeyArray) -> Params:
-        return jf.mean(net.init(key, data[0][:1])["params"])
-
-    fits = chosen(recipes(config.fit, log_joint, init, last_layer="head"), config.methods)
-    figures: Figures = {}
-    for method, recipe in fits.items():
+    model = classifier(net, config.model.prior_scale)
+    fits = recipes(config.fit, model, start(net, data[0]), len(data[0]), last_layer="head")
+    rows = Rows()
+    for method, recipe in chosen(fits, config.methods).items():
         fit = jf.ops.jit(recipe)
-        rows = []
         for seed in tqdm(range(config.num_seeds), desc=f"{problem.requested}, {method}"):
             key = jax.random.fold_in(jax.random.key(config.seed), seed)
-            compute = lambda key=key, fit=fit: test(config, net, fit(key), problem, key)
+            compute = lambda key=key, fit=fit: test(config, net, fit(data, key), problem, key)
             of = {"problem": problem.requested, "method": method, "step": seed}
-            rows.append(run.once(compute, **of))
-        figures[method] = {name: [row[name] for row in rows] for name in rows[0]}
-    return figures
+            found = run.once(compute, **of)
+            fields = {"problem": problem.requested, "method": method, "seed": seed}
+            rows.add(found["images"], **fields)
+            for kind, amounts in found["spoilt"].items():
+                for amount, figures in amounts.items():
+                    rows.add(
+                        {f"{kind}_{of}": value for of, value in figures.items()},
+                        amount=float(amount),
+                        **fields,
+                    )
+    return rows
 
 
 def test(
-    config: Config, net: BlockNet, posterior: jf.Posterior, problem: Problem, key: KeyArray
+    config: Config, net: Any, posterior: jf.Posterior, problem: Problem, key: KeyArray
 ) -> dict[str, Any]:
     """What a posterior is worth on familiar, strange and spoilt images."""
     split, labels = problem.split, problem.split.test[1]
-
-    def predict(images: np.ndarray) -> jf.Prediction:
-        number = 1 if isinstance(posterior, jf.Point) else config.fit.num_samples
-        x = pixels(split, images)
-        return jf.predict(net.apply, posterior, x, key, num_samples=number, batch_size=500)
-
-    inside, outside = predict(split.test[0]), predict(problem.strange)
+    ask = lambda images: predict(
+        net, posterior, pixels(split, images), key, num_samples=config.fit.num_samples
+    )
+    inside, outside = ask(split.test[0]), ask(problem.strange)
     correct = inside.probs.argmax(-1) == jnp.asarray(labels)
     spoilt = {
-        kind: [
-            scores(inside, labels),
-            *(scores(predict(spoil(split.test[0], amount)), labels) for amount in amounts),
-        ]
+        kind: {"0": scores(inside, labels)}
+        | {str(amount): scores(ask(spoil(split.test[0], amount)), labels) for amount in amounts}
         for kind, (spoil, amounts) in spoilers(config.data).items()
     }
-    return {
+    images = {
         **scores(inside, labels),
-        "auroc": float(metrics.auroc(inside.entropy, outside.entropy)),
-        "auroc_epistemic": float(metrics.auroc(inside.epistemic, outside.epistemic)),
-        "aupr": float(metrics.aupr(inside.entropy, outside.entropy)),
-        "fpr95": float(metrics.fpr95(inside.entropy, outside.entropy)),
-        "aurc": float(metrics.aurc(inside.entropy, correct)),
-        "selective_accuracy": float(
-            metrics.selective_accuracy(inside.entropy, correct, coverage=COVERAGE)
+        "auroc": metrics.auroc(inside.entropy, outside.entropy),
+        "auroc_epistemic": metrics.auroc(inside.epistemic, outside.epistemic),
+        "aupr": metrics.aupr(inside.entropy, outside.entropy),
+        "fpr95": metrics.fpr95(inside.entropy, outside.entropy),
+        "aurc": metrics.aurc(inside.entropy, correct),
+        "selective_accuracy": metrics.selective_accuracy(
+            inside.entropy, correct, coverage=COVERAGE
         ),
-        **spoilt,
     }
+    return {"images": {name: float(value) for name, value in images.items()}, "spoilt": spoilt}
 
 
 def pixels(split: Split, images: np.ndarray) -> Array:
@@ -332,68 +315,48 @@ def noisy(images: np.ndarray, scale: float) -> np.ndarray:
 # Report
 
 
-def familiar_section(config: Config, problem: Problem, figures: Figures) -> Section:
-    """One row for each method: images of the kind that the net was trained on."""
-    names = {
+def report_on(config: Config, problem: Problem, rows: Rows) -> list[Section]:
+    """One row for each method: familiar images, strange ones, spoilt ones."""
+    familiar = {
         "accuracy": "accuracy",
         "nll": "NLL (nats)",
         "ece": "ECE",
         "aurc": "AURC",
         "selective_accuracy": f"accuracy on the surest {COVERAGE:.0%}",
     }
-    return Section(
-        f"Familiar images: {problem.split.source.name}",
-        f"{problem.split.source.note}\n\n{len(problem.split.train[0]):,} training images and "
-        f"{len(problem.split.test[0]):,} test images, means ± standard errors over the seeds 0 to "
-        f"{config.num_seeds - 1}. AURC is the error rate averaged over all shares of the surest "
-        "images.",
-        table_of(figures, names),
-    )
-
-
-def strange_section(run: Run, problem: Problem, figures: Figures) -> Section:
-    """One row for each method: can its entropy find images of another kind?"""
-    names = {
+    strange = {
         "auroc": "AUROC",
         "auroc_epistemic": "AUROC, epistemic",
         "aupr": "AUPR",
         "fpr95": "FPR95",
     }
-    picture = viz.intervals(
-        {method: mean_and_error(np.array(of["auroc"])) for method, of in figures.items()},
-        xlabel="AUROC of strange images, ± standard error",
-    )
-    return Section(
-        f"Strange images: {problem.title}",
-        f"{len(problem.split.test[0]):,} test images and {len(problem.strange):,} strange ones, "
-        "which are to be found by the entropy of the prediction, or by its epistemic part (of one "
-        "net there is none, and nothing to find them by: 0.5).",
-        table_of(figures, names),
-        [(run.figure(f"{problem.requested}_auroc", picture), "AUROC by the predictive entropy.")],
-    )
-
-
-def table_of(figures: Figures, names: Mapping[str, str]) -> Table:
-    """Some of the figures, a row for each method."""
-    rows = []
-    for method, of in figures.items():
-        rows.append([method, *(shown(np.array(of[name])) for name in names)])
-    return Table(["method", *names.values()], rows)
-
-
-def spoilt_section(config: Config, run: Run, problem: Problem, figures: Figures) -> Section:
-    """Accuracy and ECE against how far images are spoilt."""
-    pictures = []
-    labels = {"rotation": "rotation (degrees)", "noise": "noise (share of the range)"}
-    for kind, (_, amounts) in spoilers(config.data).items():
-        for of, label in (("accuracy", "test accuracy"), ("ece", "ECE")):
-            series = {
-                method: mean_curve(
-                    (0, *amounts), np.array([[row[of] for row in seed] for seed in figure[kind]])
+    xlabels = {"rotation": "rotation (degrees)", "noise": "noise (share of the range)"}
+    curves = [
+        report.curves(rows, "amount", f"{kind}_{of}", xlabel=xlabels[kind], ylabel=label)
+        for kind in xlabels
+        for of, label in (("accuracy", "test accuracy"), ("ece", "ECE"))
+    ]
+    split = problem.split
+    return [
+        Section(
+            f"Familiar images: {split.source.name}",
+            f"{split.source.note}\n\n{len(split.train[0]):,} training images and "
+            f"{len(split.test[0]):,} test images, means ± standard errors over the seeds 0 to "
+            f"{config.num_seeds - 1}. AURC is the error rate averaged over all shares of the "
+            "surest images.",
+            report.table(rows, familiar, digits=3),
+        ),
+        Section(
+            f"Strange images: {problem.title}",
+            f"{len(split.test[0]):,} test images and {len(problem.strange):,} strange ones, which "
+            "are to be found by the entropy of the prediction, or by its epistemic part (one net "
+            "has none, and nothing to find them by: 0.5).",
+            report.table(rows, strange, digits=3),
+            [
+                report.intervals(
+                    rows, "auroc", xlabel="AUROC of strange images, mean ± standard error"
                 )
-                for method, figure in figures.items()
-            }
-            figure = viz.curves(series, xlabel=labels[kind], ylabel=label)
-            name = run.figure(f"{problem.requested}_{kind}_{of}", figure)
-            pictures.append((name, f"{label} by {kind}, mean over seeds ± standard error."))
-    return Section(f"Spoilt images: {problem.split.source.name}", figures=pictures)
+            ],
+        ),
+        Section(f"Spoilt images: {split.source.name}", pictures=curves),
+    ]

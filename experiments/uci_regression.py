@@ -33,7 +33,7 @@ splits but for MC dropout on boston (by 0.006 ± 0.036) and the linearised Lapla
     make experiment NAME=uci_regression ARGS="--preset paper"    # all sets; hours on 2 CPU cores
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -43,16 +43,17 @@ import jax.numpy as jnp
 import numpy as np
 
 import jfractal as jf
-from experiments._methods import FitConfig, chosen, recipes, slug
-from experiments._perceptron import Perceptron
-from experiments._seeds import mean_and_error, shown, with_errors
+from experiments import report
+from experiments._methods import FitConfig, chosen, recipes
+from experiments._perceptron import Perceptron, start
 from experiments._source import SourceConfig
-from experiments.report import Outcome, Section, Table
+from experiments.report import Outcome, Section
+from experiments.rows import Rows
 from experiments.run import Options, Run
-from jfractal import data, metrics, viz
+from jfractal import data, metrics
 from jfractal.data import TableData
 from jfractal.nn import LearnedNoise
-from jfractal.typing import Apply, Array, KeyArray, Params
+from jfractal.typing import Array, KeyArray
 
 # RMSE and log likelihood (nats), as printed in table 1 of Lakshminarayanan et al., NeurIPS 2017.
 PUBLISHED = {
@@ -103,7 +104,7 @@ class ChainsConfig:
     """Chains, vectorised in one program."""
     num_warmup: int = 200
     """Steps of each chain to adapt."""
-    num_samples: int = 200
+    num_draws: int = 200
     """Draws of each chain."""
     max_tree_depth: int = 7
     """Bound on the depth of a trajectory: at most 2^depth gradients a draw."""
@@ -158,7 +159,7 @@ PRESETS = {
         data=DataConfig(
             sets=("boston", "concrete", "energy", "kin8nm", "naval", "power", "wine", "yacht")
         ),
-        chains=ChainsConfig(20, num_warmup=2000, num_samples=2000, max_tree_depth=10),
+        chains=ChainsConfig(20, num_warmup=2000, num_draws=2000, max_tree_depth=10),
     ),
     "quick": replace(
         LAPTOP,
@@ -167,7 +168,7 @@ PRESETS = {
         hidden=(4,),
         methods=("MAP", "mean field, local", "Laplace, last layer", "SGHMC"),
         fit=replace(LAPTOP.fit, num_epochs=2, num_samples=4, num_members=2),
-        chains=ChainsConfig(1, 2, num_warmup=10, num_samples=10, max_tree_depth=3),
+        chains=ChainsConfig(1, 2, num_warmup=10, num_draws=10, max_tree_depth=3),
     ),
 }
 
@@ -183,83 +184,65 @@ class Fold(NamedTuple):
     scale: Array
 
 
-class Scores(NamedTuple):
-    """What a prediction is worth, in the units of the target and in nats a row."""
-
-    rmse: Any
-    log_likelihood: Any
-    rhat: Any = 0.0
-    """Of a Markov chain: the largest of its predictions."""
-
-
 def run(config: Config, run: Run) -> Outcome:
     """Fits every method on every set."""
     load = partial(data.load_regression, strict=config.data.strict)
     sources = {name: load(name) for name in config.data.sets}
-    tables = {name: one_set(config, run, source) for name, source in sources.items()}
-    names = sorted({source.name for source in sources.values()})
-    result: dict[str, Any] = {
-        "dataset": ", ".join(names),
-        "dataset_requested": ", ".join(
-            sorted({s.requested if s.note else s.name for s in sources.values()})
-        ),
-    }
-    for name, table in tables.items():
-        for method, scores in table.items():
-            result |= with_errors(
-                {
-                    f"{of}_{name}_{slug(method)}": np.asarray(getattr(scores, of))
-                    for of in ("rmse", "log_likelihood")
-                }
-            )
-        if "NUTS" in table:
-            result[f"rhat_{name}_nuts"] = float(table["NUTS"].rhat.max())
-    return Outcome(
-        result,
-        [
-            summary_section(config, tables),
-            *([lag_section(config, tables)] if config.chains.num_splits else ()),
-            *(set_section(config, run, sources[name], table) for name, table in tables.items()),
-        ],
-    )
+    rows = Rows()
+    for name, source in sources.items():
+        rows.rows += one_set(config, run, name, source).rows
+    nuts = "NUTS" in rows.levels("method")
+    sections = [
+        summary_section(rows),
+        *([lag_section(rows)] if nuts else ()),
+        *(set_section(config, name, source, rows) for name, source in sources.items()),
+    ]
+    datasets = ", ".join(sorted({source.name for source in sources.values()}))
+    requested = sorted({s.requested if s.note else s.name for s in sources.values()})
+    return Outcome(datasets, ", ".join(requested), rows, sections)
 
 
-def one_set(config: Config, run: Run, source: TableData) -> dict[str, Scores]:
-    """Scores of every method on a set, an entry for each split."""
-    folds = jax.vmap(partial(fold, source))(
-        *map(jnp.asarray, data.standard_splits(len(source.targets), config.data.num_splits))
-    )
+def one_set(config: Config, run: Run, name: str, source: TableData) -> Rows:
+    """Scores of every method on every split of a set, and what is published."""
+    splits = data.standard_splits(len(source.targets), config.data.num_splits)
+    folds = jax.vmap(partial(fold, source))(*map(jnp.asarray, splits))
     keys = jax.random.split(jax.random.key(config.seed), config.data.num_splits)
-    net = LearnedNoise(Perceptron(config.hidden, 1))
-    table = {}
+    net, rows = LearnedNoise(Perceptron(config.hidden, 1)), Rows()
 
-    def keep(method: str, scores: Scores) -> None:
+    def keep(method: str, scores: Mapping[str, np.ndarray]) -> None:
         row = f"{source.name:20} {method:20}"
-        if diverged := int(np.sum(~np.isfinite(scores.rmse + scores.log_likelihood))):
-            print(f"{row} left out: it diverged on {diverged} of {len(scores.rmse)} splits")
+        if diverged := int(np.sum(~np.isfinite(scores["rmse"] + scores["log_likelihood"]))):
+            print(f"{row} left out: it diverged on {diverged} of {len(scores['rmse'])} splits")
             return
-        rmse, log_likelihood = np.mean(scores.rmse), np.mean(scores.log_likelihood)
+        rmse, log_likelihood = np.mean(scores["rmse"]), np.mean(scores["log_likelihood"])
         print(f"{row} RMSE {rmse:8.3f}   log likelihood {log_likelihood:7.3f}", flush=True)
-        table[method] = scores
+        for split in range(len(scores["rmse"])):
+            figures = {of: values[split] for of, values in scores.items()}
+            rows.add(figures, set=name, method=method, split=split)
 
     for method in config.methods:
         fit = jf.ops.jit(jax.vmap(partial(fit_and_test, config, net, method)))
         of = {"set": source.requested, "method": method}
-        keep(method, Scores(**run.once(lambda fit=fit: with_means(fit(folds, keys)), **of)["all"]))
-    rows = []
+        keep(method, run.once(lambda fit=fit: with_means(fit(folds, keys)), **of)["all"])
+    found = []
     for i in range(min(config.chains.num_splits, config.data.num_splits)):
         split = jax.tree.map(lambda x, i=i: x[i], folds)
         of = {"set": source.requested, "method": "NUTS", "step": i}
-        rows.append(run.once(lambda split=split, i=i: nuts(config, net, split, keys[i]), **of))
-    if rows:
-        keep("NUTS", Scores(*(np.array([row[of] for row in rows]) for of in Scores._fields)))
-    return table
+        found.append(run.once(lambda split=split, i=i: nuts(config, net, split, keys[i]), **of))
+    if found:
+        keep("NUTS", {of: np.array([row[of] for row in found]) for of in found[0]})
+    if not source.note:
+        for method, of in PUBLISHED.items():
+            if name in of:
+                figures = dict(zip(("rmse", "log_likelihood"), of[name]))
+                rows.add(figures, set=name, method=f"{method}, published")
+    return rows
 
 
-def with_means(scores: Scores) -> dict[str, Any]:
+def with_means(scores: Mapping[str, Any]) -> dict[str, Any]:
     """Those of all splits, and their means where they are numbers."""
-    means = {"rmse": np.mean(scores.rmse), "log_likelihood": np.mean(scores.log_likelihood)}
-    return {"all": scores._asdict(), **{k: v for k, v in means.items() if np.isfinite(v)}}
+    means = {of: np.mean(values) for of, values in scores.items()}
+    return {"all": dict(scores), **{k: v for k, v in means.items() if np.isfinite(v)}}
 
 
 def fold(source: TableData, train: Array, test: Array) -> Fold:
@@ -279,149 +262,102 @@ def fold(source: TableData, train: Array, test: Array) -> Fold:
     )
 
 
-def model(config: Config, net: LearnedNoise, split: Fold) -> tuple[jf.LogJoint, Callable]:
-    """The log joint of the training rows, and how weights start."""
-    log_joint = jf.LogJoint(
+def model_of(config: Config, net: LearnedNoise) -> jf.Model:
+    """A regression with one learned noise."""
+    return jf.Model(
         net.apply,
-        (split.x, split.y),
-        jf.priors.Gaussian(config.prior_scale),
-        jf.likelihoods.HeteroscedasticGaussian(),
+        prior=jf.priors.Gaussian(config.prior_scale),
+        likelihood=jf.likelihoods.HeteroscedasticGaussian(),
     )
-
-    def init(key: KeyArray) -> Params:
-        return jf.mean(net.init(key, split.x[:1])["params"])
-
-    return log_joint, init
 
 
 def fit_and_test(
     config: Config, net: LearnedNoise, method: str, split: Fold, key: KeyArray
-) -> Scores:
+) -> dict[str, Array]:
     """One method on one split."""
-    log_joint, init = model(config, net, split)
-    fits = recipes(config.fit, log_joint, init, last_layer="net/output", fixed="rho")
+    model, begin = model_of(config, net), start(net, split.x)
+    fits = recipes(config.fit, model, begin, len(split.x), last_layer="net/output", fixed="rho")
     (fit,) = chosen(fits, [method]).values()
-    posterior: Any = fit(key)
-    linear = method in LINEARIZED
-    apply = jf.linearize(net.apply, posterior.mean) if linear else net.apply
-    return test(config, apply, posterior, split, key)
+    return test(config, model, fit((split.x, split.y), key), split, key)
 
 
 def nuts(config: Config, net: LearnedNoise, split: Fold, key: KeyArray) -> dict[str, float]:
     """The reference on one split: its scores, and whether its chains agree on the test rows."""
-    log_joint, init = model(config, net, split)
+    model = model_of(config, net)
     chains = jf.nuts(
-        log_joint,
-        init,
+        model,
+        (split.x, split.y),
         key,
+        starts=start(net, split.x),
         num_chains=config.chains.num_chains,
         num_warmup=config.chains.num_warmup,
-        num_samples=config.chains.num_samples,
+        num_draws=config.chains.num_draws,
         max_tree_depth=config.chains.max_tree_depth,
-        progress_bar=True,
     )
-    scores = jax.device_get(test(config, net.apply, chains, split, key))
+    scores = jax.device_get(test(config, model, chains, split, key))
     rhat = metrics.rhat(chains.outputs(net.apply, split.x_test)[..., 0]).max()
-    return {of: float(value) for of, value in scores._replace(rhat=rhat)._asdict().items()}
+    return {of: float(value) for of, value in {**scores, "rhat": rhat}.items()}
 
 
 def test(
-    config: Config, apply: Apply, posterior: jf.Posterior, split: Fold, key: KeyArray
-) -> Scores:
-    """Scores on the test rows, by a mixture of Gaussians over draws of the weights."""
-    prediction = jf.predict_regression(
-        apply,
-        posterior,
-        split.x_test,
-        key,
-        likelihood=jf.likelihoods.HeteroscedasticGaussian(),
-        target_mean=split.mean,
-        target_scale=split.scale,
-        num_samples=config.fit.num_samples,
-    )
-    return Scores(
-        metrics.rmse(prediction.mean, split.y_test), prediction.log_prob(split.y_test).mean()
-    )
+    config: Config, model: jf.Model, posterior: jf.Posterior, split: Fold, key: KeyArray
+) -> dict[str, Array]:
+    """Scores on the test rows, in the units of the target and in nats a row."""
+    prediction = jf.predict(
+        model, posterior, split.x_test, key, num_samples=config.fit.num_samples
+    ).rescaled(split.mean, split.scale)
+    return {
+        "rmse": metrics.rmse(prediction.mean, split.y_test),
+        "log_likelihood": prediction.log_prob(split.y_test).mean(),
+    }
 
 
 # Report
 
 
-def set_section(
-    config: Config, run: Run, source: TableData, table: Mapping[str, Scores]
-) -> Section:
-    """All methods on one set, and what is published."""
-    rows: list[Sequence[Any]] = [
-        [
-            method,
-            len(scores.rmse),
-            *(shown(of) for of in scores[:2]),
-        ]
-        for method, scores in table.items()
-    ]
-    rows += [
-        [f"{method} (published)", 20, *of[source.requested]]
-        for method, of in PUBLISHED.items()
-        if source.requested in of and not source.note
-    ]
-    picture = viz.intervals(
-        {method: mean_and_error(scores.log_likelihood) for method, scores in table.items()},
-        xlabel="test log likelihood (nats a row)",
-    )
-    about = f"{len(source.targets):,} rows of {source.features.shape[1]} features."
-    if missing := set(config.methods) - set(table):
-        about += f" Left out, because they diverged: {', '.join(sorted(missing))}."
-    if "NUTS" in table:
-        rhat = table["NUTS"].rhat.max()
-        verdict = "they agree" if rhat < 1.05 else "they do NOT agree: no reference"
-        about += f" R-hat of the predictions of NUTS's chains is at most {rhat:.2f}: {verdict}."
-    return Section(
-        source.name,
-        f"{source.note}\n\n{about}",
-        Table(
-            ["method", "splits", "RMSE", "log likelihood (nats)"],
-            rows,
-        ),
-        figures=[
-            (
-                run.figure(f"log_likelihood_{source.requested}", picture),
-                "Test log likelihood, mean over splits ± standard error; NUTS over fewer.",
-            )
-        ],
-    )
-
-
-def summary_section(config: Config, tables: Mapping[str, Mapping[str, Scores]]) -> Section:
+def summary_section(rows: Rows) -> Section:
     """Each method on all sets."""
-
-    def cell(table: Mapping[str, Scores], method: str) -> str:
-        return shown(table[method].log_likelihood) if method in table else "diverged"
-
-    methods = [*config.methods, *(["NUTS"] if config.chains.num_splits else [])]
-    rows = [[method, *(cell(table, method) for table in tables.values())] for method in methods]
     return Section(
         "Log likelihood, all sets",
         "Test log likelihood in nats a row, mean over splits ± standard error; NUTS over the first "
         "splits only.",
-        Table(["method", *tables], rows),
+        report.table(rows, {"log_likelihood": ""}, across="set", digits=3),
     )
 
 
-def lag_section(config: Config, tables: Mapping[str, Mapping[str, Scores]]) -> Section:
+def lag_section(rows: Rows) -> Section:
     """Each method against NUTS on the splits that both have."""
-    shared = min(config.chains.num_splits, config.data.num_splits)
-
-    def cell(table: Mapping[str, Scores], method: str) -> str:
-        if method not in table or "NUTS" not in table:
-            return "-"
-        return shown(table[method].log_likelihood[:shared] - table["NUTS"].log_likelihood)
-
-    rows = [
-        [method, *(cell(table, method) for table in tables.values())] for method in config.methods
-    ]
+    lag = Rows()
+    for row in rows.where(metric="log_likelihood"):
+        reference = rows.values(
+            "log_likelihood", set=row["set"], method="NUTS", split=row.get("split")
+        )
+        if len(reference) and row["method"] != "NUTS":
+            lag.add(
+                {"lag": row["value"] - reference[0]},
+                **{k: row[k] for k in ("set", "method", "split")},
+            )
     return Section(
         "Log likelihood, less that of NUTS",
         "On the splits that NUTS ran on, in nats a row ± standard error. Whether its chains agree "
         "is said below, set by set.",
-        Table(["method", *tables], rows),
+        report.table(lag, {"lag": ""}, across="set", digits=3),
     )
+
+
+def set_section(config: Config, name: str, source: TableData, rows: Rows) -> Section:
+    """All methods on one set, and what is published."""
+    of_set = rows.where(set=name)
+    about = f"{len(source.targets):,} rows of {source.features.shape[1]} features."
+    if missing := set(config.methods) - set(of_set.levels("method")):
+        about += f" Left out, because they diverged: {', '.join(sorted(missing))}."
+    if len(rhat := of_set.values("rhat")):
+        verdict = "they agree" if rhat.max() < 1.05 else "they do NOT agree: no reference"
+        about += f" R-hat of the predictions of NUTS's chains is at most {rhat.max():.2f}: "
+        about += f"{verdict}."
+    names = {"rmse": "RMSE", "log_likelihood": "log likelihood (nats)"}
+    picture = report.intervals(
+        of_set, "log_likelihood", xlabel="test log likelihood (nats a row), mean ± standard error"
+    )
+    table = report.table(of_set, names, digits=3)
+    return Section(source.name, f"{source.note}\n\n{about}", table, [picture])
