@@ -24,9 +24,13 @@ import optax
 
 import jfractal as jf
 from experiments import uci_regression as uci
-from experiments._methods import Fit, FitConfig, recipes
-from experiments._perceptron import Perceptron
+from experiments._methods import FitConfig, recipes
+from experiments._perceptron import Perceptron, classifier, start
 from jfractal.nn import LearnedNoise
+from jfractal.training import scan
+from jfractal.typing import KeyArray
+
+Fit = Callable[[KeyArray], jf.Posterior]
 
 ROUNDS = 3
 CONFIG = FitConfig(num_epochs=5, batch_size=128, num_samples=20)
@@ -43,10 +47,12 @@ def dense() -> Mapping[str, Fit]:
     """Two hidden layers of 400 units, by every method for which half a million weights are few."""
     x, labels = images()
     net, x = Perceptron((400, 400), 10), x.reshape(len(x), -1)
-    prior, likelihood = jf.priors.Gaussian(0.3), jf.likelihoods.Categorical()
-    log_joint = jf.LogJoint(net.apply, (x, labels), prior, likelihood)
-    methods = recipes(CONFIG, log_joint, lambda key: jf.mean(net.init(key, x[:1])["params"]))
-    return {name: jf.ops.jit(fit) for name, fit in methods.items() if name not in LEFT_OUT}
+    methods = recipes(CONFIG, classifier(net, 0.3), start(net, x), len(x))
+    return {
+        name: partial(jf.ops.jit(fit), (x, labels))
+        for name, fit in methods.items()
+        if name not in LEFT_OUT
+    }
 
 
 def fractal() -> Mapping[str, Fit]:
@@ -54,18 +60,22 @@ def fractal() -> Mapping[str, Fit]:
     x, labels = images()
     net = jf.FractalNet(10, columns=2, widths=(8, 16), dropout=(0.0, 0.0), norm="frn")
     prior, likelihood = jf.priors.Gaussian(0.3), jf.likelihoods.Categorical()
-    log_joint = jf.LogJoint(net.apply, (x, labels), prior, likelihood)
-    options = {
-        "optimizer": optax.adam(CONFIG.learning_rate),
-        "num_steps": CONFIG.num_epochs * (len(x) // CONFIG.batch_size),
-        "batch_size": CONFIG.batch_size,
-    }
-    init = lambda key: net.init(key, x[:1])["params"]
+    model = jf.fractal_model(net, prior=prior, likelihood=likelihood, global_rate=0, drop_path=0)
+    adam = optax.adam(CONFIG.learning_rate)
     methods = {
-        "MAP": partial(jf.maximum_a_posteriori, log_joint, init, **options),
-        "MC drop-path": partial(jf.mc_drop_path, net, log_joint, init, **options),
+        "MAP": jf.maximum_a_posteriori(model, adam),
+        "MC drop-path": jf.mc_drop_path(model, adam),
     }
-    return {name: jf.ops.jit(fit) for name, fit in methods.items()}
+    steps = CONFIG.num_epochs * (len(x) // CONFIG.batch_size)
+
+    def fit(method: jf.Method, data: Any, key: KeyArray) -> jf.Posterior:
+        options = {"num_steps": steps, "batch_size": CONFIG.batch_size}
+        return scan(method, start(net, x), data, key, **options)[0]
+
+    return {
+        name: partial(jf.ops.jit(partial(fit, method)), (x, labels))
+        for name, method in methods.items()
+    }
 
 
 def regression() -> Mapping[str, Fit]:
@@ -74,17 +84,18 @@ def regression() -> Mapping[str, Fit]:
     train, test = (rows[0] for rows in jf.data.standard_splits(len(source.targets), 1))
     split = uci.fold(source, jnp.asarray(train), jnp.asarray(test))
     net = LearnedNoise(Perceptron(config.hidden, 1))
-    log_joint, init = uci.model(config, net, split)
+    model, data, begin = uci.model_of(config, net), (split.x, split.y), start(net, split.x)
     chains = config.chains
     return {
-        "MAP": jf.ops.jit(recipes(config.fit, log_joint, init)["MAP"]),
+        "MAP": partial(jf.ops.jit(recipes(config.fit, model, begin, len(split.x))["MAP"]), data),
         "NUTS": partial(
             jf.nuts,
-            log_joint,
-            init,
+            model,
+            data,
+            starts=begin,
             num_chains=chains.num_chains,
             num_warmup=chains.num_warmup,
-            num_samples=chains.num_samples,
+            num_draws=chains.num_draws,
             max_tree_depth=chains.max_tree_depth,
         ),
     }

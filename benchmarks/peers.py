@@ -33,7 +33,6 @@ from benchmarks.training import (
     images,
 )
 from jfractal.posterior.gaussian import Estimator, gaussians
-from jfractal.training import DropPath
 
 __all__ = ["ROWS"]
 
@@ -127,7 +126,7 @@ def pytorchcv_training(**options: Any) -> Peer:
 def fractal_step() -> Row:
     """A training step of the paper's net of 20 layers, without drop-path."""
     net = jf.FractalNet(NUM_CLASSES, columns=COLUMNS, widths=PAPER_WIDTHS)
-    ours = Training(net, deterministic(net), images(BATCH))
+    ours = Training(deterministic(net), net, images(BATCH))
     with Elsewhere(pytorchcv_training, _num_weights(ours.state.params)) as other:
         times = interleaved({"ours": ours, "other": other}, budget=30)
     return _row("fractal_step_vs_pytorchcv", times, BATCH, at_least=1.0)
@@ -140,15 +139,16 @@ def fractal_drop_path() -> Row:
     the batches through one column alone. A step of ours takes its expected time over routes.
     """
     net = jf.FractalNet(NUM_CLASSES, columns=COLUMNS, widths=PAPER_WIDTHS, dropout=DROPOUT)
-    ours = Training(net, deterministic(net, drop_path=0.15), images(BATCH))
-    rate = DropPath(COLUMNS).global_rate
-    columns = {f"column {c}": ours.along(c) for c in net.columns}
-    drops = {"dropout_probs": list(DROPOUT), "loc_drop_prob": 0.15, "glob_drop_ratio": rate}
+    on_route = lambda route: Training(
+        deterministic(net, drop_path=0.15, route=route), net, images(BATCH)
+    )
+    ours, columns = on_route(0), {f"column {c}": on_route(c) for c in net.columns}
+    drops = {"dropout_probs": list(DROPOUT), "loc_drop_prob": 0.15, "glob_drop_ratio": 0.5}
     make = partial(pytorchcv_training, **drops)
     with Elsewhere(make, _num_weights(ours.state.params)) as other:
         times = interleaved({"joined": ours, **columns, "other": other}, budget=30)
     alone = np.mean([times[column] for column in columns], axis=0)
-    times["ours"] = (1 - rate) * times["joined"] + rate * alone
+    times["ours"] = (times["joined"] + alone) / 2
     return _row("fractal_drop_path_vs_pytorchcv", times, BATCH, at_least=1.4)
 
 
@@ -174,7 +174,7 @@ def bbb(kind: str, estimator: Estimator, at_least: float) -> Row:
     """A step of Bayes by Backprop: a narrow FractalNet with Gaussian weights, KL included."""
     conv = partial(jf.BayesConv, estimator=estimator)
     net = jf.FractalNet(NUM_CLASSES, columns=COLUMNS, widths=LAPTOP_WIDTHS, conv=conv)
-    ours = Training(net, bayesian(net), images(BATCH))
+    ours = Training(bayesian(net), net, images(BATCH))
     make = partial(bayesian_torch_training, kind)
     with Elsewhere(make, _num_weights(ours.state.params)) as other:
         times = interleaved({"ours": ours, "other": other}, budget=20)

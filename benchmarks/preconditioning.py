@@ -21,20 +21,15 @@ from jfractal.typing import Params
 
 SEEDS = 3
 WARMUPS = 30, 100, 300
-NUM_SAMPLES = 200
+NUM_DRAWS = 200
 VI_STEPS = 1000
 
 
 def mean_field_variance(problem: Problem, key: jax.Array) -> tuple[Params, int]:
     """Variances of a mean-field fit, and how many gradients over all data it took."""
-    posterior = jf.variational(
-        problem.log_joint,
-        lambda key: jf.mean_field(problem.init(key), scale=0.05),
-        key,
-        optimizer=optax.adam(1e-2),
-        num_steps=VI_STEPS,
-    )
-    return jf.variance(posterior.params), VI_STEPS
+    method = jf.variational(problem.model, optax.adam(1e-2), scale=0.05)
+    fit = jf.fit(method, problem.start, problem.data, key, num_steps=VI_STEPS)
+    return fit.posterior.variance(), VI_STEPS
 
 
 def efficiency(problem: Problem, key: jax.Array, num_warmup: int, warm: bool) -> dict[str, float]:
@@ -42,11 +37,12 @@ def efficiency(problem: Problem, key: jax.Array, num_warmup: int, warm: bool) ->
     key_fit, key_chains = jax.random.split(key)
     inverse_mass, spent = mean_field_variance(problem, key_fit) if warm else (None, 0)
     chains = jf.nuts(
-        problem.log_joint,
-        problem.init,
+        problem.model,
+        problem.data,
         key_chains,
+        starts=problem.start,
         num_warmup=num_warmup,
-        num_samples=NUM_SAMPLES,
+        num_draws=NUM_DRAWS,
         max_tree_depth=8,
         inverse_mass=inverse_mass,
     )

@@ -23,12 +23,10 @@ from benchmarks.training import (
     bayesian,
     deterministic,
     images,
-    update,
 )
 from jfractal import ops
 from jfractal.nn import BlockNet
 from jfractal.posterior.gaussian import Estimator
-from jfractal.training import DropPath, TrainState
 
 __all__ = ["ROWS"]
 
@@ -106,12 +104,12 @@ def _peak_memory(num_samples: int) -> float:
 def _plain() -> Training:
     """The step that Bayes by Backprop and ensembles are measured in."""
     net = _net()
-    return Training(net, deterministic(net), images(BATCH))
+    return Training(deterministic(net), net, images(BATCH))
 
 
 def _bbb_step(estimator: Estimator, at_most: float) -> Row:
     net = _net(partial(jf.BayesConv, estimator=estimator))
-    ours = Training(net, bayesian(net), images(BATCH))
+    ours = Training(bayesian(net), net, images(BATCH))
     times = interleaved({"ours": ours, "other": _plain()}, budget=10)
     return _row(f"bbb_step_{estimator.partition('_')[0]}", times, at_most=at_most)
 
@@ -122,31 +120,21 @@ def fractal_step_drop_path() -> Row:
     Half of the batches run one column alone, each as often; a step's expected time is the mean over
     routes by their probabilities.
     """
-    net = _net(widths=PAPER_WIDTHS)
-    training = Training(net, deterministic(net, drop_path=0.15), images(BATCH))
-    full = Training(net, deterministic(net), images(BATCH))
-    drop = DropPath(len(net.columns))
-    columns = {f"column {c}": training.along(c) for c in net.columns}
-    times = interleaved({"joined": training.along(None), **columns, "other": full})
+    net, batch = _net(widths=PAPER_WIDTHS), images(BATCH)
+    on_route = lambda route: Training(deterministic(net, drop_path=0.15, route=route), net, batch)
+    columns = {f"column {c}": on_route(c) for c in net.columns}
+    full = Training(deterministic(net), net, batch)
+    times = interleaved({"joined": on_route(0), **columns, "other": full})
     alone = np.mean([times[column] for column in columns], axis=0)
-    times["ours"] = (1 - drop.global_rate) * times["joined"] + drop.global_rate * alone
+    times["ours"] = (times["joined"] + alone) / 2
     return _row("fractal_step_drop_path", times, at_most=0.72)
 
 
 def ensemble_step() -> Row:
     """A step of 8 members at once, in 8 steps of one."""
-    num_members = 8
-    net, batch, single = _net(), images(BATCH), _plain()
-    step = partial(update, deterministic(net), single.optimizer)
-    together = ops.jit(jax.vmap(step, in_axes=(0, None)), donate_argnums=0)
-    start = lambda key: TrainState.create(dict(net.init(key, batch[0][:1])), single.optimizer)
-    states = jax.jit(jax.vmap(start))(jax.random.split(KEY, num_members))
-
-    def members() -> None:
-        nonlocal states
-        states = jax.block_until_ready(together(states, batch))
-
-    times = interleaved({"ours": members, "other": single}, budget=10)
+    num_members, net = 8, _net()
+    members = Training(jf.ensemble(deterministic(net), num_members), net, images(BATCH))
+    times = interleaved({"ours": members, "other": _plain()}, budget=10)
     return _row("ensemble_step", times, per=num_members, at_most=1.1)
 
 
@@ -172,7 +160,7 @@ def _nuts_row(name: str, chains: str, at_least: float | None = None) -> Row:
 @cache
 def _nuts_rates() -> dict[str, float]:
     """Gradients a second of one chain, and of 4 in either way."""
-    log_joint, init = _small_posterior()
+    model, data, starts = _small_posterior()
     gradients: dict[tuple[str, int], float] = {}
     all_devices = jax.devices()[: gcd(4, jax.device_count())]
     ways = {
@@ -181,19 +169,20 @@ def _nuts_rates() -> dict[str, float]:
         "on one device": (4, all_devices[:1]),
     }
 
-    def sample(way: str, num_samples: int) -> None:
+    def sample(way: str, num_draws: int) -> None:
         num_chains, devices = ways[way]
         chains = jf.nuts(
-            log_joint,
-            init,
+            model,
+            data,
             KEY,
+            starts=starts,
             num_chains=num_chains,
             num_warmup=50,
-            num_samples=num_samples,
+            num_draws=num_draws,
             max_tree_depth=7,
             devices=devices,
         )
-        gradients[way, num_samples] = chains.diagnostics["num_gradients"]
+        gradients[way, num_draws] = chains.diagnostics["num_gradients"]
 
     # A longer run of the same chains takes longer by its draws alone, not by what it compiles.
     lengths = (50, 250)
@@ -203,14 +192,15 @@ def _nuts_rates() -> dict[str, float]:
     return {way: more(gradients, way) / more(seconds, way) for way in ways}
 
 
-def _small_posterior() -> tuple[jf.LogJoint, Callable]:
+def _small_posterior() -> tuple[jf.Model, Any, Callable]:
     """A fractal net of dense units on 200 examples of noise."""
     x = jax.random.normal(KEY, (200, 64))
     y = jax.random.randint(KEY, (200,), 0, NUM_CLASSES)
     unit = partial(jf.nn.DenseUnit, dense=jf.BayesDense)
     net = jf.FractalNet(NUM_CLASSES, columns=3, widths=(8,), unit=unit, norm="none")
-    log_joint = jf.LogJoint(net.apply, (x, y), jf.priors.FanIn(2.0), jf.likelihoods.Categorical())
-    return log_joint, lambda key: jf.mean(net.init(key, x[:1])["params"])
+    prior, likelihood = jf.priors.FanIn(2.0), jf.likelihoods.Categorical()
+    model = jf.Model(net.apply, prior=prior, likelihood=likelihood)
+    return model, (x, y), lambda key: jf.mean(net.init(key, x[:1])["params"])
 
 
 def compile_depth() -> Row:
@@ -221,7 +211,7 @@ def compile_depth() -> Row:
 
 def _seconds_to_compile(columns: int) -> float:
     net, batch = _net(columns=columns, widths=(8,)), images(4, size=8)
-    training = Training(net, deterministic(net), batch)
+    training = Training(deterministic(net), net, batch)
     began = perf_counter()
     training()
     return perf_counter() - began
@@ -231,7 +221,7 @@ def flop_utilisation() -> Row:
     """Arithmetic rate of a training step of the paper's net, in that of a 2048³ matrix product."""
     net, (x, labels) = _net(widths=PAPER_WIDTHS), images(BATCH)
     forward = sum(sum(units.values()) for units in net.unit_flops(x.shape[1:]).values())
-    step = Training(net, deterministic(net), (x, labels))
+    step = Training(deterministic(net), net, (x, labels))
     size = 2048
     a = jax.random.normal(KEY, (size, size))
     matmul = jax.jit(jnp.matmul)

@@ -64,7 +64,7 @@ def _measured(value: float, call: Callable[[], Any], flops: int, num_images: int
 
 def _training(value: float, widths: Sequence[int], columns: int, batch: int) -> Point:
     net = jf.FractalNet(NUM_CLASSES, columns=columns, widths=tuple(widths))
-    step = Training(net, deterministic(net), images(batch))
+    step = Training(deterministic(net), net, images(batch))
     return _measured(value, step, BACKWARD * net.num_flops((32, 32, 3)), batch)
 
 

@@ -1,20 +1,15 @@
 """Training steps of nets, ready to be timed: each call is one step and waits for it."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
-from typing import Any
 
 import jax
 import numpy as np
 import optax
-from jfractal.training.objective import Objective
 
 import jfractal as jf
 from jfractal import ops
 from jfractal.nn import BlockNet
-from jfractal.training import TrainState, cross_entropy, negative_elbo
-from jfractal.typing import Array, KeyArray
+from jfractal.typing import Array
 
 __all__ = [
     "LAPTOP_WIDTHS",
@@ -24,13 +19,14 @@ __all__ = [
     "bayesian",
     "deterministic",
     "images",
-    "update",
+    "model_of",
 ]
 
 LAPTOP_WIDTHS = (16, 32, 64, 128, 128)
 PAPER_WIDTHS = (64, 128, 256, 512, 512)
 NUM_CLASSES = 10
 NUM_DATA = 50_000  # which the KL is spread over
+SGD = optax.sgd(1e-3, momentum=0.9, nesterov=True)
 
 Batch = tuple[Array, Array]
 
@@ -42,69 +38,41 @@ def images(num: int, size: int = 32) -> Batch:
     return jax.device_put((x, rng.integers(NUM_CLASSES, size=num)))
 
 
-def unchanged(key: KeyArray, x: Array) -> Array:
-    """In place of augmentation."""
-    return x
+def model_of(
+    net: BlockNet, prior: jf.priors.Prior, *, drop_path: float = 0.0, route: int = 0
+) -> jf.FractalModel:
+    """The net along one route: 0 for the whole net, or one column alone."""
+    likelihood = jf.likelihoods.Categorical()
+    model = jf.fractal_model(net, prior=prior, likelihood=likelihood, drop_path=drop_path)
+    return replace(model, route=route)
 
 
-def deterministic(net: BlockNet, drop_path: float = 0.0) -> Objective:
-    """Cross-entropy."""
-    return cross_entropy(net, unchanged, drop_path=drop_path)
-
-
-def bayesian(net: BlockNet) -> Objective:
-    """The evidence lower bound."""
-    prior = jf.priors.Gaussian(0.1)
-    return negative_elbo(net, unchanged, drop_path=0.0, prior=prior, num_data=NUM_DATA)
-
-
-def update(
-    objective: Objective,
-    optimizer: optax.GradientTransformation,
-    state: TrainState,
-    batch: Batch,
+def deterministic(
+    net: BlockNet,
     *,
-    route: int | None = None,
-) -> TrainState:
-    """One step of an optimiser."""
-    key = jax.random.fold_in(jax.random.key(0), state.step)
+    drop_path: float = 0.0,
+    route: int = 0,
+    optimizer: optax.GradientTransformation = SGD,
+) -> jf.Method:
+    """Maximum likelihood."""
+    model = model_of(net, jf.priors.Flat(), drop_path=drop_path, route=route)
+    return jf.maximum_a_posteriori(model, optimizer)
 
-    def value(params: Any) -> tuple[Array, Any]:
-        loss = objective(params, state.variables, batch, key, route, state.step)
-        return loss.value, loss.variables
 
-    gradient, variables = jax.grad(value, has_aux=True)(state.params)
-    updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-    return replace(
-        state,
-        step=state.step + 1,
-        params=optax.apply_updates(state.params, updates),
-        variables=variables,
-        opt_state=opt_state,
-    )
+def bayesian(net: BlockNet, *, optimizer: optax.GradientTransformation = SGD) -> jf.Method:
+    """Bayes by Backprop."""
+    return jf.variational(model_of(net, jf.priors.Gaussian(0.1)), optimizer)
 
 
 class Training:
-    """A net in training; calling it takes one step on the same batch."""
+    """A method at work; calling it takes one step on the same batch."""
 
-    def __init__(
-        self,
-        net: BlockNet,
-        objective: Objective,
-        batch: Batch,
-        *,
-        optimizer: optax.GradientTransformation | None = None,
-    ):
-        self.optimizer = optimizer or optax.sgd(1e-3, momentum=0.9, nesterov=True)
-        self.batch = batch
-        variables = jax.jit(net.init)(jax.random.key(0), batch[0][:1])
-        self.state = TrainState.create(variables, self.optimizer)
-        step = partial(update, objective, self.optimizer)
-        self.step = ops.jit(step, static_argnames="route", donate_argnums=0)
+    def __init__(self, method: jf.Method, net: BlockNet, batch: Batch):
+        self.key, self.batch = jax.random.key(0), batch
+        start = lambda key: net.init(key, batch[0][:1])
+        self.state = jax.jit(lambda key: method.init(start, key))(self.key)
+        step = lambda state, batch, key: method.update(state, batch, key, NUM_DATA)[0]
+        self.step = ops.jit(step, donate_argnums=0)
 
-    def __call__(self, route: int | None = None) -> None:
-        self.state = jax.block_until_ready(self.step(self.state, self.batch, route=route))
-
-    def along(self, route: int | None) -> Callable[[], None]:
-        """The step that runs one column alone, or for None the joined net."""
-        return partial(self, route)
+    def __call__(self) -> None:
+        self.state = jax.block_until_ready(self.step(self.state, self.batch, self.key))

@@ -11,11 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import jfractal as jf
-from experiments._perceptron import Perceptron
+from experiments._perceptron import Perceptron, start
 from experiments._source import SourceConfig
 from jfractal import data
 from jfractal.nn import BlockNet, DenseUnit, LearnedNoise
-from jfractal.posterior.likelihoods import Categorical, HeteroscedasticGaussian
 from jfractal.typing import Array, KeyArray, Params
 
 __all__ = ["DataConfig", "ModelConfig", "Problem", "problems"]
@@ -66,8 +65,10 @@ class Problem(NamedTuple):
     requested: str
     """What they stand in for, if they do; else the same."""
     net: Any
-    log_joint: jf.LogJoint
-    init: Callable[[KeyArray], Params]
+    model: jf.Model
+    data: tuple[Array, Array]
+    start: Callable[[KeyArray], Params]
+    """Draws arrays to start from."""
     x_test: Array
     y_test: Array
     last_layer: str
@@ -80,12 +81,12 @@ class Problem(NamedTuple):
     @property
     def num_params(self) -> int:
         """Number of weights."""
-        return num_params(self.init)
+        return num_params(self.start)
 
 
-def num_params(init: Callable[[KeyArray], Params]) -> int:
-    """Number of weights that `init` draws."""
-    return sum(w.size for w in jax.tree.leaves(jax.eval_shape(init, jax.random.key(0))))
+def num_params(start: Callable[[KeyArray], Params]) -> int:
+    """Number of weights that `start` draws."""
+    return sum(w.size for w in jax.tree.leaves(jax.eval_shape(start, jax.random.key(0))))
 
 
 def problems(config: DataConfig, model: ModelConfig) -> dict[str, Callable[[], Problem]]:
@@ -156,7 +157,7 @@ def _rows(examples: Examples) -> Examples:
 
 def as_large(net: nn.Module, num_features: int, num_outputs: int) -> Perceptron:
     """The perceptron of one hidden layer that has about as many weights as another net."""
-    size = num_params(_start(net, jnp.zeros((1, num_features))))
+    size = num_params(start(net, jnp.zeros((1, num_features))))
     hidden = round((size - num_outputs) / (num_features + 1 + num_outputs))
     return Perceptron((max(hidden, 1),), num_outputs)
 
@@ -164,13 +165,24 @@ def as_large(net: nn.Module, num_features: int, num_outputs: int) -> Perceptron:
 def of_digits(examples: Examples, net: Any, prior: jf.priors.Prior) -> Problem:
     """The posterior of a classifier of digits."""
     x, y, x_test, y_test = examples
-    log_joint = jf.LogJoint(net.apply, (x, y), prior, Categorical())
+    model = jf.Model(net.apply, prior=prior, likelihood=jf.likelihoods.Categorical())
     block_net = net if isinstance(net, BlockNet) else None
     last_layer = "output" if block_net is None else "head"
     name = "digits (scikit-learn)"
     about = f"{len(x)} of scikit-learn's digits, {len(x_test)} for the test"
-    start = _start(net, x)
-    return Problem(about, name, name, net, log_joint, start, x_test, y_test, last_layer, block_net)
+    return Problem(
+        about,
+        name,
+        name,
+        net,
+        model,
+        (x, y),
+        start(net, x),
+        x_test,
+        y_test,
+        last_layer,
+        block_net,
+    )
 
 
 def of_table(config: DataConfig, block_net: BlockNet, prior: jf.priors.Prior) -> Problem:
@@ -182,7 +194,8 @@ def of_table(config: DataConfig, block_net: BlockNet, prior: jf.priors.Prior) ->
     columns = jnp.asarray((columns - mean) / np.where(std > 1e-6, std, 1), jnp.float32)
     x, y = columns[:, :-1], columns[:, -1:]
     net = LearnedNoise(block_net)
-    log_joint = jf.LogJoint(net.apply, (x[train], y[train]), prior, HeteroscedasticGaussian())
+    likelihood = jf.likelihoods.HeteroscedasticGaussian()
+    model = jf.Model(net.apply, prior=prior, likelihood=likelihood)
     about = f"{source.name}: {len(train)} rows, {len(test)} for the test"
     last_layer, noise = "net/head", "rho"
     return Problem(
@@ -190,15 +203,12 @@ def of_table(config: DataConfig, block_net: BlockNet, prior: jf.priors.Prior) ->
         source.name,
         source.requested if source.note else source.name,
         net,
-        log_joint,
-        _start(net, x),
+        model,
+        (x[train], y[train]),
+        start(net, x),
         x[test],
         y[test],
         last_layer,
         block_net,
         noise,
     )
-
-
-def _start(net: nn.Module, x: Array) -> Callable[[KeyArray], Params]:
-    return lambda key: jf.mean(net.init(key, x[:1])["params"])
