@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 import jax
 import numpy as np
+from jfractal.inference.mcmc.chains import MIN_EBFMI, MIN_ESS_PER_CHAIN
 
 import jfractal as jf
-from experiments._methods import slug
 from experiments._problems import Problem
-from experiments.report import Section, Table
+from experiments.report import Picture, Section, Table
+from experiments.rows import slug
 from experiments.run import Run
 from jfractal import metrics, viz
-from jfractal.inference.chains import MIN_EBFMI, MIN_ESS_PER_CHAIN
 from jfractal.metrics.bootstrap import Estimate
 from jfractal.typing import KeyArray
 
@@ -21,11 +21,11 @@ __all__ = [
     "convergence_section",
     "diagnosed",
     "diagnostics_table",
-    "interval_cell",
     "intervals",
     "predicted",
     "reasons",
     "sample",
+    "with_intervals",
 ]
 
 WORDS = {
@@ -47,7 +47,7 @@ class ChainsConfig:
     """Chains, vectorised in one program."""
     num_warmup: int = 300
     """Steps of each chain to adapt."""
-    num_samples: int = 600
+    num_draws: int = 600
     """Draws of each chain."""
     thinning: int = 1
     """Steps from one draw to the next."""
@@ -67,18 +67,18 @@ def sample(config: ChainsConfig, run: Run, name: str, problem: Problem, key: Key
     """The reference; its draws are kept as they come, so that a killed run continues."""
     print(f"NUTS: {name}, {problem.num_params:,} weights", flush=True)
     return jf.nuts(
-        problem.log_joint,
-        problem.init,
+        problem.model,
+        problem.data,
         key,
+        starts=problem.start,
         num_chains=config.num_chains,
         num_warmup=config.num_warmup,
-        num_samples=config.num_samples,
+        num_draws=config.num_draws,
         thinning=config.thinning,
         target_accept=config.target_accept,
         max_tree_depth=config.max_tree_depth,
         precision=config.precision,
         directory=run.checkpoints / f"chains_{slug(name)}",
-        progress_bar=True,
     )
 
 
@@ -87,18 +87,26 @@ def predicted(problem: Problem, outputs: np.ndarray) -> np.ndarray:
     return outputs[..., :1] if problem.noise else np.asarray(jax.nn.softmax(outputs))
 
 
-def intervals(of: str, value: Estimate) -> dict[str, float]:
-    """An estimate as flat figures."""
+def intervals(estimates: Mapping[str, Estimate]) -> dict[str, float]:
+    """Estimates as flat figures, each with the ends of its interval."""
     return {
-        of: float(value.value),
-        f"{of}_lower": float(value.lower),
-        f"{of}_upper": float(value.upper),
+        f"{of}{end}": float(value)
+        for of, estimate in estimates.items()
+        for end, value in (
+            ("", estimate.value),
+            ("_lower", estimate.lower),
+            ("_upper", estimate.upper),
+        )
     }
 
 
-def interval_cell(row: Mapping[str, float], of: str) -> str:
-    """A figure and its interval."""
-    return f"{row[of]:.3f} ({row[f'{of}_lower']:.3f}–{row[f'{of}_upper']:.3f})"
+def with_intervals(row: Mapping[str, float], of: str, digits: int = 3) -> str:
+    """A figure and its interval, for a table."""
+    if of not in row:
+        return "-"
+    value = f"{row[of]:.{digits}f}"
+    ends = (row.get(f"{of}_lower"), row.get(f"{of}_upper"))
+    return value if None in ends else f"{value} ({ends[0]:.{digits}f}–{ends[1]:.{digits}f})"
 
 
 def diagnosed(
@@ -124,7 +132,6 @@ def diagnostics_table(diagnosis: jf.inference.Diagnosis) -> Table:
 
 def convergence_section(
     config: ChainsConfig,
-    run: Run,
     name: str,
     chains: jf.Chains,
     predictions: np.ndarray,
@@ -146,9 +153,9 @@ def convergence_section(
         f"least {MIN_EBFMI}. The worst prediction is the one of the largest R-hat.",
         diagnostics_table(diagnosis),
         [
-            (run.figure(f"traces_{slug(name)}", viz.traces(draws)), "Draws, chain by chain."),
-            (
-                run.figure(f"ranks_{slug(name)}", viz.ranks(draws, num_bins=num_bins)),
+            Picture(viz.traces(draws), "Draws, chain by chain."),
+            Picture(
+                viz.ranks(draws, num_bins=num_bins),
                 "Ranks of each chain's draws among all: flat if the chains agree.",
             ),
         ],

@@ -68,7 +68,7 @@ and 100 images it has accuracy .447, NLL 1.53, and MAP .697, 0.93, MC dropout .7
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -80,31 +80,26 @@ import optax
 from tqdm.auto import tqdm
 
 import jfractal as jf
-from experiments._classification import scores
-from experiments._methods import (
-    Fit,
-    FitConfig,
-    chosen,
-    num_gradients,
-    num_steps,
-    recipes,
-    slug,
-)
+from experiments import report
+from experiments._methods import Fit, FitConfig, chosen, num_gradients, num_steps, recipes
 from experiments._nuts import (
     ChainsConfig,
     convergence_section,
     diagnosed,
-    interval_cell,
     intervals,
     predicted,
     reasons,
     sample,
+    with_intervals,
 )
 from experiments._problems import DataConfig, ModelConfig, Problem, problems
+from experiments._routes import scores
 from experiments.report import Outcome, Section, Table
+from experiments.rows import Rows, slug
 from experiments.run import Options, Run
-from jfractal import metrics, viz
+from jfractal import metrics
 from jfractal.metrics.bootstrap import Estimate
+from jfractal.training import scan
 from jfractal.typing import Array, KeyArray
 
 DROP_PATH = "drop-path MC"
@@ -155,16 +150,16 @@ class Config(Options):
     """Share of join inputs that drop-path Monte Carlo drops."""
     chains: ChainsConfig = field(default_factory=ChainsConfig)
     """NUTS."""
-    chains_conv: ChainsConfig = field(default_factory=lambda: ChainsConfig(num_samples=400))
+    chains_conv: ChainsConfig = field(default_factory=lambda: ChainsConfig(num_draws=400))
     """NUTS of the conv fractal net, whose gradients are the dearest."""
     chains_table: ChainsConfig = field(
-        default_factory=lambda: ChainsConfig(num_samples=300, max_tree_depth=7)
+        default_factory=lambda: ChainsConfig(num_draws=300, max_tree_depth=7)
     )
     """NUTS of the net for regression, which has the most data."""
 
 
-PAPER_CHAINS = ChainsConfig(8, num_warmup=2000, num_samples=2000, max_tree_depth=10)
-QUICK_CHAINS = ChainsConfig(2, num_warmup=10, num_samples=10, max_tree_depth=3)
+PAPER_CHAINS = ChainsConfig(8, num_warmup=2000, num_draws=2000, max_tree_depth=10)
+QUICK_CHAINS = ChainsConfig(2, num_warmup=10, num_draws=10, max_tree_depth=3)
 
 LAPTOP = Config()
 PRESETS = {
@@ -200,32 +195,24 @@ def run(config: Config, run: Run) -> Outcome:
         raise jf.InputError(
             f"`problems` must be out of {', '.join(map(repr, available))}, got {min(unknown)!r}"
         )
-    result: dict[str, Any] = {}
-    sections, used = [], []
+    rows, sections, used = Rows(), [], []
     for number, name in enumerate(config.problems):
         problem = available[name]()
         used.append(problem)
         key = jax.random.fold_in(jax.random.key(config.seed), number)
-        figures, of_problem = one_problem(config, run, name, problem, key)
-        result |= {f"{of}_{slug(name)}": value for of, value in figures.items()}
-        sections += of_problem
-    converged = all(result[f"converged_{slug(name)}"] for name in config.problems)
+        of_problem, parts = one_problem(config, run, name, problem, key)
+        rows.rows += of_problem.rows
+        sections += parts
+    converged = all(row["value"] for row in rows.where(metric="converged"))
     names = lambda of: ", ".join(sorted({getattr(problem, of) for problem in used}))
-    return Outcome(
-        {
-            "dataset": names("dataset"),
-            "dataset_requested": names("requested"),
-            "converged": converged,
-            **result,
-        },
-        sections,
-    )
+    rows.add({"converged": converged})
+    return Outcome(names("dataset"), names("requested"), rows, sections)
 
 
 def one_problem(
     config: Config, run: Run, name: str, problem: Problem, key: KeyArray
-) -> tuple[dict[str, Any], list[Section]]:
-    """Result and report of one problem."""
+) -> tuple[Rows, list[Section]]:
+    """Figures and report of one problem."""
     key_chains, key_fit, key_compare = jax.random.split(key, 3)
     of_chains = {CONV: config.chains_conv, TABLE: config.chains_table}.get(name, config.chains)
     chains = sample(of_chains, run, name, problem, key_chains)
@@ -235,29 +222,28 @@ def one_problem(
     jf.reference.save(
         run.directory / "references" / f"{slug(name)}.npz",
         chains,
-        problem.log_joint,
+        problem.model,
+        problem.data,
         problem.x_test,
     )
     cost = diagnosis.figures["num_gradients"] + diagnosis.figures["num_warmup_gradients"]
     judge = partial(judged, problem, outputs, key_compare)
-    rows = {"NUTS": {**judge(outputs.reshape(-1, *outputs.shape[2:])), "gradients": cost}}
+    rows = Rows()
+    reference = judge(outputs.reshape(-1, *outputs.shape[2:]))
+    rows.add({**reference, "gradients": cost}, problem=name, method="NUTS")
     for method, fit in fits(config, problem).items():
         one = partial(fit_and_judge, config, problem, judge, method, fit, key_fit)
-        rows[method] = run.once(one, problem=name, method=method)
-    best = ceiling(problem, outputs, key_compare)
-    figures = {
-        **{f"{of}_{slug(method)}": row[of] for method, row in rows.items() for of in row},
-        **{f"{of}_ceiling": float(value.value) for of, value in best.items()},
-        "converged": diagnosis.converged,
-        "reasons": reasons(diagnosis),
-        "num_params": problem.num_params,
-        **{f"nuts_{of}": value for of, value in diagnosis.figures.items()},
-    }
+        rows.add(run.once(one, problem=name, method=method), problem=name, method=method)
+    best = intervals(ceiling(problem, outputs, key_compare))
+    rows.add(best, problem=name, method="one chain")
     sections = [
-        comparison_section(config, run, name, problem, rows, best, diagnosis),
-        convergence_section(of_chains, run, name, chains, predictions, diagnosis),
+        comparison_section(name, problem, rows, diagnosis),
+        convergence_section(of_chains, name, chains, predictions, diagnosis),
     ]
-    return figures, sections
+    about = {"converged": diagnosis.converged, "reasons": reasons(diagnosis)}
+    about |= {f"nuts_{of}": value for of, value in diagnosis.figures.items()}
+    rows.add(about | {"num_params": problem.num_params}, problem=name)
+    return rows, sections
 
 
 def fits(config: Config, problem: Problem) -> dict[str, Fit]:
@@ -265,8 +251,9 @@ def fits(config: Config, problem: Problem) -> dict[str, Fit]:
     every = dict(
         recipes(
             config.fit,
-            problem.log_joint,
-            problem.init,
+            problem.model,
+            problem.start,
+            len(problem.data[1]),
             last_layer=problem.last_layer,
             fixed=problem.noise,
         )
@@ -283,38 +270,20 @@ def left_out(problem: Problem) -> dict[str, str]:
 
 def drop_path(config: Config, problem: Problem) -> Fit:
     """Drop-path Monte Carlo, with the steps of all other methods."""
-    assert problem.block_net is not None
-    fit, n = config.fit, problem.log_joint.num_data
-    steps = num_steps(fit, n)
-    cosine = optax.cosine_decay_schedule(fit.learning_rate, steps)
-    return partial(
-        jf.mc_drop_path,
-        problem.block_net,
-        nested(problem),
-        problem.init,
-        optimizer=optax.adam(cosine),
-        num_steps=steps,
-        batch_size=min(fit.batch_size, n),
-        rate=config.drop_path_rate,
+    size = len(problem.data[1])
+    steps = num_steps(config.fit, size)
+    model = jf.fractal_model(
+        problem.net,
+        prior=problem.model.prior,
+        likelihood=problem.model.likelihood,
+        global_rate=0.0,
     )
-
-
-def nested(problem: Problem) -> jf.LogJoint:
-    """The log joint whose `apply` takes which paths are alive as the net of blocks names them."""
-    return replace(problem.log_joint, apply=apply_of(problem))
-
-
-def apply_of(problem: Problem) -> Callable[..., Array]:
-    """The net's `apply`; where the net of blocks is part of another, its joins are that part's."""
-    if problem.net is problem.block_net:
-        return problem.net.apply
-
-    def apply(variables: dict[str, Any], x: Array) -> Array:
-        alive = variables.get("drop_path")
-        inner = {} if alive is None else {"drop_path": {"net": alive}}
-        return problem.net.apply({**variables, **inner}, x)
-
-    return apply
+    adam = optax.adam(optax.cosine_decay_schedule(config.fit.learning_rate, steps))
+    method = jf.mc_drop_path(model, adam, rate=config.drop_path_rate)
+    batch_size = min(config.fit.batch_size, size)
+    return lambda data, key: scan(
+        method, problem.start, data, key, num_steps=steps, batch_size=batch_size
+    )[0]
 
 
 def fit_and_judge(
@@ -327,12 +296,12 @@ def fit_and_judge(
 ) -> dict[str, float]:
     """One method: its scores, its distances from the reference, and what it took."""
     started = time.perf_counter()
-    posterior = jax.block_until_ready(fit(key))
+    posterior = jax.block_until_ready(fit(problem.data, key))
     seconds = time.perf_counter() - started
     outputs = jf.sample_outputs(
-        apply_of(problem), posterior, problem.x_test, key, num_samples=config.fit.num_samples
+        problem.net.apply, posterior, problem.x_test, key, num_samples=config.fit.num_samples
     )
-    cost = num_gradients(config.fit, method, problem.log_joint.num_data)
+    cost = num_gradients(config.fit, method, len(problem.data[1]))
     row = judge(np.asarray(outputs))
     tqdm.write(f"  {method:22}" + "".join(f" {of} {row[of]:8.4f}" for of in ("nll", DISTANCE)))
     return {**row, "gradients": cost, "seconds": seconds}
@@ -354,8 +323,7 @@ def judged(
     distance = compared.pop("total_variation")
     return {
         **scores(prediction, np.asarray(problem.y_test)),
-        **intervals(DISTANCE, distance),
-        **{k: v for of, value in compared.items() for k, v in intervals(of, value).items()},
+        **intervals({DISTANCE: distance, **compared}),
     }
 
 
@@ -373,7 +341,7 @@ def judged_regression(
     return {
         "rmse": float(metrics.rmse(mean.mean(0), problem.y_test)),
         "nll": float(-log_prob.mean()),
-        **intervals(DISTANCE, metrics.bootstrap(jnp.mean, (distances,), key_bootstrap)),
+        **intervals({DISTANCE: metrics.bootstrap(jnp.mean, (distances,), key_bootstrap)}),
     }
 
 
@@ -407,13 +375,7 @@ def ceiling(problem: Problem, outputs: np.ndarray, key: KeyArray) -> dict[str, E
 
 
 def comparison_section(
-    config: Config,
-    run: Run,
-    name: str,
-    problem: Problem,
-    rows: Mapping[str, Mapping[str, float]],
-    best: Mapping[str, Estimate],
-    diagnosis: jf.inference.Diagnosis,
+    name: str, problem: Problem, rows: Rows, diagnosis: jf.inference.Diagnosis
 ) -> Section:
     """All methods on one problem."""
     kinds = {
@@ -425,42 +387,24 @@ def comparison_section(
         DISTANCE: "W2" if problem.noise else "total variation",
         "symmetric_kl": "symmetric KL (nats)",
     }
-    shown = [of for of in kinds if of in rows["NUTS"]]
-    table = []
-    for method, row in rows.items():
-        cells = [
-            interval_cell(row, of) if f"{of}_lower" in row else round(row[of], 4) for of in shown
-        ]
-        table.append(
-            [method, *cells, round(row["gradients"]), round(row.get("seconds", 0), 1) or "-"]
-        )
-    cells = [interval_cell(intervals(of, best[of]), of) if of in best else "-" for of in shown]
-    table.append(["one chain", *cells, "-", "-"])
-    picture = viz.intervals(
-        {
-            method: (row[DISTANCE], (row[f"{DISTANCE}_upper"] - row[f"{DISTANCE}_lower"]) / 2)
-            for method, row in rows.items()
-            if method != "NUTS"
-        }
-        | {"one chain": (float(best[DISTANCE].value), 0.0)},
-        xlabel=f"{kinds[DISTANCE]} to NUTS",
+    shown = [of for of in kinds if len(rows.values(of))]
+    cells = []
+    for method in rows.levels("method"):
+        row = {r["metric"]: r["value"] for r in rows.where(method=method)}
+        cost = [round(row[of]) if of in row else "-" for of in ("gradients", "seconds")]
+        cells.append([method, *(with_intervals(row, of) for of in shown), *cost])
+    compared = rows.where(method=tuple(m for m in rows.levels("method") if m != "NUTS"))
+    picture = report.intervals(compared, DISTANCE, xlabel=f"{kinds[DISTANCE]} to NUTS")
+    missing = "".join(
+        f" Left out: {method}, for {why}." for method, why in left_out(problem).items()
     )
     return Section(
         name.capitalize(),
-        f"{problem.about}. {problem.num_params:,} weights, prior {problem.log_joint.prior}."
+        f"{problem.about}. {problem.num_params:,} weights, prior {problem.model.prior}."
         f"\n\n{diagnosis}\n\nDistances are to the predictions of all "
         f"draws of NUTS, with 95 % bootstrap intervals over test examples; those of NUTS to itself "
         "are 0; one chain is compared with the others. Cost: gradients over all training data, "
-        "curvatures of a Laplace aside."
-        + "".join(f" Left out: {method}, for {why}." for method, why in left_out(problem).items()),
-        Table(
-            ["method", *(kinds[of] for of in shown), "full gradients", "seconds"],
-            table,
-        ),
-        [
-            (
-                run.figure(f"distance_{slug(name)}", picture),
-                "Distance from NUTS, with half the width of the 95 % interval.",
-            )
-        ],
+        f"curvatures of a Laplace aside.{missing}",
+        Table(["method", *(kinds[of] for of in shown), "full gradients", "seconds"], cells),
+        [picture],
     )

@@ -38,22 +38,23 @@ import numpy as np
 from tqdm.auto import tqdm
 
 import jfractal as jf
-from experiments._classification import scores
-from experiments._methods import Fit, FitConfig, chosen, recipes, slug
+from experiments import report
+from experiments._methods import Fit, FitConfig, chosen, recipes
 from experiments._nuts import (
     ChainsConfig,
     convergence_section,
     diagnosed,
-    interval_cell,
     intervals,
     predicted,
     reasons,
     sample,
 )
 from experiments._problems import DataConfig, ModelConfig, Problem, problems
-from experiments.report import Outcome, Section, Table
+from experiments._routes import scores
+from experiments.report import Outcome, Section
+from experiments.rows import Rows
 from experiments.run import Options, Run
-from jfractal import metrics, viz
+from jfractal import metrics
 from jfractal.typing import KeyArray
 
 WHOLE, ONE_CHAIN = "whole net", "one chain"
@@ -104,7 +105,7 @@ PRESETS = {
         data=replace(LAPTOP.data, num_train=1200),
         model=replace(LAPTOP.model, columns=4, width=32),
         chains=replace(
-            LAPTOP.chains, num_chains=8, num_warmup=2000, num_samples=2000, max_tree_depth=10
+            LAPTOP.chains, num_chains=8, num_warmup=2000, num_draws=2000, max_tree_depth=10
         ),
     ),
     "quick": replace(
@@ -114,7 +115,7 @@ PRESETS = {
         data=DataConfig(num_train=20, num_test=20),
         model=ModelConfig(columns=2, width=2),
         fit=replace(LAPTOP.fit, num_epochs=2, batch_size=10, num_samples=4),
-        chains=ChainsConfig(2, num_warmup=10, num_samples=10, max_tree_depth=3),
+        chains=ChainsConfig(2, num_warmup=10, num_draws=10, max_tree_depth=3),
     ),
 }
 
@@ -123,65 +124,61 @@ def run(config: Config, run: Run) -> Outcome:
     """Samples the whole net and its columns, and reads every posterior at every depth."""
     problem = problems(config.data, config.model)["dense fractal"]()
     key_chains, key_fit, key_compare = jax.random.split(jax.random.key(config.seed), 3)
-    routes = {WHOLE: None, **{f"column {c}": c for c in problem.net.columns}}
-    alone = {name: problem_of(problem, column) for name, column in routes.items()}
+    columns = {WHOLE: None, **{f"column {c}": c for c in problem.net.columns}}
+    alone = {route: problem_of(problem, column) for route, column in columns.items()}
     chains, diagnoses, outputs, predictions = {}, {}, {}, {}
-    for i, (name, of) in enumerate(alone.items()):
-        chains[name] = sample(config.chains, run, name, of, jax.random.fold_in(key_chains, i))
-        outputs[name] = np.asarray(chains[name].outputs(of.net.apply, problem.x_test))
-        predictions[name] = predicted(of, outputs[name])
-        diagnoses[name] = diagnosed(config.chains, chains[name], predictions[name])
+    for i, (route, of) in enumerate(alone.items()):
+        chains[route] = sample(config.chains, run, route, of, jax.random.fold_in(key_chains, i))
+        outputs[route] = np.asarray(chains[route].outputs(of.net.apply, problem.x_test))
+        predictions[route] = predicted(of, outputs[route])
+        diagnoses[route] = diagnosed(config.chains, chains[route], predictions[route])
     # The draws of the whole net, run through each column.
     by_draw = {
-        name: chains[WHOLE].outputs(of.net.apply, problem.x_test) for name, of in alone.items()
+        route: chains[WHOLE].outputs(of.net.apply, problem.x_test) for route, of in alone.items()
     }
-    within = {name: prediction(outputs) for name, outputs in by_draw.items()}
-    by_column = {
-        name: row_of(problem, within[name], prediction(outputs[name]), key_compare)
-        for name in routes
-    }
-    by_method = {}
+    within = {route: prediction(of) for route, of in by_draw.items()}
+    labels, rows, methods = np.asarray(problem.y_test), Rows(), Rows()
+    for route, of in alone.items():
+        by_column = prediction(outputs[route])
+        fields = {"route": route, "layers": of.net.depth(column=of.net.lone)}
+        for posterior, found in (("whole net's", within[route]), ("column's own", by_column)):
+            rows.add(scores(found, labels), posterior=posterior, **fields)
+        distance = metrics.compare(within[route], by_column, key_compare)
+        rows.add(intervals(distance), posterior="whole net's", **fields)
+        figures = {"rhat": diagnoses[route].figures["rhat_predictions"]}
+        rows.add(figures | {"reasons": reasons(diagnoses[route])}, **fields)
     for method, fit in fits(config, problem).items():
-        one = partial(read, config, alone, fit, within, key_fit, key_compare)
-        row = run.once(one, method=method)
-        by_method[method] = {
-            name: {of.partition("/")[2]: v for of, v in row.items() if of.startswith(f"{name}/")}
-            for name in routes
-        }
+        one = partial(read, config, alone, problem, fit, within, key_fit, key_compare)
+        for route, figures in run.once(one, method=method).items():
+            methods.add(figures, method=method, route=route, layers=layers(alone[route]))
         tqdm.write(f"  {method}")
-    by_method[ONE_CHAIN] = {name: ceiling(of, key_compare) for name, of in by_draw.items()}
-    figures = {
-        **{f"{of}_{slug(name)}": v for name, row in by_column.items() for of, v in row.items()},
-        **{
-            f"{of}_{slug(method)}_{slug(name)}": value
-            for method, rows in by_method.items()
-            for name, row in rows.items()
-            for of, value in row.items()
-        },
-        **{f"rhat_{slug(name)}": d.figures["rhat_predictions"] for name, d in diagnoses.items()},
-        "converged": all(diagnosis.converged for diagnosis in diagnoses.values()),
-        **{f"reasons_{slug(name)}": reasons(of) for name, of in diagnoses.items()},
-        "num_params": problem.num_params,
-    }
-    return Outcome(
-        {"dataset": problem.dataset, "dataset_requested": problem.requested, **figures},
-        [
-            columns_section(config, run, problem, alone, by_column, diagnoses),
-            methods_section(run, alone, by_method),
-            *(
-                convergence_section(
-                    config.chains, run, name, chains[name], predictions[name], diagnosis
-                )
-                for name, diagnosis in diagnoses.items()
-            ),
-        ],
-    )
+    for route, of in by_draw.items():
+        ceiling = metrics.ceiling(jax.nn.softmax(of).mean(1), key_compare)
+        methods.add(intervals(ceiling), method=ONE_CHAIN, route=route, layers=layers(alone[route]))
+    converged = all(diagnosis.converged for diagnosis in diagnoses.values())
+    summary = {"converged": converged, "num_params": problem.num_params}
+    sections = [
+        columns_section(config, problem, rows, diagnoses),
+        methods_section(methods),
+        *(
+            convergence_section(config.chains, route, chains[route], predictions[route], of)
+            for route, of in diagnoses.items()
+        ),
+    ]
+    rows.rows += methods.rows
+    rows.add(summary)
+    return Outcome(problem.dataset, problem.requested, rows, sections)
 
 
 def problem_of(problem: Problem, column: int | None) -> Problem:
     """The posterior of one column alone; the weights outside it have their prior."""
     net = problem.net.column(column)
-    return problem._replace(net=net, log_joint=replace(problem.log_joint, apply=net.apply))
+    return problem._replace(net=net, model=replace(problem.model, apply=net.apply))
+
+
+def layers(problem: Problem) -> int:
+    """Layers on the longest path of the route."""
+    return problem.net.depth(column=problem.net.lone)
 
 
 def prediction(outputs: Any) -> jf.Prediction:
@@ -189,55 +186,29 @@ def prediction(outputs: Any) -> jf.Prediction:
     return jf.Prediction(jax.nn.log_softmax(jnp.asarray(outputs).reshape(-1, *outputs.shape[2:])))
 
 
-def row_of(
-    problem: Problem, within: jf.Prediction, alone: jf.Prediction, key: KeyArray
-) -> dict[str, float]:
-    """A column as part of the whole posterior against the posterior of the column alone."""
-    labels = np.asarray(problem.y_test)
-    found = metrics.compare(within, alone, key)
-    return {
-        **{f"{of}_within": value for of, value in scores(within, labels).items()},
-        **{f"{of}_alone": value for of, value in scores(alone, labels).items()},
-        **{k: v for of, value in found.items() for k, v in intervals(of, value).items()},
-    }
-
-
 def fits(config: Config, problem: Problem) -> dict[str, Fit]:
     """The methods that the settings name."""
-    every = recipes(config.fit, problem.log_joint, problem.init, last_layer=problem.last_layer)
+    size = len(problem.data[1])
+    every = recipes(config.fit, problem.model, problem.start, size, last_layer=problem.last_layer)
     return chosen(every, config.methods)
 
 
 def read(
     config: Config,
     alone: Mapping[str, Problem],
+    problem: Problem,
     fit: Fit,
     reference: Mapping[str, jf.Prediction],
     key: KeyArray,
     key_compare: KeyArray,
-) -> dict[str, float]:
-    """One posterior of the whole net, at every depth, against NUTS's draws of the whole net.
-
-    Returns:
-        Figures by route and kind, ``column 1/accuracy``.
-    """
-    posterior, rows = fit(key), {}
-    for name, of in alone.items():
-        found = jf.predict(
-            of.net.apply, posterior, of.x_test, key, num_samples=config.fit.num_samples
-        )
-        compared = metrics.compare(found, reference[name], key_compare)
-        row = scores(found, np.asarray(of.y_test))
-        for on, value in compared.items():
-            row |= intervals(on, value)
-        rows |= {f"{name}/{kind}": value for kind, value in row.items()}
+) -> dict[str, dict[str, float]]:
+    """One posterior of the whole net, at every depth, against NUTS's draws of the whole net."""
+    posterior, rows = fit(problem.data, key), {}
+    for route, of in alone.items():
+        found = jf.predict(of.model, posterior, of.x_test, key, num_samples=config.fit.num_samples)
+        compared = metrics.compare(found, reference[route], key_compare)
+        rows[route] = scores(found, np.asarray(of.y_test)) | intervals(compared)
     return rows
-
-
-def ceiling(outputs: Any, key: KeyArray) -> dict[str, float]:
-    """What one chain of the whole net reaches against all others, at a route."""
-    found = metrics.ceiling(jax.nn.softmax(outputs).mean(1), key)
-    return {k: v for of, value in found.items() for k, v in intervals(of, value).items()}
 
 
 # Report
@@ -245,88 +216,62 @@ def ceiling(outputs: Any, key: KeyArray) -> dict[str, float]:
 
 def columns_section(
     config: Config,
-    run: Run,
     problem: Problem,
-    alone: Mapping[str, Problem],
-    rows: Mapping[str, Mapping[str, float]],
+    rows: Rows,
     diagnoses: Mapping[str, jf.inference.Diagnosis],
 ) -> Section:
     """NUTS: each column within the whole posterior, and alone."""
-    table = []
-    for name, row in rows.items():
-        cells = [
-            round(row[f"{of}_{how}"], 4)
-            for how in ("within", "alone")
-            for of in ("accuracy", "nll")
-        ]
-        distances = [interval_cell(row, of) for of in ("agreement", "total_variation")]
-        table.append([name, depth_of(alone[name]), *cells, *distances])
     verdicts = " ".join(f"{name.capitalize()}: {of}" for name, of in diagnoses.items())
-    columns = [name for name in rows if name != WHOLE]
-    depths = [float(depth_of(alone[name])) for name in columns]
-    figure = viz.curves(
-        {
-            "draws of the whole net": (depths, [rows[name]["nll_within"] for name in columns]),
-            "draws of the column": (depths, [rows[name]["nll_alone"] for name in columns]),
-        },
-        xlabel="layers of the column",
-        ylabel="test NLL (nats per image)",
-    )
+    names = {
+        "accuracy": "accuracy",
+        "nll": "NLL (nats)",
+        "agreement": "agreement",
+        "total_variation": "total variation",
+    }
+    columns = rows.where(route=tuple(r for r in rows.levels("route") if r != WHOLE))
     return Section(
         "The posterior at each depth",
         f"{problem.about}. {problem.num_params:,} weights, fan-in prior of scale "
-        f"{config.model.prior_scale:g}. NUTS of the whole net, its draws run through each column "
-        "(within); and NUTS of each column by itself (alone); agreement and total variation "
-        "between the two, with 95 % bootstrap intervals over test images.\n\n" + verdicts,
-        Table(
-            [
-                "route",
+        f"{config.model.prior_scale:g}. NUTS of the whole net, its draws run through each column; "
+        "and NUTS of each column by itself; agreement and total variation between the two. "
+        f"\n\n{verdicts}",
+        report.table(rows, names, by=("route", "layers", "posterior")),
+        [
+            report.curves(
+                columns,
                 "layers",
-                "accuracy, within",
-                "NLL, within",
-                "accuracy, alone",
-                "NLL, alone",
-                "agreement",
-                "total variation",
-            ],
-            table,
-        ),
-        [(run.figure("columns", figure), "Test NLL of each column, by both posteriors.")],
+                "nll",
+                by="posterior",
+                xlabel="layers of the column",
+                ylabel="test NLL (nats per image)",
+                caption="Test NLL of each column, by both posteriors.",
+            )
+        ],
     )
 
 
-def depth_of(problem: Problem) -> int:
-    """Layers on the longest path of the route."""
-    return problem.net.depth(column=problem.net.lone)
-
-
-def methods_section(
-    run: Run,
-    alone: Mapping[str, Problem],
-    by_method: Mapping[str, Mapping[str, Mapping[str, float]]],
-) -> Section:
+def methods_section(rows: Rows) -> Section:
     """Every method at every depth."""
-    table = [
-        [method, name]
-        + [round(row[of], 4) if of in row else "-" for of in ("accuracy", "nll")]
-        + [interval_cell(row, of) for of in ("agreement", "total_variation")]
-        for method, rows in by_method.items()
-        for name, row in rows.items()
-    ]
-    columns = [name for name in alone if name != WHOLE]
-    depths = [float(depth_of(alone[name])) for name in columns]
-    figure = viz.curves(
-        {
-            method: (depths, [rows[name]["total_variation"] for name in columns])
-            for method, rows in by_method.items()
-        },
-        xlabel="layers of the column",
-        ylabel="total variation to NUTS",
-    )
+    names = {
+        "accuracy": "accuracy",
+        "nll": "NLL (nats)",
+        "agreement": "agreement",
+        "total_variation": "total variation",
+    }
+    columns = rows.where(route=tuple(r for r in rows.levels("route") if r != WHOLE))
     return Section(
         "Every method, read at each depth",
         "Fitted to the whole net; compared with NUTS's draws of the whole net, at the same route. "
         "The last rows are the ceiling: one chain of NUTS against the others.",
-        Table(["method", "route", "accuracy", "NLL (nats)", "agreement", "total variation"], table),
-        [(run.figure("methods", figure), "Distance from NUTS by depth of the column.")],
+        report.table(rows, names, by=("method", "route")),
+        [
+            report.curves(
+                columns,
+                "layers",
+                "total_variation",
+                xlabel="layers of the column",
+                ylabel="total variation to NUTS",
+                caption="Distance from NUTS by depth of the column.",
+            )
+        ],
     )

@@ -12,9 +12,7 @@ R-hat of the predictions below 1.01 and no divergence (R-hat of single weights w
 permuting hidden units changes them and not the function).
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -23,12 +21,14 @@ import numpy as np
 import optax
 
 import jfractal as jf
+from experiments import report
 from experiments._nuts import diagnostics_table, reasons
-from experiments._perceptron import Perceptron
-from experiments.report import Outcome, Section, Table
+from experiments._perceptron import Perceptron, start
+from experiments.report import Outcome, Picture, Section
+from experiments.rows import Rows
 from experiments.run import Options, Run
 from jfractal import metrics, viz
-from jfractal.typing import Params
+from jfractal.typing import Array, KeyArray
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class ChainsConfig:
     """Chains, vectorised in one program."""
     num_warmup: int = 500
     """Steps of each chain to adapt."""
-    num_samples: int = 1500
+    num_draws: int = 1500
     """Draws of each chain."""
     target_accept: float = 0.95
     """Acceptance probability; a high one keeps the steps short where the posterior is narrow."""
@@ -95,7 +95,7 @@ PRESETS = {
         preset="paper",
         num_data=200,
         model=ModelConfig(hidden=(50,)),
-        chains=ChainsConfig(num_warmup=2000, num_samples=2000),
+        chains=ChainsConfig(num_warmup=2000, num_draws=2000),
     ),
     "quick": Config(
         quick=True,
@@ -103,133 +103,95 @@ PRESETS = {
         num_predictive=50,
         model=ModelConfig(hidden=(4,)),
         fit=FitConfig(map_steps=50, vi_steps=50),
-        chains=ChainsConfig(num_warmup=20, num_samples=20),
+        chains=ChainsConfig(num_warmup=20, num_draws=20),
     ),
 }
 
 
 def run(config: Config, run: Run) -> Outcome:
     """Fits the three posteriors and compares their predictions."""
-    key_data, *keys_fit, key_predict = jax.random.split(jax.random.key(config.seed), 5)
-    x, y = jf.data.blundell_curve(key_data, config.num_data)
+    key_data, key_fit, key_predict = jax.random.split(jax.random.key(config.seed), 3)
+    data = jf.data.blundell_curve(key_data, config.num_data)
     x_test, y_test = jf.data.blundell_curve(jax.random.fold_in(key_data, 1), 1000)
     net = Perceptron(config.model.hidden, 1, nn.tanh)
-    posteriors = fit_posteriors(config, net, x, y, keys_fit)
-
+    model = jf.Model(
+        net.apply,
+        prior=jf.priors.Gaussian(config.model.prior_scale),
+        likelihood=jf.likelihoods.Gaussian(config.model.noise_scale),
+    )
+    posteriors = fit_posteriors(config, run, model, net, data, key_fit)
     grid = jnp.linspace(-0.2, 0.8, 101)[:, None]
     draws = {
-        name: predictive_draws(config, net, posterior, grid, key_predict)
+        name: predictive_draws(config, model, posterior, grid, key_predict)
         for name, posterior in posteriors.items()
     }
-    figures = {
-        name: test(config, net, posterior, x_test, y_test, key_predict)
-        | distances(draws[name], draws["NUTS"], grid)
-        for name, posterior in posteriors.items()
-    }
-    for name, row in figures.items():
-        run.log({"method": name, **row})
+    rows = Rows()
+    for name, posterior in posteriors.items():
+        found = jf.predict(model, posterior, x_test, key_predict, num_samples=config.num_predictive)
+        figures = {
+            "nll": -found.log_prob(y_test).mean(),
+            "rmse": metrics.rmse(found.mean, y_test),
+            **distances(draws[name], draws["NUTS"], grid),
+        }
+        rows.add({of: float(value) for of, value in figures.items()}, method=name)
 
-    nuts = posteriors["NUTS"]
-    outputs = np.asarray(nuts.outputs(net.apply, grid)[..., 0])
-    diagnosis = nuts.diagnose(outputs)
-    diagnostics = {
-        "converged": diagnosis.converged,
-        "reasons": reasons(diagnosis),
-        **{f"nuts_{name}": value for name, value in diagnosis.figures.items()},
-    }
+    chains = posteriors["NUTS"]
+    outputs = np.asarray(chains.outputs(net.apply, grid)[..., 0])
+    diagnosis = chains.diagnose(outputs)
+    sections = [
+        comparison_section(data, grid, draws, rows),
+        convergence_section(grid, outputs, diagnosis),
+    ]
+    rows.add({"converged": diagnosis.converged, "reasons": reasons(diagnosis)})
+    rows.add({f"nuts_{name}": value for name, value in diagnosis.figures.items()})
     curve = "Blundell's regression curve (synthetic)"
-    flat = {
-        f"{metric}_{name.lower().replace('-', '_').replace(' ', '_')}": value
-        for name, row in figures.items()
-        for metric, value in row.items()
-    }
-    return Outcome(
-        {"dataset": curve, "dataset_requested": curve, **flat, **diagnostics},
-        [
-            comparison_section(run, net, x, y, grid, draws, figures),
-            convergence_section(run, grid, outputs, diagnosis),
-        ],
-    )
+    return Outcome(curve, curve, rows, sections)
 
 
 def fit_posteriors(
-    config: Config, net: Perceptron, x: jax.Array, y: jax.Array, keys: Sequence[jax.Array]
-) -> dict[str, Any]:
+    config: Config,
+    run: Run,
+    model: jf.Model,
+    net: Perceptron,
+    data: tuple[Array, Array],
+    key: KeyArray,
+) -> dict[str, jf.Posterior]:
     """The three posteriors by name: MAP, mean-field VI started from it, NUTS."""
-    key_init, key_vi, key_nuts = keys
-    prior = jf.priors.Gaussian(config.model.prior_scale)
-    likelihood = jf.likelihoods.Gaussian(config.model.noise_scale)
-    log_joint = jf.LogJoint(net.apply, (x, y), prior, likelihood)
-
-    def init(key: jax.Array) -> Params:
-        return jf.mean(net.init(key, x)["params"])
-
-    fit, chains = config.fit, config.chains
-    map_point = jf.maximum_a_posteriori(
-        log_joint, init, key_init, optimizer=adam(fit, fit.map_steps), num_steps=fit.map_steps
+    key_map, key_vi, key_nuts = jax.random.split(key, 3)
+    fit, chains, begin = config.fit, config.chains, start(net, data[0])
+    adam = lambda steps: optax.adam(optax.cosine_decay_schedule(fit.learning_rate, steps))
+    point = jf.maximum_a_posteriori(model, adam(fit.map_steps))
+    mean_field = jf.variational(
+        model, adam(fit.vi_steps), num_samples=fit.num_samples, scale=fit.scale
     )
-    vi = jf.variational(
-        log_joint,
-        lambda _: jf.mean_field(map_point.variables["params"], scale=fit.scale),
-        key_vi,
-        optimizer=adam(fit, fit.vi_steps),
-        num_steps=fit.vi_steps,
-        num_samples=fit.num_samples,
-    )
+    mode = run.fit(point, begin, data, key_map, name="MAP", num_steps=fit.map_steps).posterior
+    vi = run.fit(mean_field, mode.mean(), data, key_vi, name="VI", num_steps=fit.vi_steps).posterior
     nuts = jf.nuts(
-        log_joint,
-        init,
+        model,
+        data,
         key_nuts,
+        starts=begin,
         num_chains=chains.num_chains,
         num_warmup=chains.num_warmup,
-        num_samples=chains.num_samples,
+        num_draws=chains.num_draws,
         target_accept=chains.target_accept,
-        progress_bar=True,
     )
-    return {"MAP": map_point, "mean-field VI": vi, "NUTS": nuts}
-
-
-def adam(config: FitConfig, num_steps: int) -> optax.GradientTransformation:
-    """Adam along a cosine."""
-    return optax.adam(optax.cosine_decay_schedule(config.learning_rate, num_steps))
+    return {"MAP": mode, "mean-field VI": vi, "NUTS": nuts}
 
 
 def predictive_draws(
-    config: Config, net: Perceptron, posterior: jf.Posterior, x: jax.Array, key: jax.Array
+    config: Config, model: jf.Model, posterior: jf.Posterior, x: Array, key: KeyArray
 ) -> np.ndarray:
     """Draws of y at each x, noise included: "draws points"."""
     key_weights, key_noise = jax.random.split(key)
     means = jf.sample_outputs(
-        net.apply, posterior, x, key_weights, num_samples=config.num_predictive
+        model.apply, posterior, x, key_weights, num_samples=config.num_predictive
     )
     noise = config.model.noise_scale * jax.random.normal(key_noise, means.shape)
     return np.asarray((means + noise)[..., 0])
 
 
-def band(draws: np.ndarray) -> viz.Band:
-    """Mean and quantiles over draws."""
-    return viz.Band(draws.mean(0), *np.quantile(draws, (0.025, 0.25, 0.75, 0.975), axis=0))
-
-
-def test(
-    config: Config,
-    net: Perceptron,
-    posterior: jf.Posterior,
-    x: jax.Array,
-    y: jax.Array,
-    key: jax.Array,
-) -> dict[str, float]:
-    """Negative log predictive density (nats per point) and RMSE on fresh points."""
-    means = jf.sample_outputs(net.apply, posterior, x, key, num_samples=config.num_predictive)
-    scales = jnp.full_like(means, config.model.noise_scale)
-    log_prob = metrics.gaussian_mixture_log_prob(y, means, scales)
-    return {
-        "nll": float(-log_prob.mean()),
-        "rmse": float(jnp.sqrt(jnp.mean((means.mean(0) - y) ** 2))),
-    }
-
-
-def distances(draws: np.ndarray, reference: np.ndarray, grid: jax.Array) -> dict[str, float]:
+def distances(draws: np.ndarray, reference: np.ndarray, grid: Array) -> dict[str, float]:
     """Mean 2-Wasserstein distance to the reference where there are data, and where not."""
     distance = np.asarray(metrics.wasserstein(draws, reference))
     inside = np.asarray((grid[:, 0] >= 0) & (grid[:, 0] <= 0.5))
@@ -240,41 +202,31 @@ def distances(draws: np.ndarray, reference: np.ndarray, grid: jax.Array) -> dict
 
 
 def comparison_section(
-    run: Run,
-    net: Perceptron,
-    x: jax.Array,
-    y: jax.Array,
-    grid: jax.Array,
-    draws: Mapping[str, np.ndarray],
-    figures: Mapping[str, Mapping[str, float]],
+    data: tuple[Array, Array], grid: Array, draws: dict[str, np.ndarray], rows: Rows
 ) -> Section:
     """The three predictive bands, and what they score."""
-    weights = jax.tree.leaves(jax.eval_shape(lambda: jf.mean(net.init(jax.random.key(0), x))))
-    names = [
-        "method",
-        "test NLL (nats)",
-        "test RMSE",
-        "W2 to NUTS, with data",
-        "W2 to NUTS, without",
-    ]
-    rows = [[name, *(round(v, 4) for v in row.values())] for name, row in figures.items()]
-    bands = viz.predictive_bands(
-        np.asarray(grid[:, 0]),
-        {name: band(sample) for name, sample in draws.items()},
-        np.asarray(x[:, 0]),
-        np.asarray(y[:, 0]),
-    )
+    quantiles = (0.025, 0.25, 0.75, 0.975)
+    bands = {
+        name: viz.Band(of.mean(0), *np.quantile(of, quantiles, axis=0))
+        for name, of in draws.items()
+    }
+    x, y = (np.asarray(part[:, 0]) for part in data)
+    names = {
+        "nll": "test NLL (nats)",
+        "rmse": "test RMSE",
+        "w2_with_data": "W2 to NUTS, with data",
+        "w2_without_data": "W2 to NUTS, without",
+    }
     return Section(
         "Three posteriors",
-        f"{len(x)} training points with x in [0, 0.5], one network with "
-        f"{sum(w.size for w in weights)} weights. W2 is the 2-Wasserstein distance between "
+        f"{len(x)} training points with x in [0, 0.5]. W2 is the 2-Wasserstein distance between "
         "predictive distributions at one x, in units of y, averaged over x in [0, 0.5] (with data) "
         "and over the rest of [-0.2, 0.8] (without). That of NUTS to itself is 0: the draws are "
         "the same.",
-        Table(names, rows),
+        report.table(rows, names),
         [
-            (
-                run.figure("bands", bands),
+            Picture(
+                viz.predictive_bands(np.asarray(grid[:, 0]), bands, x, y),
                 "Mean, 50 % and 95 % of the predictive distribution (noise included).",
             )
         ],
@@ -282,10 +234,7 @@ def comparison_section(
 
 
 def convergence_section(
-    run: Run,
-    grid: jax.Array,
-    outputs: np.ndarray,
-    diagnosis: jf.inference.Diagnosis,
+    grid: Array, outputs: np.ndarray, diagnosis: jf.inference.Diagnosis
 ) -> Section:
     """May the reference be trusted?"""
     x = np.asarray(grid[:, 0]).tolist()
@@ -304,7 +253,7 @@ def convergence_section(
         f"{diagnosis} R-hat and ESS are those of predictions on the grid and of the log joint.",
         diagnostics_table(diagnosis),
         [
-            (run.figure("rhat", curves), "Rank-normalised split R-hat of the predicted function."),
-            (run.figure("chains", means), "Posterior mean of the function, chain by chain."),
+            Picture(curves, "Rank-normalised split R-hat of the predicted function."),
+            Picture(means, "Posterior mean of the function, chain by chain."),
         ],
     )
