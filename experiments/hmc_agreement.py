@@ -1,67 +1,12 @@
 """How far is every cheap posterior from the real one? Fractal nets and a perceptron against NUTS.
 
-Izmailov et al. ("What are Bayesian neural network posteriors really like?", ICML 2021) sampled
-the posterior of a residual net on 512 TPU cores and measured how often cheap posteriors predict
-the same class as it (agreement), and how far their probabilities are from its (total variation).
-Here the same for nets small enough for two CPU cores: a fractal net of dense units, a perceptron
-with as many weights and a fractal net of convolutions, all without batch statistics, on some
-hundred digits, and a fractal net for regression on a UCI set. The No-U-Turn sampler runs vectorised
-chains until R-hat and effective sample sizes of predictions say what it is worth; the report says
-so in words. The ceiling of every comparison is what one chain reaches against the others.
-
-The dense fractal net (1,882 weights, 200 digits, 4 chains of 300 + 600 steps, some three minutes on
-2 CPU cores) converges: R-hat of all 3,600 predictions is at most 1.016, effective sample sizes at
-least 561 (bulk) and 818 of the log joint, no divergence. One chain against the others: agreement
-.987, total variation .021. It took 885,000 gradients over all data; the ensemble 10,000, SWAG
-1,250, every other method 1,000. Seed 0:
-
-                          accuracy   NLL    ECE   agreement   total variation
-    NUTS                  0.917     0.49   0.22
-    MAP                   0.814     0.57   0.07     0.850      0.224
-    MC dropout            0.881     0.73   0.32     0.936      0.176
-    drop-path MC          0.856     0.54   0.14     0.889      0.168
-    mean field            0.842     0.98   0.41     0.889      0.291
-    mean field, local     0.853     0.96   0.41     0.900      0.280
-    mean field, flipout   0.850     0.95   0.40     0.897      0.277
-    mean field, antith.   0.850     0.96   0.41     0.894      0.281
-    mean field, per ex.   0.861     0.95   0.41     0.906      0.276
-    IVON                  0.811     0.96   0.35     0.858      0.268
-    ensemble              0.894     0.47   0.13     0.944      0.114
-    SWAG                  0.853     0.52   0.08     0.883      0.188
-    Laplace, last layer   0.817     0.60   0.11     0.856      0.203
-    Laplace, diagonal     0.542     1.58   0.29     0.578      0.516
-    SGLD                  0.883     0.53   0.20     0.936      0.113
-    SGHMC                 0.864     0.59   0.22     0.917      0.109
-
-None is near the ceiling. SGHMC, SGLD and the ensemble are the closest, at a tenth; the mean field
-at temperature 1 is further off than MAP by total variation, though it agrees more often: too
-unsure. NUTS itself is the most accurate and, under this prior, underconfident: close to it is not
-the same as calibrated.
-
-The chains of all four problems converge (laptop, 14 minutes on one core; R-hat of predictions
-at most 1.008 in the other three). How close a method is depends on the problem. Total variation,
-and for regression (wine, 530 weights) the Wasserstein-2 distance of predictive distributions:
-
-                          dense fractal   perceptron   conv fractal   regression
-    MAP                       0.224          0.047        0.343          0.315
-    MC dropout                0.176          0.066        0.271          0.065
-    drop-path MC              0.168                       0.309          0.134
-    mean field                0.291          0.181        0.283          0.064
-    mean field, local         0.280          0.168        0.265          0.062
-    mean field, flipout       0.277          0.175        0.278          0.062
-    IVON                      0.268          0.170        0.342          0.065
-    ensemble                  0.114          0.044        0.274          0.206
-    SWAG                      0.188          0.047        0.123          0.183
-    Laplace, last layer       0.203          0.068        0.236          0.313
-    Laplace, diagonal         0.516          0.430        0.369          0.244
-    SGLD                      0.113          0.081        0.173          0.042
-    SGHMC                     0.109          0.069        0.118          0.035
-    one chain                 0.021          0.015        0.018          0.044
-
-SGHMC is within 0.12 everywhere, and on the regression as close as one chain of NUTS. The ensemble
-is among the closest on the perceptron and among the furthest on the regression; the mean field the
-other way round. The posterior of the convolutional net is not worth being close to: under its prior
-and 100 images it has accuracy .447, NLL 1.53, and MAP .697, 0.93, MC dropout .761, 0.90.
+Izmailov et al. (ICML 2021) sampled the posterior of a residual net on 512 TPU cores and measured
+how often cheap posteriors predict the same class as it (agreement), and how far their probabilities
+are from its (total variation). Here is the same for nets small enough for two CPU cores, all
+without batch statistics, on some hundred digits, and for a regression on a UCI set. NUTS runs
+vectorised chains until R-hat and effective sample sizes of predictions say what it is worth. The
+ceiling of every comparison is what one chain reaches against the others. Figures: docs/results.md.
+Laptop: 14 minutes on one core.
 
     make experiment NAME=hmc_agreement
     make experiment NAME=hmc_agreement ARGS="--problems regression --data.table energy"

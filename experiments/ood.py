@@ -1,34 +1,11 @@
 """Does it know what it does not know? Every method on strange images and on spoilt ones.
 
-Two questions as in Ovadia et al., "Can you trust your model's uncertainty?", NeurIPS 2019. Strange
-images: a net trained on Fashion-MNIST sees MNIST, and a net trained on eight classes of CIFAR-10
-sees the other two; the entropy of its prediction should tell them apart (AUROC, AUPR, FPR at 95 %
-recall), and leaving out the images it is unsure of should leave fewer errors (selective accuracy).
-Spoilt images: test images rotated or covered by noise, further and further; accuracy falls, and
-confidence should fall with it (ECE). A small fractal net of dense units on the pixels, the same
-start, batches and steps for every inference method.
-
-Laptop, 18 minutes on one CPU core, 3,000 training images, 3 seeds. AUROC of total and of epistemic
-entropy, standard errors up to .014:
-
-                            Fashion-MNIST against MNIST   CIFAR-10 against its cats and trucks
-    MAP                         .915  -                       .513  -
-    MC dropout                  .936  .934                    .514  .590
-    mean field                  .915  .930                    .513  .569
-    mean field, flipout         .906  .925                    .509  .570
-    IVON                        .930  .950                    .517  .598
-    ensemble                    .934  .981                    .522  .597
-    SWAG                        .915  .711                    .509  .513
-    Laplace, last layer         .938  .977                    .531  .604
-    SGLD                        .919  .945                    .512  .610
-    SGHMC                       .912  .871                    .524  .593
-
-Disagreement finds strange images better than total entropy does, in 15 of 18 cases. A dense net
-gets 47 to 49 % of CIFAR-10's images right, and knows next to nothing of what it has not seen; what
-the posteriors mend there is the confidence: ECE .23 by MAP, .10 and .09 by SGLD and SGHMC. On
-Fashion-MNIST accuracy is 83 to 84 %, and 90 to 92 % on the surest 80 % of images. Every method is
-as good as any other on rotated images, which is bad: at 90 degrees accuracy is 2 % and ECE above
-0.7. Under noise MC dropout, one of the best calibrated without, becomes the worst.
+Two questions as in Ovadia et al., NeurIPS 2019. Out-of-distribution images: a net trained on
+Fashion-MNIST sees MNIST, and a net trained on eight classes of CIFAR-10 sees the other two; the
+entropy of its prediction should tell them apart (AUROC, AUPR, FPR at 95 % recall). Corrupted
+images: test images rotated or covered by noise; accuracy falls, and confidence should fall with it
+(ECE). A small fractal net of dense units on the pixels; the same start, batches and steps for every
+method. Figures: docs/results.md. Laptop: 18 minutes on one CPU core.
 
     make experiment NAME=ood
     make experiment NAME=ood ARGS="--problems fashion_mnist --num-seeds 5"

@@ -1,29 +1,12 @@
 """Which methods are calibrated? Every posterior put to simulated data, whose truth is known.
 
-Weights are drawn from the prior, data from the likelihood, and a method is fitted to these. If what
-it returns is the posterior, the true value of any function of the weights is a draw like its own:
-over many data sets, its rank among them is uniform (Talts, Betancourt, Simpson, Vehtari & Gelman,
-"Validating Bayesian inference algorithms with simulation-based calibration", 2018). Ranks in a ∪
-say that the draws lie too close, ∩ too far apart, a slope that they are biased. The functions are
-predictions, the log likelihood and the log joint (Modrák et al., Bayesian Analysis 2023), for
-hidden units can be permuted and weights therefore mean nothing.
-
-Two models, with Gaussian prior and noise: a linear regression, whose posterior is a Gaussian, so
-that NUTS and the Laplace approximation must be calibrated; and a net of one hidden layer. Methods
-and their settings are those of the other experiments; hundreds of fits are one program each. NUTS
-is NumPyro's kernel, which `jf.nuts` drives: that one keeps its books on the host, one data set at a
-time.
-
-Measured (seed 0, 400 data sets, ten minutes on one CPU core). Linear model: NUTS, the full and the
-last-layer Laplace approximation (there the same) and SGLD cannot be told from calibrated; SGHMC
-nearly (p = 7e-5: log joint and log likelihood 4.5 standard errors too low, its momentum keeps it a
-little too hot). The three factorised Gaussians (mean field, IVON, diagonal Laplace) agree to the
-digit: far too narrow where the data end (+14 standard errors of the rank variance), a little too
-wide in their middle (-6). Ensemble, SWAG and MC dropout are far too narrow everywhere (+43, the
-most there can be): nothing ties their spread to the noise of the data. Net of 8 hidden units: NUTS
-alone is calibrated (p = 1); SGLD's predictions are, too (not its log joint); SGHMC is a little too
-wide, mean field and IVON too wide where data are dense, and every Laplace approximation is far off,
-for the posterior is no Gaussian around its mode.
+Weights are drawn from the prior, data from the likelihood, and a method is fitted to these. If it
+returns the posterior, the true value of any function of the weights is a draw like its own: over
+many data sets its rank among them is uniform (Talts et al., 2018). A ∪ says that the draws lie too
+close, a ∩ too far apart, a slope that they are biased. The functions are predictions, the log
+likelihood and the log joint (Modrák et al., 2023). Two models: a linear regression, whose posterior
+is a Gaussian, and a net of one hidden layer; hundreds of fits are one program. Figures:
+docs/results.md. Laptop: 10 minutes on one CPU core.
 
     make experiment NAME=sbc
     make experiment NAME=sbc ARGS="--net.hidden 32 32"

@@ -1,33 +1,12 @@
 """UCI regression on the standard splits: every method, NUTS among them, beside published rows.
 
-The benchmark of Hernández-Lobato & Adams (ICML 2015) that Gal & Ghahramani (ICML 2016) and
-Lakshminarayanan et al. (NeurIPS 2017) took over: one hidden layer of 50 ReLU units, the standard
-90/10 splits, inputs and target standardised on the training rows, RMSE and log likelihood in the
-units of the target. The noise is one learned standard deviation, a weight like any other. All
-splits of a set are fitted and tested by one vmapped program for each method; NUTS, the reference
-that the published tables lack, runs on the first splits only. No setting is chosen set by set: all
-sets have the same prior, learning rates and number of epochs.
-
-Laptop: five sets, 14 minutes of processor time. Log likelihood in nats a row, mean ± standard error
-over 20 splits; NUTS over the first two. RMSE and more are in docs/posteriors.md.
-
-                            boston        concrete      energy        yacht         wine
-    MAP                     −5.93 ± 0.70  −3.46 ± 0.10  −0.82 ± 0.08  −3.42 ± 0.72  −1.39 ± 0.06
-    ensemble of 5           −3.75 ± 0.36  −3.07 ± 0.06  −0.57 ± 0.06  −0.91 ± 0.31  −1.03 ± 0.03
-    MC dropout              −2.45 ± 0.06  −3.16 ± 0.01  −1.94 ± 0.02  −2.38 ± 0.01  −0.94 ± 0.02
-    mean field              −2.68 ± 0.02  −3.17 ± 0.02  −1.91 ± 0.04  −2.31 ± 0.01  −0.96 ± 0.01
-    Laplace, linearised     −2.83 ± 0.06  −3.00 ± 0.05  −0.62 ± 0.05  −0.76 ± 0.06  −1.04 ± 0.03
-    SGHMC                   −2.79 ± 0.02  −3.15 ± 0.01  −2.84 ± 0.10  −3.13 ± 0.11  −0.97 ± 0.01
-    NUTS                    −2.34 ± 0.00  −2.77 ± 0.10  −0.54 ± 0.28  −0.36 ± 0.27  −0.92 ± 0.01
-    PBP, published          −2.57         −3.16         −2.04         −1.63         −0.97
-    MC dropout, published   −2.46         −3.04         −1.99         −1.55         −0.93
-    ensemble, published     −2.41         −3.06         −1.38         −1.18         −0.94
-
-400 epochs let point estimates fit the noise of the first and the last, and variational methods blur
-what energy and yacht let one know. NUTS's 4 chains of 200 + 200 do not agree (R-hat of predictions
-1.3 to 2.3, the largest on yacht), so it is no reference yet, though the best of all on its two
-splits but for MC dropout on boston (by 0.006 ± 0.036) and the linearised Laplace on energy (by
-0.18 ± 0.28). SGLD and SGHMC have not converged on energy and yacht.
+The benchmark of Hernández-Lobato & Adams (ICML 2015), Gal & Ghahramani (ICML 2016) and
+Lakshminarayanan et al. (NeurIPS 2017): one hidden layer of 50 ReLU units, the standard 90/10
+splits, inputs and target standardised on the training rows, RMSE and log likelihood in the units of
+the target. The noise is one learned standard deviation. All splits of a set are fitted and tested
+by one vmapped program for each method; NUTS, the reference that the published tables lack, runs on
+the first splits only. No setting is chosen set by set. Figures: docs/results.md. Laptop: 14 minutes
+of processor time.
 
     make experiment NAME=uci_regression
     make experiment NAME=uci_regression ARGS="--preset paper"    # all sets; hours on 2 CPU cores
