@@ -218,7 +218,7 @@ class Learner:
         test = jnp.broadcast_to(self.test_images, (len(keys), *self.test_images.shape))
         samples = self.predict(posterior, test, keys)
         return np.array(
-            [metrics.accuracy(jf.Prediction(s).probs, self.test_labels) for s in samples]
+            [metrics.accuracy(jf.Prediction.of(s).probs, self.test_labels) for s in samples]
         )
 
 

@@ -262,8 +262,8 @@ def judged(
     all_draws = jnp.asarray(reference).reshape(-1, *reference.shape[2:])
     if problem.noise:
         return judged_regression(problem, all_draws, key, jnp.asarray(outputs))
-    prediction = jf.Prediction(jax.nn.log_softmax(jnp.asarray(outputs)))
-    target = jf.Prediction(jax.nn.log_softmax(all_draws))
+    prediction = jf.Prediction.of(jax.nn.log_softmax(jnp.asarray(outputs)))
+    target = jf.Prediction.of(jax.nn.log_softmax(all_draws))
     compared = metrics.compare(prediction, target, key, labels=problem.y_test)
     distance = compared.pop("total_variation")
     return {

@@ -166,7 +166,9 @@ def layers(problem: Problem) -> int:
 
 def prediction(outputs: Any) -> jf.Prediction:
     """What all draws of all chains predict together."""
-    return jf.Prediction(jax.nn.log_softmax(jnp.asarray(outputs).reshape(-1, *outputs.shape[2:])))
+    return jf.Prediction.of(
+        jax.nn.log_softmax(jnp.asarray(outputs).reshape(-1, *outputs.shape[2:]))
+    )
 
 
 def fits(config: Config, problem: Problem) -> dict[str, Fit]:

@@ -240,7 +240,7 @@ def bag_of_words(source: TextData) -> tuple[float, jf.Prediction]:
     }
     best = max(models, key=lambda s: models[s].score(validation, source.validation_labels))
     log_probs = models[best].predict_log_proba(vectorizer.transform(source.test_texts))
-    return best, jf.Prediction(jnp.asarray(log_probs, jnp.float32)[None])
+    return best, jf.Prediction.of(jnp.asarray(log_probs, jnp.float32)[None])
 
 
 # Report

@@ -21,7 +21,7 @@ from jfractal.errors import InputError
 from jfractal.inference.chains import Chains, Diagnosis
 from jfractal.inference.log_joint import LogJoint
 from jfractal.posterior.gaussian import named_leaves
-from jfractal.predict.classification import Prediction
+from jfractal.predictions.classification import Prediction
 from jfractal.typing import Apply, Float, Params
 
 __all__ = ["Reference", "load", "load_probs", "save"]
@@ -49,12 +49,14 @@ class Reference:
     @property
     def prediction(self) -> Prediction:
         """The classes that all draws predict together, if outputs are logits."""
-        return Prediction(jax.nn.log_softmax(self.outputs.reshape(-1, *self.outputs.shape[2:])))
+        return Prediction.of(jax.nn.log_softmax(self.outputs.reshape(-1, *self.outputs.shape[2:])))
 
     @property
     def prediction_by_chain(self) -> tuple[Prediction, ...]:
         """What each chain predicts by itself: how far they agree bounds how far others can."""
-        return tuple(Prediction(jax.nn.log_softmax(jnp.asarray(chain))) for chain in self.outputs)
+        return tuple(
+            Prediction.of(jax.nn.log_softmax(jnp.asarray(chain))) for chain in self.outputs
+        )
 
 
 def save(

@@ -14,6 +14,7 @@ FLOORS = [
     {"counts"},
     {"topology"},
     {"ops", "metrics"},
+    {"predictions"},
     {"posterior"},
     {"nn"},
     {"inference"},

@@ -49,11 +49,9 @@ def credible_interval(
     draws = jnp.asarray(draws)
     if draws.ndim == 0 or draws.size == 0:
         raise InputError(f"`draws` must have at least one element, got shape {draws.shape}")
-    weights = jnp.zeros(len(draws)) if log_weights is None else jnp.asarray(log_weights)
-    if weights.shape != draws.shape[:1]:
-        raise InputError(f"`log_weights` must have shape {draws.shape[:1]}, got {weights.shape}")
+    weights = _shares(log_weights, len(draws))
     order = jnp.argsort(draws, axis=0)
-    share = jnp.cumsum(jax.nn.softmax(weights)[order], axis=0)
+    share = jnp.cumsum(weights[order], axis=0)
 
     def quantile(q: float) -> Array:
         index = jnp.argmax(share >= q * share[-1:], axis=0, keepdims=True)
@@ -67,19 +65,22 @@ def gaussian_mixture_interval(
     scales: Float[ArrayLike, " samples *batch"],
     *,
     mass: float,
+    log_weights: Float[ArrayLike, " samples"] | None = None,
 ) -> Interval:
-    """The central interval of an equal mixture of normals, by bisection of its distribution.
+    """The central interval of a mixture of normals, by bisection of its distribution.
 
     Args:
         means: means of the components, ``samples *batch``.
         scales: their standard deviations, of the same shape.
         mass: probability of the interval, in (0, 1).
+        log_weights: log of each component's share, ``samples``; equal if left out.
 
     Returns:
         The interval of each value, ``*batch``.
 
     Raises:
-        InputError: `mass` is out of range, or the shapes differ or are empty.
+        InputError: `mass` is out of range, the shapes differ or are empty, or the shares do not
+            match.
     """
     means, scales = jnp.asarray(means), jnp.asarray(scales)
     if means.ndim == 0 or means.size == 0 or scales.shape != means.shape:
@@ -87,6 +88,7 @@ def gaussian_mixture_interval(
             "`means` and `scales` must have the same shape, with no empty axis, got "
             f"{means.shape} and {scales.shape}"
         )
+    weights = _shares(log_weights, len(means))
 
     def quantile(q: float) -> Array:
         of_components = means + scales * norm.ppf(q)
@@ -94,7 +96,8 @@ def gaussian_mixture_interval(
         def halve(_: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
             low, high = bounds
             middle = (low + high) / 2
-            below = jnp.mean(norm.cdf(middle[None], means, scales), axis=0) < q
+            cdf = norm.cdf(middle[None], means, scales)
+            below = jnp.average(cdf, axis=0, weights=weights) < q
             return jnp.where(below, middle, low), jnp.where(below, high, middle)
 
         # The quantile of a mixture lies between those of its components.
@@ -103,6 +106,14 @@ def gaussian_mixture_interval(
         return (low + high) / 2
 
     return Interval(*map(quantile, _tails(mass)))
+
+
+def _shares(log_weights: ArrayLike | None, num_samples: int) -> Array:
+    """Each draw's share of a mixture."""
+    log_weights = jnp.zeros(num_samples) if log_weights is None else jnp.asarray(log_weights)
+    if log_weights.shape != (num_samples,):
+        raise InputError(f"`log_weights` must have shape {(num_samples,)}, got {log_weights.shape}")
+    return jax.nn.softmax(log_weights)
 
 
 def _tails(mass: float) -> tuple[float, float]:

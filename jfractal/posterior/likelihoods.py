@@ -10,6 +10,10 @@ from jax.scipy.stats import norm
 
 from jfractal.concrete import concrete
 from jfractal.errors import InputError
+from jfractal.predictions.binary import BinaryPrediction
+from jfractal.predictions.classification import Prediction
+from jfractal.predictions.mixture import Mixture, wide
+from jfractal.predictions.regression import RegressionPrediction
 from jfractal.typing import Array, Float, Int, Scalar, Shaped
 
 __all__ = [
@@ -24,7 +28,10 @@ __all__ = [
 
 
 class Likelihood:
-    """``log p(target | outputs)`` of one example, in nats."""
+    """``log p(target | outputs)`` of one example, in nats.
+
+    A subclass gives `log_likelihood` and, for `predict`, `prediction`.
+    """
 
     def log_likelihood(self, outputs: Array, targets: Array) -> Float[Array, " batch"]:
         """Log likelihood of every example, in nats."""
@@ -33,6 +40,34 @@ class Likelihood:
     def metrics(self, outputs: Any, targets: Any) -> dict[str, Scalar]:
         """Figures of a batch that are worth watching in training, by name; none by default."""
         return {}
+
+    def prediction(self, outputs: Any) -> Mixture:
+        """What one network predicts: ``p(target | outputs)``, for `predict` to average.
+
+        Args:
+            outputs: Of one network, for a batch of examples.
+
+        Returns:
+            One draw of a `jfractal.predictions.Mixture`, whose class says what can be read from
+            the prediction: ``Prediction.single(log_probs)``, ``BinaryPrediction.single(log_odds)``,
+            ``RegressionPrediction.single(mean, scale)``, or of a class of your own.
+
+        Raises:
+            InputError: If the likelihood does not say, or the outputs are not what it reads.
+
+        Example:
+            ::
+
+                class Ordinal(jf.likelihoods.Likelihood):
+                    def log_likelihood(self, outputs, targets): ...
+
+                    def prediction(self, outputs):
+                        return jf.Prediction.single(self.log_probs(outputs))
+        """
+        raise InputError(
+            f"`predict` must know what {type(self).__name__} says of a target: give it a method "
+            "`prediction(outputs)`, or ask `sample_outputs` for the outputs"
+        )
 
 
 def check_likelihood(likelihood: Any) -> None:
@@ -100,6 +135,21 @@ class Categorical(Likelihood):
         log_prob = -optax.softmax_cross_entropy_with_integer_labels(outputs, targets)
         return log_prob * _one_or_nan((targets >= 0) & (targets < classes))
 
+    def prediction(self, outputs: Any) -> Prediction:
+        """The softmax of logits "batch classes".
+
+        Raises:
+            InputError: If the outputs are not floating-point logits of two classes or more.
+        """
+        shape, dtype = getattr(outputs, "shape", ()), getattr(outputs, "dtype", type(outputs))
+        if len(shape) != 2 or shape[1] < 2 or not jnp.issubdtype(dtype, jnp.floating):
+            raise InputError(
+                'a classifier must give floating-point logits "batch classes" of at least 2 '
+                f"classes, got {dtype} of shape {shape}: say what else they are by the likelihood "
+                "of a `jf.Model`, such as `Bernoulli()` for one logit"
+            )
+        return Prediction.single(jax.nn.log_softmax(wide(outputs)))
+
     def metrics(self, outputs: Any, targets: Any) -> dict[str, Scalar]:
         """``accuracy``: the share of examples whose largest logit is that of their label."""
         return {"accuracy": (outputs.argmax(-1) == targets).mean()}
@@ -129,6 +179,10 @@ class Bernoulli(Likelihood):
         log_prob = jax.nn.log_sigmoid(jnp.where(targets == 1, outputs, -outputs))
         return _sum_over_event(log_prob * _one_or_nan((targets == 0) | (targets == 1)))
 
+    def prediction(self, outputs: Float[Array, " batch *event"]) -> BinaryPrediction:
+        """The sigmoid."""
+        return BinaryPrediction.single(outputs)
+
 
 @dataclass(frozen=True)
 class Gaussian(Likelihood):
@@ -157,6 +211,10 @@ class Gaussian(Likelihood):
             InputError: If the shapes differ.
         """
         return _gaussian_log_likelihood(*self.moments(outputs), targets)
+
+    def prediction(self, outputs: Float[Array, " batch *event"]) -> RegressionPrediction:
+        """The normal."""
+        return RegressionPrediction.single(*self.moments(wide(outputs)))
 
 
 @dataclass(frozen=True)
@@ -205,6 +263,10 @@ class HeteroscedasticGaussian(Likelihood):
             InputError: If the shape of the targets is not that of the means.
         """
         return _gaussian_log_likelihood(*self.moments(outputs), targets)
+
+    def prediction(self, outputs: Float[Array, " batch *event"]) -> RegressionPrediction:
+        """The normal."""
+        return RegressionPrediction.single(*self.moments(wide(outputs)))
 
 
 def _gaussian_log_likelihood(mean: Array, std: Array, targets: Array) -> Float[Array, " batch"]:

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import jax
 
 from jfractal import ops
+from jfractal.identity import ByContent
 
-__all__ = ["Plan", "plan"]
+__all__ = ["Plan", "live_bytes", "plan"]
 
 
 class Plan(NamedTuple):
@@ -72,12 +73,12 @@ def _even(total: int, most: int) -> int:
     return ceil(total / ceil(total / most))
 
 
-def live_bytes(function: Callable, apply: Callable, *args: Any) -> int:
-    """`ops.live_bytes` of ``function(apply, *args)``, traced once for arguments of equal shapes."""
+def live_bytes(function: ByContent[Callable], *args: Any) -> int:
+    """`ops.live_bytes`, traced once for equal functions and arguments of equal shapes."""
     leaves, treedef = jax.tree.flatten(args)
-    return _live_bytes(function, apply, treedef, tuple(map(jax.typeof, leaves)))
+    return _live_bytes(function, treedef, tuple(map(jax.typeof, leaves)))
 
 
 @lru_cache(maxsize=256)
-def _live_bytes(function: Callable, apply: Callable, treedef: Any, types: tuple) -> int:
-    return ops.live_bytes(lambda *args: function(apply, *args), *treedef.unflatten(types))
+def _live_bytes(function: ByContent[Callable], treedef: Any, types: tuple) -> int:
+    return ops.live_bytes(function.value, *treedef.unflatten(types))

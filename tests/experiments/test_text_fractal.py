@@ -53,7 +53,7 @@ def test_bag_of_words_learns_words():
 
 
 def prediction_of(classes):
-    return jf.Prediction(jax.nn.log_softmax(5.0 * jax.nn.one_hot(jnp.array(classes), 2))[None])
+    return jf.Prediction.of(jax.nn.log_softmax(5.0 * jax.nn.one_hot(jnp.array(classes), 2))[None])
 
 
 def test_difference_by_hand():

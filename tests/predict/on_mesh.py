@@ -31,18 +31,20 @@ def main(num_devices: int, process_id: int | None = None, port: int | None = Non
     mean_field = jf.MeanField(net.init(key, x)["params"])
     members = jf.Samples(jax.vmap(mean_field.sample)(jax.random.split(key, 3))["params"])
 
-    def log_probs(posterior: jf.Posterior, **options: Any) -> np.ndarray:
-        prediction = jf.predict(net.apply, posterior, x, key, num_samples=5, **options)
-        return np.asarray(prediction.log_probs)
+    def figures(posterior: jf.Posterior, **options: Any) -> np.ndarray:
+        p = jf.predict(net.apply, posterior, x, key, num_samples=5, **options)
+        return np.concatenate([p.log_probs, p.aleatoric[:, None], p.epistemic[:, None]], axis=1)
 
     deviations = {}
     for posterior in (mean_field, members):
-        alone = log_probs(posterior)
+        alone = figures(posterior)
         for axes in AXES:
             mesh = Mesh(devices.reshape(2, -1) if len(axes) == 2 else devices, axes)
-            together = log_probs(posterior, mesh=mesh, batch_size=6)
-            name = f"{type(posterior).__name__} {' '.join(axes)}"
-            deviations[name] = float(np.abs(together - alone).max())
+            for keep_samples in (True, False) if axes == AXES[-1] else (True,):
+                options = {"batch_size": 6, "keep_samples": keep_samples}
+                together = figures(posterior, mesh=mesh, **options)
+                name = f"{type(posterior).__name__} {' '.join(axes)} {keep_samples}"
+                deviations[name] = float(np.abs(together - alone).max())
     print(json.dumps({"devices": len(devices), "deviations": deviations}))
 
 

@@ -27,7 +27,7 @@ def finish(process, num_devices):
         process.kill()
     assert process.returncode == 0
     report = json.loads(out.splitlines()[-1])
-    assert report["devices"] == num_devices and len(report["deviations"]) == 2 * len(AXES)
+    assert report["devices"] == num_devices and len(report["deviations"]) == 2 * (len(AXES) + 1)
     assert max(report["deviations"].values()) < 1e-5, report
 
 
