@@ -1,16 +1,18 @@
 """Prediction at any depth: stop at the first column that is sure enough."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from jfractal.errors import InputError
+from jfractal.inference.fractal_model import FractalModel
 from jfractal.metrics.conformal import conformal_threshold, prediction_sets
-from jfractal.nn.block_net import BlockNet
+from jfractal.posterior.likelihoods import Categorical
 from jfractal.posterior.posterior import Posterior
 from jfractal.predict import predict
-from jfractal.typing import Bool, Float, Int, KeyArray, Shaped
+from jfractal.typing import Bool, Float, Int, KeyArray
 
 __all__ = ["EarlyExit", "early_exit", "nested_sets"]
 
@@ -32,9 +34,9 @@ class EarlyExit:
 
 
 def early_exit(
-    net: BlockNet,
+    model: FractalModel,
     posterior: Posterior,
-    x: Shaped[np.ndarray, "batch ..."],
+    x: Any,
     key: KeyArray,
     *,
     threshold: float,
@@ -48,9 +50,9 @@ def early_exit(
     case is bounded.
 
     Args:
-        net: The net.
+        model: A fractal classifier, see `jfractal.fractal_model`.
         posterior: Over its weights, see `predict`.
-        x: Inputs, on the host: those that are left are gathered anew for each column.
+        x: Inputs, "batch ...", on the host: those that are left are gathered anew for each column.
         key: Random key; all columns see the same draws of the weights.
         threshold: Confidence that suffices, in [0, 1]; above 1 nobody leaves early.
         num_samples: Draws of the weights.
@@ -60,25 +62,34 @@ def early_exit(
         An `EarlyExit`.
 
     Raises:
-        InputError: If the net has no columns, or `threshold` is negative.
+        InputError: If `model` is not of a fractal net, its net has no columns, it is no classifier,
+            or `threshold` is negative.
+
+    Example:
+        ::
+
+            model = jf.fractal_model(net, prior=prior, likelihood=jf.likelihoods.Categorical())
+            answer = jf.anytime.early_exit(model, fit.posterior, x, key, threshold=0.9)
+            answer.probs, answer.flops.mean()
     """
-    if not net.columns:
-        raise InputError("`net` must have columns to leave early from, got none")
+    _check_model(model)
     if not threshold >= 0:
         raise InputError(f"`threshold` must be at least 0, got {threshold}")
-    left, spent = np.arange(len(x)), 0
+    x = np.asarray(x)
+    left, spent, net = np.arange(len(x)), 0, model.net
     probs, column, flops = None, np.zeros(len(x), int), np.zeros(len(x), int)
     for c in net.columns:
         spent += net.num_flops(x.shape[1:], column=c)
-        answer = predict(
-            net.column(c).apply,
+        prediction = predict(
+            replace(model, apply=net.column(c).apply),
             posterior,
             x[left],
             key,
             num_samples=num_samples,
             batch_size=batch_size or len(x),
-        ).probs
-        answer = np.asarray(answer)
+            keep_samples=False,
+        )
+        answer = np.asarray(prediction.probs)
         probs = np.zeros((len(x), answer.shape[-1]), answer.dtype) if probs is None else probs
         leaves = (answer.max(-1) >= threshold) | (c == net.columns[-1])
         probs[left[leaves]], column[left[leaves]], flops[left[leaves]] = answer[leaves], c, spent
@@ -87,6 +98,16 @@ def early_exit(
             break
     assert probs is not None
     return EarlyExit(probs, column, flops)
+
+
+def _check_model(model: Any) -> None:
+    if not isinstance(model, FractalModel) or not isinstance(model.likelihood, Categorical):
+        raise InputError(
+            "`model` must be of a fractal classifier, `jf.fractal_model(net, prior=..., "
+            f"likelihood=jf.likelihoods.Categorical())`, got {model!r}"
+        )
+    if not model.net.columns:
+        raise InputError("`model` must have columns to leave early from, its net has none")
 
 
 def nested_sets(

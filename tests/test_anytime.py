@@ -11,6 +11,11 @@ from jfractal.anytime import early_exit, nested_sets
 SHAPE = (4, 4, 3)
 
 
+def model_of(net, likelihood=None, **options):
+    likelihood = likelihood or jf.likelihoods.Categorical()
+    return jf.fractal_model(net, prior=jf.priors.Gaussian(1.0), likelihood=likelihood, **options)
+
+
 @pytest.fixture(scope="module")
 def problem():
     net = jf.FractalNet(3, columns=3, widths=(4,), norm="none")
@@ -29,7 +34,12 @@ def columns_of(net, variables, x):
 def test_the_first_confident_column_answers(problem, threshold, batch_size):
     net, variables, x = problem
     answer = early_exit(
-        net, jf.Point(variables), x, jax.random.key(0), threshold=threshold, batch_size=batch_size
+        model_of(net),
+        jf.Point(variables),
+        x,
+        jax.random.key(0),
+        threshold=threshold,
+        batch_size=batch_size,
     )
     by_column = columns_of(net, variables, x)
     cost = np.cumsum([net.num_flops(SHAPE, column=c) for c in net.columns])
@@ -45,7 +55,7 @@ def test_thresholds_trade_cost_for_depth(problem):
     net, variables, x = problem
     median = np.median(columns_of(net, variables, x)[0].max(-1))
     exits = [
-        early_exit(net, jf.Point(variables), x, jax.random.key(0), threshold=t)
+        early_exit(model_of(net), jf.Point(variables), x, jax.random.key(0), threshold=t)
         for t in (0.0, float(median), 1.1)
     ]
     spent = [e.flops.mean() for e in exits]
@@ -62,11 +72,17 @@ def test_a_cascade_is_bounded_by_twice_the_deepest():
 
 def test_arguments_out_of_range_are_refused(problem):
     net, variables, x = problem
-    plain = jf.PlainNet(3, widths=(4,))
-    with pytest.raises(jf.InputError, match="`net` must have columns"):
-        early_exit(plain, jf.Point(variables), x, jax.random.key(0), threshold=0.5)
+    ask = lambda model, threshold=0.5: early_exit(
+        model, jf.Point(variables), x, jax.random.key(0), threshold=threshold
+    )
+    plain = model_of(jf.PlainNet(3, widths=(4,)), global_rate=0)
+    with pytest.raises(jf.InputError, match="`model` must have columns to leave early from"):
+        ask(plain)
+    for model in (net, net.apply, model_of(net, jf.likelihoods.Bernoulli())):
+        with pytest.raises(jf.InputError, match="`model` must be of a fractal classifier"):
+            ask(model)
     with pytest.raises(jf.InputError, match="`threshold` must be at least 0, got -1"):
-        early_exit(net, jf.Point(variables), x, jax.random.key(0), threshold=-1)
+        ask(model_of(net), threshold=-1)
     with pytest.raises(jf.InputError, match="one array for each column, got 1 and 0"):
         nested_sets([np.ones((2, 3))], [], np.zeros(2, int))
 
