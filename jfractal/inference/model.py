@@ -4,6 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, NamedTuple, TypeVar
 
+from flax.linen import Module
+
+from jfractal.errors import InputError
 from jfractal.inference import frameworks
 from jfractal.inference.batch import Batch
 from jfractal.inference.net_errors import named_errors
@@ -46,7 +49,7 @@ class Model:
             variables)``: it may drop activations and update batch statistics.
 
     Raises:
-        InputError: If `prior` or `likelihood` is not one.
+        InputError: If `apply` is no function, or `prior` or `likelihood` is not one.
 
     Example:
         ::
@@ -68,6 +71,11 @@ class Model:
     train: TrainingPass | None = None
 
     def __post_init__(self):
+        if not callable(self.apply) or isinstance(self.apply, Module):
+            raise InputError(
+                "`apply` must be a function (variables, x) -> outputs, such as `net.apply`, got a "
+                f"{type(self.apply).__name__}"
+            )
         object.__setattr__(self, "prior", as_prior(self.prior))
         check_likelihood(self.likelihood)
 

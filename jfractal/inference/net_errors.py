@@ -13,6 +13,12 @@ from jfractal.errors import InputError
 
 __all__ = ["named_errors"]
 
+# What a net raises on inputs that are not made for it.
+REFUSALS = (
+    *(TypeError, ValueError, LookupError, AttributeError, RuntimeError),
+    errors.FlaxError,
+)
+
 
 @contextmanager
 def named_errors(x: Any) -> Iterator[None]:
@@ -23,7 +29,7 @@ def named_errors(x: Any) -> Iterator[None]:
     """
     try:
         yield
-    except InputError:
+    except (InputError, jax.errors.JaxRuntimeError):  # the latter is a lack of memory
         raise
     except errors.InvalidRngError as error:
         raise InputError(
@@ -41,7 +47,7 @@ def named_errors(x: Any) -> Iterator[None]:
             "`params` lacks what the net reads: if that is batch statistics, start from all of "
             f"`net.init(key, x)` in place of its 'params' ({_first_line(error)})"
         ) from error
-    except (TypeError, ValueError, RuntimeError, errors.FlaxError) as error:
+    except REFUSALS as error:
         if re.search(r"unexpected keyword argument|missing \d+ required", str(error)):
             raise InputError(
                 "`model` calls its net with other arguments than that takes: make it with "
