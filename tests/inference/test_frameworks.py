@@ -264,7 +264,9 @@ def test_a_start_without_state_is_refused(made):
     model, variables = made
     method = jf.maximum_a_posteriori(model, optax.sgd(0.1))
     state = method.init({"params": variables["params"]}, KEY)
-    with pytest.raises(jf.InputError, match=r"`params` lacks '.*': start from all of the variables"):
+    with pytest.raises(
+        jf.InputError, match=r"`params` lacks '.*': start from all of the variables"
+    ):
         method.update(state, (X, Y), KEY)
 
 
