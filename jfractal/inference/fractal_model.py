@@ -10,7 +10,8 @@ import jax.numpy as jnp
 
 from jfractal.errors import InputError
 from jfractal.inference.batch import Batch, batch_size
-from jfractal.inference.model import Model, Pass, named_errors
+from jfractal.inference.model import Model, Pass
+from jfractal.inference.net_errors import named_errors
 from jfractal.posterior.likelihoods import Likelihood, per_example
 from jfractal.posterior.priors import PriorLike
 from jfractal.typing import KeyArray, Variables
@@ -140,7 +141,7 @@ class FractalModel(Model):
         rngs = dict(zip(streams, jax.random.split(key, len(streams))))
         options = {"column": route} if route else {"drop_path": self.drop_path}
         mutable = [name for name in variables if name != "params"]
-        with named_errors():
+        with named_errors(x):
             outputs, updates = self.net.apply(
                 variables, x, train=True, mutable=mutable, rngs=rngs, **options
             )

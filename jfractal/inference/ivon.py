@@ -100,8 +100,10 @@ def ivon(
         weights, variables = started(params, key)
         weights = mean(weights)
         _check_prior(model.prior, weights)
-        zeros = jax.tree.map(jnp.zeros_like, weights)
-        hessian = jax.tree.map(lambda w: jnp.full_like(w, hessian_init), weights)
+        # Of half precision, means over a thousand steps would stand still.
+        wide = jax.tree.map(lambda w: jnp.promote_types(w.dtype, jnp.float32), weights)
+        full = lambda value: jax.tree.map(lambda w, t: jnp.full(w.shape, value, t), weights, wide)
+        zeros, hessian = full(0.0), full(hessian_init)
         return Newton(jnp.zeros((), jnp.int32), weights, zeros, hessian, variables, jnp.ones(()))
 
     def update(
@@ -120,7 +122,9 @@ def ivon(
             def estimate(key):
                 key_noise, key_pass = jax.random.split(key)
                 noise = normal_like(key_noise, state.mean)
-                draw = jax.tree.map(lambda m, s, e: m + s * e, state.mean, std, noise)
+                draw = jax.tree.map(
+                    lambda m, s, e: (m + s * e).astype(m.dtype), state.mean, std, noise
+                )
                 (nll, (metrics, after)), gradient = jax.value_and_grad(loss, has_aux=True)(
                     draw, key_pass
                 )
@@ -141,7 +145,7 @@ def ivon(
             h = h + change + change**2 / (2 * (h + delta))
             slope = momentum / (1 - beta1**count) - prior_slope / strength
             rate = rate_at(state.step) * (hessian_init + delta)
-            return m - rate * slope / (h + delta), momentum, h
+            return (m - rate * slope / (h + delta)).astype(m.dtype), momentum, h
 
         moved = jax.tree.map(
             newton,
@@ -163,7 +167,11 @@ def ivon(
 
     def posterior(state: Newton) -> MeanField:
         _, precision = _prior(model.prior, state.mean)
-        rho = jax.tree.map(inverse_softplus, _std(state.hessian, precision, state.strength))
+        rho = jax.tree.map(
+            lambda m, s: inverse_softplus(s).astype(m.dtype),
+            state.mean,
+            _std(state.hessian, precision, state.strength),
+        )
         return MeanField(jax.tree.map(Gaussian, state.mean, rho), state.variables)
 
     return Method("IVON", model, init, update, posterior)

@@ -1,21 +1,21 @@
 """A model: how a net runs, and what is believed of its weights and of the targets."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, NamedTuple, TypeVar
 
-from flax import errors
+from flax.linen import Module
 
 from jfractal.errors import InputError
 from jfractal.inference import frameworks
 from jfractal.inference.batch import Batch
+from jfractal.inference.net_errors import named_errors
 from jfractal.posterior.gaussian import gaussians
 from jfractal.posterior.likelihoods import Likelihood, check_likelihood, per_example
 from jfractal.posterior.priors import PriorLike, as_prior
 from jfractal.typing import Apply, Array, Float, KeyArray, Params, Scalar, Variables
 
-__all__ = ["Model", "Pass", "TrainingPass", "named_errors"]
+__all__ = ["Model", "Pass", "TrainingPass"]
 
 Tree = TypeVar("Tree")
 TrainingPass = Callable[[Variables, Any, KeyArray], tuple[Any, Variables]]
@@ -49,7 +49,7 @@ class Model:
             variables)``: it may drop activations and update batch statistics.
 
     Raises:
-        InputError: If `prior` or `likelihood` is not one.
+        InputError: If `apply` is no function, or `prior` or `likelihood` is not one.
 
     Example:
         ::
@@ -66,11 +66,16 @@ class Model:
 
     apply: Apply
     _: KW_ONLY
-    prior: PriorLike
+    prior: Any  # a `PriorLike`, of which a `Prior` is made
     likelihood: Likelihood
     train: TrainingPass | None = None
 
     def __post_init__(self):
+        if not callable(self.apply) or isinstance(self.apply, Module):
+            raise InputError(
+                "`apply` must be a function (variables, x) -> outputs, such as `net.apply`, got a "
+                f"{type(self.apply).__name__}"
+            )
         object.__setattr__(self, "prior", as_prior(self.prior))
         check_likelihood(self.likelihood)
 
@@ -86,23 +91,111 @@ class Model:
     ) -> "Model":
         """The model of a Flax Linen module with dropout, batch norm, or both.
 
-        In training every collection beside ``params`` is mutable. Give `fit` all variables,
-        ``net.init(key, x)``, if there are such collections.
+        In training every collection beside ``params`` is mutable. Start a method from all
+        variables, ``net.init(key, x)``, if there are such collections.
 
         Args:
             net: The module.
             prior: As for `Model`.
             likelihood: As for `Model`.
-            training: The keyword of ``net.__call__`` that tells training from evaluation; found by
-                its usual names if left out: ``train``, ``training``, ``is_training``,
-                ``deterministic``, ``use_running_average``.
+            training: The keyword of ``net.__call__`` that is true in training; if left out, those
+                of the usual names are found: ``train``, ``training``, ``is_training``, and, false
+                in training, ``deterministic`` and ``use_running_average``.
             rngs: Streams of random numbers that a training pass draws from.
 
         Returns:
             A `Model`.
+
+        Raises:
+            InputError: If `net` is no Linen module, or does not take the keyword `training`.
+
+        Example:
+            ::
+
+                model = jf.Model.from_linen(net, prior=prior, likelihood=likelihood)
+                state = jf.swag(model, optax.sgd(0.1)).init(net.init(key, x), key)
         """
-        apply, train = frameworks.linen(net, training=training, rngs=rngs)
-        return cls(apply, prior=prior, likelihood=likelihood, train=train)
+        passes = frameworks.from_linen(net, training=training, rngs=rngs)
+        return cls(passes.evaluate, prior=prior, likelihood=likelihood, train=passes.train)
+
+    @classmethod
+    def from_nnx(
+        cls, module: Any, *, prior: PriorLike, likelihood: Likelihood, training: str | None = None
+    ) -> "tuple[Model, Variables]":
+        """The model of a Flax NNX module, and its variables.
+
+        A pass runs a copy of the module: the module itself is never changed. In training it is that
+        of ``module.train()``, updates batch statistics and all other state, and every stream of
+        random numbers starts from the key of the pass; in evaluation it is that of
+        ``module.eval()``.
+
+        Args:
+            module: The module.
+            prior: As for `Model`.
+            likelihood: As for `Model`.
+            training: As for `from_linen`, of a module that is told in each call.
+
+        Returns:
+            A `Model`, and its variables as nested dictionaries: the `nnx.Param` arrays as
+            ``params``, batch statistics as ``batch_stats``, all other state as ``state``.
+
+        Raises:
+            InputError: If `module` is no NNX module, or does not take the keyword `training`.
+
+        Example:
+            A function of a key gives the members of an ensemble starts of their own::
+
+                of = partial(jf.Model.from_nnx, prior=prior, likelihood=likelihood)
+                model, variables = of(Net(nnx.Rngs(0)))
+                state = jf.ivon(model, learning_rate=0.1).init(variables, key)
+                starts = lambda key: of(Net(nnx.Rngs(key)))[1]
+        """
+        passes = frameworks.from_nnx(module, training=training)
+        model = cls(passes.evaluate, prior=prior, likelihood=likelihood, train=passes.train)
+        return model, passes.variables
+
+    @classmethod
+    def from_equinox(
+        cls,
+        module: Any,
+        state: Any = None,
+        *,
+        prior: PriorLike,
+        likelihood: Likelihood,
+        axis_name: str = "batch",
+    ) -> "tuple[Model, Variables]":
+        """The model of an Equinox module, and its variables.
+
+        The module is one of a single example, ``module(x)``, and is vmapped over batches; if it
+        takes a `key`, each example has its own. In training every ``inference`` flag is off, in
+        evaluation on.
+
+        Args:
+            module: The module.
+            state: Its state if it has one, ``module, state = eqx.nn.make_with_state(Net)(...)``;
+                the module is then ``module(x, state) -> (outputs, state)``.
+            prior: As for `Model`.
+            likelihood: As for `Model`.
+            axis_name: What a BatchNorm of the module calls the batch.
+
+        Returns:
+            A `Model`, and its variables as nested dictionaries: all floating-point arrays of the
+            module as ``params``, those of `state` as ``state``. Kernels are turned to the order of
+            Flax, "*window inputs outputs", in which priors and posteriors read them.
+
+        Raises:
+            InputError: If Equinox is not installed, `module` is none of its modules, or lacks its
+                state.
+
+        Example:
+            ::
+
+                net = eqx.nn.MLP(4, 3, width_size=32, depth=2, key=key)
+                model, variables = jf.Model.from_equinox(net, prior=prior, likelihood=likelihood)
+        """
+        passes = frameworks.from_equinox(module, state, axis_name=axis_name)
+        model = cls(passes.evaluate, prior=prior, likelihood=likelihood, train=passes.train)
+        return model, passes.variables
 
     def choose(self, key: KeyArray, step: Callable[["Model"], Tree]) -> Tree:
         """``step(model)`` of the model that a step trains: this one, unless a route is drawn.
@@ -126,7 +219,7 @@ class Model:
             batch: Inputs and targets, ``(x, y)``.
         """
         x, y = batch
-        with named_errors():
+        with named_errors(x):
             outputs = self.apply(variables, x)
         return per_example(self.likelihood, outputs, y)
 
@@ -155,7 +248,7 @@ class Model:
             InputError: If the net needs variables or random numbers that it is not given.
         """
         x, y = batch
-        with named_errors():
+        with named_errors(x):
             if self.train is not None:
                 outputs, variables = self.train(variables, x, key)
             elif gaussians(variables["params"]):
@@ -164,30 +257,3 @@ class Model:
                 outputs = self.apply(variables, x)
         metrics = self.likelihood.metrics(outputs, y)
         return Pass(per_example(self.likelihood, outputs, y), metrics, variables)
-
-
-@contextmanager
-def named_errors() -> Iterator[None]:
-    """What Flax refuses in a pass, said in terms of the model."""
-    try:
-        yield
-    except errors.InvalidRngError as error:
-        raise InputError(
-            "`model` draws random numbers in a pass that has none to give: make it with "
-            "`jf.Model.from_linen(net, ...)`, whose `rngs` names the streams "
-            f"({_first_line(error)})"
-        ) from error
-    except errors.ModifyScopeVariableError as error:
-        raise InputError(
-            "`model` updates batch statistics in a pass that may not: make it with "
-            f"`jf.Model.from_linen(net, ...)` ({_first_line(error)})"
-        ) from error
-    except (errors.ScopeCollectionNotFound, errors.ScopeVariableNotFoundError) as error:
-        raise InputError(
-            "`params` lacks what the net reads: if that is batch statistics, start from all of "
-            f"`net.init(key, x)` in place of its 'params' ({_first_line(error)})"
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

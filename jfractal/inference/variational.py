@@ -59,6 +59,7 @@ def variational(
     check_counts(num_samples=num_samples)
     if not callable(kl_weight) and not kl_weight >= 0:
         raise InputError(f"`kl_weight` must be at least 0, got {kl_weight}")
+    mean_field({}, scale=scale, estimator=estimator)  # refuses now what it would refuse later
 
     def lift(params: Params) -> Params:
         if not gaussians(params):

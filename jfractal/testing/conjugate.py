@@ -10,6 +10,7 @@ import numpy as np
 
 from jfractal.errors import InputError
 from jfractal.inference.log_joint import LogJoint
+from jfractal.inference.model import Model
 from jfractal.posterior.likelihoods import Gaussian as GaussianLikelihood
 from jfractal.posterior.priors import Gaussian as GaussianPrior
 from jfractal.testing.moments import Moments
@@ -71,7 +72,7 @@ class ConjugateRegression:
 
     @property
     def net(self) -> nn.Module:
-        """The model."""
+        """The net."""
         return nn.Dense(1)
 
     @property
@@ -80,6 +81,17 @@ class ConjugateRegression:
         return Simulator.gaussian(
             self.net, self.x, prior_scale=self.prior_scale, noise_scale=self.noise_scale
         )
+
+    @property
+    def model(self) -> Model:
+        """What a method is given."""
+        prior, likelihood = GaussianPrior(self.prior_scale), GaussianLikelihood(self.noise_scale)
+        return Model(self.net.apply, prior=prior, likelihood=likelihood)
+
+    @property
+    def data(self) -> tuple[Array, Array]:
+        """Inputs and targets, ``(x, y)``."""
+        return self.x, self.y
 
     @property
     def log_joint(self) -> LogJoint:

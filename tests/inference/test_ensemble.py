@@ -5,42 +5,49 @@ import optax
 import pytest
 
 import jfractal as jf
+from jfractal.inference import PerMember
 from tests.inference.conftest import flat
+
+KEY = jax.random.key(0)
 
 
 def test_members_are_fits_of_their_own(problem):
-    """Vmapped, as if one after the other; one step is short of where they would meet."""
-
-    def fit(key):
-        return jf.maximum_a_posteriori(
-            problem.log_joint,
-            problem.init,
-            key,
-            optimizer=optax.sgd(0.1),
-            num_steps=1,
-            batch_size=10,
-        )
-
-    q = jf.ensemble(fit, jax.random.key(0), 3)
-    alone = [fit(key).variables["params"] for key in jax.random.split(jax.random.key(0), 3)]
-    together = flat(q.members.variables["params"])
-    np.testing.assert_allclose(together, [flat(w) for w in alone], rtol=1e-5)
-    assert np.abs(together[0] - together[1]).min() > 1e-3
+    """Vmapped, as if one after the other, each with its start, its batches and its keys."""
+    one = jf.variational(problem.model, optax.sgd(0.1))
+    method = jf.ensemble(one, 3)
+    shares = jax.tree.map(lambda a: a.reshape(3, 10, -1), problem.data)
+    state = method.init(problem.init, KEY)
+    state, info = jax.jit(method.update)(state, PerMember(shares), KEY)
+    together = method.posterior(state).members.mean()
+    assert info["loss"].shape == (3,)
+    for m, key in enumerate(jax.random.split(KEY, 3)):
+        batch = jax.tree.map(lambda a, m=m: a[m], shares)
+        alone, own = one.update(one.init(problem.init, key), batch, key)
+        of_member = jax.tree.map(lambda a, m=m: a[m], together)
+        np.testing.assert_allclose(flat(one.posterior(alone).mean()), flat(of_member), rtol=1e-5)
+        np.testing.assert_allclose(info["loss"][m], own["loss"], rtol=1e-5)
+    assert np.abs(flat(together)[0] - flat(together)[1]).min() > 1e-3
 
 
-def test_members_that_diverge_are_named(problem):
-    def fit(key):
-        slow, fast = jnp.zeros(()), jnp.full((), jnp.nan)
-        first = jnp.array_equal(key, jax.random.split(jax.random.key(0), 3)[0])
-        return jf.Point({"params": {"w": jnp.where(first, slow, fast)}})
-
-    with pytest.raises(jf.DivergenceError, match=r"members \[1, 2\] of the 3 diverged"):
-        jf.ensemble(fit, jax.random.key(0), 3)
-    traced = jax.jit(lambda key: jf.ensemble(fit, key, 3))(jax.random.key(0))
-    assert np.isnan(traced.members.variables["params"]["w"]).sum() == 2
+def test_one_batch_for_all_is_that_batch_for_each(problem):
+    method = jf.ensemble(jf.sgld(problem.model, learning_rate=0.1), 2)
+    state = method.init(problem.init, KEY)
+    twice = PerMember(jax.tree.map(lambda a: jnp.stack([a, a]), problem.data))
+    shared, own = (method.update(state, batch, KEY)[0] for batch in (problem.data, twice))
+    np.testing.assert_allclose(flat(shared.params), flat(own.params), rtol=1e-6)
 
 
-@pytest.mark.parametrize("num_members", [0, 1.5])
-def test_bad_input(num_members):
-    with pytest.raises(jf.InputError, match="num_members"):
-        jf.ensemble(lambda key: jf.Point({}), jax.random.key(0), num_members)
+def test_from_one_tree_members_start_alike(problem):
+    method = jf.ensemble(jf.maximum_a_posteriori(problem.model, optax.sgd(0.1)), 2)
+    start = problem.init(KEY)
+    np.testing.assert_array_equal(flat(method.init(start, KEY).params), [flat(start)] * 2)
+
+
+def test_bad_input(problem):
+    method = jf.maximum_a_posteriori(problem.model, optax.sgd(0.1))
+    for num_members in (0, 1.5):
+        with pytest.raises(jf.InputError, match="num_members"):
+            jf.ensemble(method, num_members)
+    for wrong in (jf.ensemble(method, 2), problem.model, lambda key: jf.Point({})):
+        with pytest.raises(jf.InputError, match="`method` must be a method of one member"):
+            jf.ensemble(wrong, 2)

@@ -2,9 +2,12 @@ import chex
 import jax
 import optax
 import pytest
-from jfractal.training.kl_weight import warm_up
 
 import jfractal as jf
+from jfractal.inference.kl_weight import warm_up
+from jfractal.training import scan
+
+KEY = jax.random.key(0)
 
 
 @pytest.mark.parametrize(
@@ -14,21 +17,45 @@ import jfractal as jf
 )
 def test_weight_of_the_kl_by_the_step(problem, schedule, num_steps, weight):
     def fit(kl_weight):
-        return jf.variational(
-            problem.log_joint,
-            lambda key: jf.mean_field(problem.init(key), scale=0.3),
-            jax.random.key(0),
-            optimizer=optax.sgd(0.1),
-            num_steps=num_steps,
-            kl_weight=kl_weight,
-        )
+        method = jf.variational(problem.model, optax.sgd(0.1), kl_weight=kl_weight, scale=0.3)
+        return scan(method, problem.init, problem.data, KEY, num_steps=num_steps)[0].params
 
-    chex.assert_trees_all_close(fit(schedule).params, fit(weight).params, rtol=1e-6)
+    chex.assert_trees_all_close(fit(schedule), fit(weight), rtol=1e-6)
     with pytest.raises(AssertionError):
-        chex.assert_trees_all_close(fit(schedule).params, fit(weight + 1).params, rtol=1e-6)
+        chex.assert_trees_all_close(fit(schedule), fit(weight + 1), rtol=1e-6)
 
 
-def test_a_start_without_gaussian_leaves_is_refused(problem):
-    options = {"optimizer": optax.sgd(0.1), "num_steps": 1}
-    with pytest.raises(jf.InputError, match="`init` must draw weights with Gaussian leaves"):
-        jf.variational(problem.log_joint, problem.init, jax.random.key(0), **options)
+def test_arrays_are_lifted_and_gaussian_leaves_are_left(problem):
+    params = problem.init(KEY)
+    lifted = jf.mean_field(params, scale=0.2, where=lambda path, leaf: path == "kernel")
+    method = jf.variational(
+        problem.model, optax.sgd(0.1), scale=0.2, where=lambda path, leaf: path == "kernel"
+    )
+    for start in (params, lifted, {"params": params}, lambda key: params):
+        chex.assert_trees_all_equal(method.init(start, KEY).params, lifted)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scale": 0.0}, "`scale` must be above 0"),
+        ({"num_samples": 0}, "`num_samples` must be at least 1"),
+        ({"kl_weight": -1.0}, "`kl_weight` must be at least 0"),
+    ],
+)
+def test_bad_input(problem, options, message):
+    with pytest.raises(jf.InputError, match=message):
+        jf.variational(problem.model, optax.sgd(0.1), **options)
+
+
+def test_a_posterior_of_nothing_is_refused(problem):
+    method = jf.variational(problem.model, optax.sgd(0.1), where=lambda path, leaf: False)
+    with pytest.raises(jf.InputError, match="`where` must pick at least one"):
+        method.init(problem.init, KEY)
+
+
+def test_a_layer_that_cannot_draw_says_so(problem):
+    """Estimators of layers are for Bayesian layers; a Dense of Flax is told what to do."""
+    method = jf.variational(problem.model, optax.sgd(0.1), estimator="flipout")
+    with pytest.raises(jf.InputError, match=r"a Gaussian weight .*flipout.* call `sample"):
+        method.update(method.init(problem.init, KEY), problem.data, KEY)

@@ -1,0 +1,65 @@
+"""What a net refuses, in the words of the one who gave it."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import errors
+
+from jfractal.errors import InputError
+
+__all__ = ["named_errors"]
+
+# What a net raises on inputs that are not made for it.
+REFUSALS = (
+    *(TypeError, ValueError, LookupError, AttributeError, RuntimeError),
+    errors.FlaxError,
+)
+
+
+@contextmanager
+def named_errors(x: Any) -> Iterator[None]:
+    """What a net refuses in a pass over `x`, said in terms of the model.
+
+    Raises:
+        InputError: In place of the errors of JAX, Flax and Equinox.
+    """
+    try:
+        yield
+    except (InputError, jax.errors.JaxRuntimeError):  # the latter is a lack of memory
+        raise
+    except errors.InvalidRngError as error:
+        raise InputError(
+            "`model` draws random numbers in a pass that has none to give: make it with "
+            "`jf.Model.from_linen(net, ...)`, whose `rngs` names the streams "
+            f"({_first_line(error)})"
+        ) from error
+    except errors.ModifyScopeVariableError as error:
+        raise InputError(
+            "`model` updates batch statistics in a pass that may not: make it with "
+            f"`jf.Model.from_linen(net, ...)` ({_first_line(error)})"
+        ) from error
+    except (errors.ScopeCollectionNotFound, errors.ScopeVariableNotFoundError) as error:
+        raise InputError(
+            "`params` lacks what the net reads: if that is batch statistics, start from all of "
+            f"`net.init(key, x)` in place of its 'params' ({_first_line(error)})"
+        ) from error
+    except REFUSALS as error:
+        if re.search(r"unexpected keyword argument|missing \d+ required", str(error)):
+            raise InputError(
+                "`model` calls its net with other arguments than that takes: make it with "
+                "`jf.Model.from_linen(net, ...)`, whose `training` names the keyword of training "
+                f"({_first_line(error)})"
+            ) from error
+        shapes = jax.tree.map(jnp.shape, x)
+        raise InputError(
+            f"`x` of shape {shapes} does not run through the net: "
+            f"{type(error).__name__}: {_first_line(error)}"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
