@@ -97,19 +97,12 @@ def routes_section(rows: Rows, *, text: str = "", by: Sequence[str] = ("route",)
 def training_section(run: Run, name: str = "net") -> Section:
     """Training loss of every route, and validation accuracy after each epoch."""
     rows = [row for row in run.rows() if row["net"] == name]
-    steps = [row for row in rows if "loss" in row]
-    epochs = [row for row in rows if "loss" not in row]
-    losses = {}
-    for route in sorted({row.get("route", 0) for row in steps}):
-        label = "whole net" if route == 0 else f"column {route:.0f}"
-        of_route = [row for row in steps if row.get("route", 0) == route]
-        losses[label] = ([r["epoch"] for r in of_route], smooth([r["loss"] for r in of_route]))
     prefix = "validation/accuracy/"
-    accuracies = {
-        key.removeprefix(prefix): ([r["epoch"] for r in epochs], [r[key] for r in epochs])
-        for key in epochs[-1]
-        if key.startswith(prefix)
-    }
+    routes = [key.removeprefix(prefix) for key in rows[-1] if key.startswith(prefix)]
+    taken = sorted({row["route"] for row in rows if "route" in row})
+    labels = {0: "whole net"} | {route: f"column {route:.0f}" for route in taken if route}
+    losses = {labels[route]: logged(run, name, "loss", route=route) for route in taken}
+    accuracies = {route: logged(run, name, prefix + route) for route in routes}
     loss = viz.curves(losses, xlabel="epoch", ylabel="training loss (nats per example)")
     accuracy = viz.curves(accuracies, xlabel="epoch", ylabel="validation accuracy")
     return Section(
@@ -121,6 +114,16 @@ def training_section(run: Run, name: str = "net") -> Section:
             Picture(accuracy, "Validation accuracy after each epoch."),
         ],
     )
+
+
+def logged(run: Run, name: str, key: str, **of: Any) -> tuple[list[float], list[float]]:
+    """A figure of a net's training, smoothed, and the epochs it was logged at."""
+    rows = [
+        row
+        for row in run.rows()
+        if row["net"] == name and key in row and all(row.get(k) == v for k, v in of.items())
+    ]
+    return [row["epoch"] for row in rows], smooth([row[key] for row in rows])
 
 
 def smooth(values: Sequence[float]) -> list[float]:

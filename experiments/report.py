@@ -139,11 +139,12 @@ def curves(
     caption: str = "",
     **options: Any,
 ) -> Picture:
-    """A metric against a field, a curve for each level of another; of repetitions, the mean ± se.
+    """A metric against another or a field, a curve for each level of a third; of repetitions, the
+    mean ± its standard error.
 
     Args:
         rows: Where the figures are taken from.
-        x: Field on the horizontal axis.
+        x: Field or metric on the horizontal axis.
         y: Metric on the vertical axis.
         by: Field that tells the curves apart.
         xlabel: What `x` is, with its unit.
@@ -153,11 +154,13 @@ def curves(
     """
     series = {}
     for level in rows.levels(by):
-        of_level = rows.where(**{by: level}, metric=y)
-        places = sorted(of_level.levels(x))
-        points = [mean_and_error(of_level.values(y, **{x: place})) for place in places]
-        if points:
-            means, errors = zip(*points)
+        values: dict[Any, list[float]] = {}
+        for record in rows.where(**{by: level}).records():
+            if x in record and y in record:
+                values.setdefault(record[x], []).append(record[y])
+        if values:
+            places = sorted(values)
+            means, errors = zip(*(mean_and_error(values[place]) for place in places))
             parts = (places, list(means), list(errors)) if any(errors) else (places, list(means))
             series[str(level)] = parts
     figure = viz.curves(series, xlabel=xlabel, ylabel=ylabel, **options)

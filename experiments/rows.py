@@ -50,6 +50,15 @@ class Rows:
         """All values of a figure where fields have these values: one for each repetition."""
         return np.array([row["value"] for row in self.where(metric=metric, **fields)])
 
+    def records(self) -> list[dict[str, Any]]:
+        """Rows that differ in their metric only, as one: its fields, and its figures by name."""
+        found: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for row in self.rows:
+            fields = {k: v for k, v in row.items() if k not in ("metric", "value")}
+            record = found.setdefault(tuple(fields.items()), fields)
+            record[row["metric"]] = row["value"]
+        return list(found.values())
+
     def figures(self) -> dict[str, Any]:
         """One flat entry for each figure: its mean over repetitions and, of several, ``…_se``.
 

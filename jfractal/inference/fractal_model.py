@@ -238,7 +238,7 @@ def _routes(net: Any, params: Params) -> Routes:
     routes = params.get("routes")
     if not isinstance(routes, Routes) or jnp.shape(routes.logits) != (len(net.columns),):
         raise InputError(
-            f'`params` must hold a distribution over {len(net.columns)} columns, {{**params, '
+            f"`params` must hold a distribution over {len(net.columns)} columns, {{**params, "
             f'"routes": jf.Routes.uniform({len(net.columns)})}}, got {routes}'
         )
     return routes
