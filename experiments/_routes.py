@@ -78,7 +78,7 @@ def cost(net: Any, split: Examples, route: str) -> dict[str, float]:
 
 
 def by_route(
-    net: Any, split: Examples, predictions: Mapping[str, jf.Prediction], **fields: Any
+    net: Any, split: Examples, predictions: Mapping[str, jf.Prediction], /, **fields: Any
 ) -> Rows:
     """What every route costs, and what its predictions for the test examples are worth."""
     rows = Rows()
@@ -96,13 +96,17 @@ def routes_section(rows: Rows, *, text: str = "", by: Sequence[str] = ("route",)
 
 def training_section(run: Run, name: str = "net") -> Section:
     """Training loss of every route, and validation accuracy after each epoch."""
-    rows = [row for row in run.rows() if row["net"] == name]
-    prefix = "validation/accuracy/"
-    routes = [key.removeprefix(prefix) for key in rows[-1] if key.startswith(prefix)]
+    rows, prefix = run.rows(net=name), "validation/accuracy/"
     taken = sorted({row["route"] for row in rows if "route" in row})
-    labels = {0: "whole net"} | {route: f"column {route:.0f}" for route in taken if route}
-    losses = {labels[route]: logged(run, name, "loss", route=route) for route in taken}
-    accuracies = {route: logged(run, name, prefix + route) for route in routes}
+    losses = {
+        f"column {route:.0f}" if route else "whole net": logged(run, "loss", net=name, route=route)
+        for route in taken
+    } or {"all routes": logged(run, "loss", net=name)}
+    accuracies = {
+        key.removeprefix(prefix): logged(run, key, net=name)
+        for key in rows[-1]
+        if key.startswith(prefix)
+    }
     loss = viz.curves(losses, xlabel="epoch", ylabel="training loss (nats per example)")
     accuracy = viz.curves(accuracies, xlabel="epoch", ylabel="validation accuracy")
     return Section(
@@ -116,13 +120,9 @@ def training_section(run: Run, name: str = "net") -> Section:
     )
 
 
-def logged(run: Run, name: str, key: str, **of: Any) -> tuple[list[float], list[float]]:
-    """A figure of a net's training, smoothed, and the epochs it was logged at."""
-    rows = [
-        row
-        for row in run.rows()
-        if row["net"] == name and key in row and all(row.get(k) == v for k, v in of.items())
-    ]
+def logged(run: Run, key: str, **of: Any) -> tuple[list[float], list[float]]:
+    """A figure in the log of a run, smoothed, and the epochs it belongs to."""
+    rows = [row for row in run.rows(**of) if key in row]
     return [row["epoch"] for row in rows], smooth([row[key] for row in rows])
 
 

@@ -108,8 +108,8 @@ def run(config: Config, run: Run) -> Outcome:
                 "Whole net less deepest column",
                 f"{split.source.note}\n\nGaps in points of test accuracy, by training and by batch "
                 f"statistics. Of the nine deepest columns, the one with {best['training']} "
-                f"training and {best['statistics']} statistics does best on the validation images: "
-                f"on the test images it falls {best_gap:.2f} points behind its whole net.",
+                f"training and {best['statistics']} statistics does best on the validation images; "
+                f"on the test images its gap is {best_gap:.2f} points.",
                 report.table(rows, {"gap": ""}, by=("training",), across="statistics", digits=2),
             ),
             Section(

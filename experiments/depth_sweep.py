@@ -148,7 +148,7 @@ def training_section(run: Run, columns: int) -> Section:
     shown = []
     for kind, key, ylabel, caption in pictures:
         series = {
-            f"C = {c}": routes.logged(run, f"{kind}_{c}", key.format(c=c))
+            f"C = {c}": routes.logged(run, key.format(c=c), net=f"{kind}_{c}")
             for c in range(1, columns + 1)
         }
         shown.append(Picture(viz.curves(series, xlabel="epoch", ylabel=ylabel), caption))

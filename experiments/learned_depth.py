@@ -125,7 +125,8 @@ def run(config: Config, run: Run) -> Outcome:
                 report.table(
                     rows.where(metric=("nll", "accuracy")),
                     {"nll": "NLL", "accuracy": "accuracy"},
-                    by=("size", "routes", "answer"),
+                    by=("size", "answer"),
+                    across="routes",
                 ),
             ),
             Section("The distribution in the course of training", pictures=paths),
@@ -256,15 +257,15 @@ def selection_section(rows: Rows, *, text: str) -> Section:
 def path(run: Run, net: BlockNet, size: int) -> report.Picture:
     """The distribution over columns in the course of a training."""
     rows = Rows()
-    for row in run.rows():
-        if row["net"] == f"learned_{size}":
-            for c in net.columns:
-                rows.add({"probability": row[f"probability/{c}"]}, step=row["step"], column=c)
+    for row in run.rows(net=f"learned_{size}"):
+        for c in net.columns:
+            probability = {"probability": row[f"probability/{c}"]}
+            rows.add(probability, step=row["step"], route=f"column {c}")
     return report.curves(
         rows,
         "step",
         "probability",
-        by="column",
+        by="route",
         xlabel="step",
         ylabel="probability",
         caption=f"{size} training images.",

@@ -139,8 +139,9 @@ def curves(
     caption: str = "",
     **options: Any,
 ) -> Picture:
-    """A metric against another or a field, a curve for each level of a third; of repetitions, the
-    mean ± its standard error.
+    """A metric against a field or another metric: a curve for each level of a third.
+
+    Repetitions are averaged, with a band of ± one standard error.
 
     Args:
         rows: Where the figures are taken from.
@@ -164,7 +165,7 @@ def curves(
             parts = (places, list(means), list(errors)) if any(errors) else (places, list(means))
             series[str(level)] = parts
     figure = viz.curves(series, xlabel=xlabel, ylabel=ylabel, **options)
-    return Picture(figure, caption or f"{ylabel} against {xlabel}.")
+    return Picture(figure, caption or f"{ylabel[:1].upper()}{ylabel[1:]} against {xlabel}.")
 
 
 def intervals(
@@ -176,7 +177,8 @@ def intervals(
         for level in rows.levels(by)
         if len(rows.values(metric, **{by: level}))
     }
-    return Picture(viz.intervals(points, xlabel=xlabel), caption or f"{xlabel}.")
+    figure = viz.intervals(points, xlabel=xlabel)
+    return Picture(figure, caption or f"{xlabel[:1].upper()}{xlabel[1:]}.")
 
 
 # The page

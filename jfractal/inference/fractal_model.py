@@ -145,13 +145,18 @@ class FractalModel(Model):
         return jax.lax.switch(jnp.where(is_alone, column, 0), branches)
 
     def training_pass(self, variables: Variables, batch: Batch, key: KeyArray) -> Pass:
-        """A training pass along the routes of this step; its metrics are those of the first."""
-        if self.route is not None:
-            return self._along(self.route, variables, batch, key)
+        """A training pass along the routes of this step.
+
+        Its metrics are those of the whole net, or of the one column that ran: ``route`` is its
+        number, 0 for the whole net. With ``learned`` they are means under π, and
+        ``probability/c`` is π_c.
+        """
         if self.routes == "learned":
             return self._learned(variables, batch, key)
-        if self.global_rate == 0:
-            return self._along(0, variables, batch, key)
+        if self.route is not None or self.global_rate == 0:
+            route = self.route or 0
+            run = self._along(route, variables, batch, key)
+            return run._replace(metrics={**run.metrics, "route": jnp.asarray(float(route))})
         if self.routes == "partitioned":
             return self._partitioned(variables, batch, key)
         return self._every_route(variables, batch, key)
@@ -166,9 +171,8 @@ class FractalModel(Model):
             outputs, updates = self.net.apply(
                 variables, x, train=True, mutable=mutable, rngs=rngs, **options
             )
-        metrics = {**self.likelihood.metrics(outputs, y), "route": jnp.asarray(float(route))}
         values = per_example(self.likelihood, outputs, y)
-        return Pass(values, metrics, {**variables, **updates})
+        return Pass(values, self.likelihood.metrics(outputs, y), {**variables, **updates})
 
     def _every_route(self, variables: Variables, batch: Batch, key: KeyArray) -> Pass:
         columns = self.net.columns
@@ -186,7 +190,7 @@ class FractalModel(Model):
         probs = jnp.stack([*weights.values()])
         shown = jax.tree.map(lambda *xs: (probs * jnp.stack(xs)).sum(), *metrics)
         shown |= {f"probability/{c}": p for c, p in weights.items()}
-        return Pass(values, {k: v for k, v in shown.items() if k != "route"}, variables)
+        return Pass(values, shown, variables)
 
     def _expected(
         self,

@@ -160,7 +160,7 @@ def test_curves_are_means_over_seeds_of_a_metric_against_a_field_or_a_metric():
     by_field = report.curves(Rows(ROWS), "size", "nll", **options)
     lines = {line.get_label(): line.get_xydata().tolist() for line in by_field.figure.axes[0].lines}
     assert lines == {"MAP": [[10, 10.5], [20, 20.5]], "<HMC>": [[10, 30.5], [20, 60.5]]}
-    assert by_field.caption == "nats against size."
+    assert by_field.caption == "Nats against size."
     by_metric = report.curves(Rows(ROWS).where(method="MAP", size=10), "error", "nll", **options)
     (line,) = by_metric.figure.axes[0].lines
     assert line.get_xydata().tolist() == [[1, 10], [2, 11]]
