@@ -35,6 +35,7 @@ one column within 75 steps (at .97 and more) and leaves the others untrained: on
 0, on column 3 with seed 1, whether of 100 images or of 1287.
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -165,12 +166,12 @@ def train(
     # Adam for the distribution, from the end of the warm-up on; the usual for the weights.
     wait, learn = (optax.constant_schedule(r) for r in (0.0, rate))
     begin = [round(config.warm_up * num_steps)]
-    optimizers = {
+    optimizers: dict[Hashable, optax.GradientTransformation] = {
         "weights": nets.optimizer(config.train, num_steps),
         "routes": optax.adam(optax.join_schedules([wait, learn], begin)),
     }
     labels = {name: "routes" if name == "routes" else "weights" for name in params}
-    return run.fit(
+    posterior: Any = run.fit(
         jf.maximum_a_posteriori(model, optax.multi_transform(optimizers, labels)),
         {**variables, "params": params},
         split.train,
@@ -181,7 +182,8 @@ def train(
         augment=split.augment,
         log_every=config.train.log_every,
         mesh=nets.mesh(config.train.num_devices),
-    ).posterior.variables
+    ).posterior
+    return posterior.variables
 
 
 def examine(net: BlockNet, variables: Variables, split: Split, **fields: Any) -> Rows:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 from flax.traverse_util import flatten_dict
 from matplotlib.figure import Figure
 
@@ -100,13 +101,14 @@ def table(
     levels = rows.levels(across) if across else [None]
     columns = [(level, metric) for level in levels for metric in metrics]
     has_metric = [row for row in rows if row["metric"] in metrics]
-    labels = dict.fromkeys(tuple(row.get(name, "-") for name in by) for row in has_metric)
+    labels = dict.fromkeys(tuple(row.get(name) for name in by) for row in has_metric)
     cells = []
     for label in labels:
-        fields = {name: value for name, value in zip(by, label) if value != "-"}
+        fields = dict(zip(by, label))
         at = [{**fields, **({across: level} if across else {})} for level, _ in columns]
         values = [rows.values(metric, **f) for f, (_, metric) in zip(at, columns)]
-        cells.append([*label, *(shown(v, digits) for v in values)])
+        names = ["-" if part is None else part for part in label]
+        cells.append([*names, *(shown(v, digits) for v in values)])
     names = [
         metrics[metric]
         if level is None
@@ -118,12 +120,12 @@ def table(
     return Table([*by, *names], cells)
 
 
-def shown(values: Sequence[Any], digits: int = 4) -> Cell:
+def shown(values: np.ndarray, digits: int = 4) -> Cell:
     """A figure of one repetition as it is; of several, the mean ± its standard error."""
     if len(values) == 0:
         return "-"
     if len(values) == 1 or isinstance(values[0], str):
-        value = values[0].item() if hasattr(values[0], "item") else values[0]
+        value = values[0].item()
         return round(value, digits) if isinstance(value, float) else value
     return " ± ".join(f"{number:.{digits}f}" for number in mean_and_error(values))
 

@@ -32,7 +32,7 @@ class Rows:
             self.rows.append({**fields, "metric": metric, "value": plain})
 
     def where(self, **fields: Any) -> "Rows":
-        """The rows with these values; a tuple of values means any of them."""
+        """The rows with these values: None for rows without a field, a tuple for any of several."""
 
         def holds(row: Mapping[str, Any]) -> bool:
             return all(

@@ -197,7 +197,7 @@ class FractalModel(Model):
         weights: Mapping[int, float | Scalar],
         variables: Variables,
         batch: Batch,
-        keys: Sequence[KeyArray],
+        keys: KeyArray | Sequence[KeyArray],
     ) -> tuple[Float[Array, " batch"], list[dict[str, Scalar]], Variables]:
         """The weighted mean of the log likelihoods along routes, and the metrics of each."""
         values, metrics = jnp.zeros(()), []

@@ -279,7 +279,7 @@ class Driver:
         steps = np.arange(first + 1, last + 1)
         columns = {
             "step": steps,
-            "epoch": np.array([self._source.epoch(s) for s in steps]),
+            "epoch": np.array([self._source.epoch(s) for s in steps.tolist()]),
             **means,
         }
         self.history.add(columns)

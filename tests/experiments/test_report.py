@@ -2,7 +2,6 @@ import html.parser
 import re
 
 import pytest
-
 from matplotlib.figure import Figure
 
 from experiments import report
@@ -151,6 +150,12 @@ def test_table_puts_levels_side_by_side():
     assert both.columns == ["method", "10, NLL", "10, error", "20, NLL", "20, error"]
     assert both.rows[0] == ["MAP", 10.0, 1.0, 20.0, 1.0]
     assert both.rows[2] == ["SGLD", "-", "-", 7, "-"]
+    apart = report.table(rows, {"error": "error"}, by=("method", "network"))
+    rows.add({"error": 5.0}, method="MAP", network="small")
+    assert report.table(rows, {"error": "error"}, by=("method", "network")).rows == [
+        *apart.rows,
+        ["MAP", "small", 5.0],
+    ]
     one = report.table(rows, {"nll": ""}, across="size")
     assert one.columns == ["method", "10", "20"]
 

@@ -23,6 +23,7 @@ def test_where_takes_a_value_or_several(rows):
     assert len(rows.where(method="MAP")) == 4
     assert len(rows.where(method=("MAP", "Laplace, last layer"), metric="nll")) == 3
     assert len(rows.where(route="column 1")) == 0
+    assert len(rows.where(route=None)) == 5
 
 
 def test_values_and_levels_keep_their_order(rows):
