@@ -1,7 +1,6 @@
 """Images as the experiments take them: how many, split, augmented and standardised."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -11,6 +10,7 @@ import numpy as np
 import jfractal as jf
 from experiments._source import SourceConfig
 from jfractal.data import ImageData
+from jfractal.typing import KeyArray
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ QUICK = DataConfig(num_train=250, num_test=100, num_validation=50)
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Training, validation and test examples with their labels."""
+    """Training, validation and test examples with their labels, and how a net reads them."""
 
     train: tuple[np.ndarray, np.ndarray]
     validation: tuple[np.ndarray, np.ndarray]
@@ -53,6 +53,10 @@ class Examples:
         """Examples as the net reads them: here as they are."""
         return jnp.asarray(examples)
 
+    def augment(self, key: KeyArray, examples: Any) -> jax.Array:
+        """A batch of training examples as the net reads them, on the device."""
+        return self.standardise(examples)
+
 
 @dataclass(frozen=True, eq=False)
 class Split(Examples):
@@ -61,6 +65,13 @@ class Split(Examples):
     source: ImageData
     mean: np.ndarray
     std: np.ndarray
+    flip: bool = False
+    shift: int = 0
+
+    @classmethod
+    def load(cls, config: DataConfig, seed: int) -> "Split":
+        """The images that the settings ask for, or what stands in for them."""
+        return cls.of(load(config, seed), config.num_validation, seed).augmented(config)
 
     @classmethod
     def of(cls, source: ImageData, num_validation: int, seed: int) -> "Split":
@@ -78,9 +89,21 @@ class Split(Examples):
             std,
         )
 
+    def augmented(self, config: DataConfig) -> "Split":
+        """The same images, augmented in training as the settings say."""
+        flip = config.flip and "digits" not in self.source.name
+        return replace(self, flip=flip, shift=config.shift)
+
     def standardise(self, examples: Any) -> jax.Array:
         """Float images of mean 0 and standard deviation 1 over the training images."""
         return jf.data.standardise(examples, self.mean, self.std)
+
+    def augment(self, key: KeyArray, examples: Any) -> jax.Array:
+        """Mirrors half of the images, shifts all of them and standardises them."""
+        key_flip, key_shift = jax.random.split(key)
+        images = self.standardise(examples)
+        images = jf.data.random_flip(key_flip, images) if self.flip else images
+        return jf.data.random_shift(key_shift, images, pixels=self.shift)
 
 
 def load(config: ImagesConfig, seed: int) -> ImageData:
@@ -91,16 +114,3 @@ def load(config: ImagesConfig, seed: int) -> ImageData:
     num_train = min(config.num_train or len(source.train_images), len(source.train_images))
     num_test = min(config.num_test or len(source.test_images), len(source.test_images))
     return jf.data.subset(source, num_train=num_train, num_test=num_test, seed=seed)
-
-
-def augmentation(split: Split, config: DataConfig) -> Callable[[jax.Array, Any], jax.Array]:
-    """Augments and standardises a batch of training images, on the device."""
-    flip = config.flip and "digits" not in split.source.name
-
-    def augment(key: jax.Array, images: Any) -> jax.Array:
-        key_flip, key_shift = jax.random.split(key)
-        images = split.standardise(images)
-        images = jf.data.random_flip(key_flip, images) if flip else images
-        return jf.data.random_shift(key_shift, images, pixels=config.shift)
-
-    return augment

@@ -1,6 +1,5 @@
 """Fractal nets as the experiments take them: their settings, their model, their training."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -160,7 +159,8 @@ def model_of(config: NetConfig, net: Any, prior: jf.priors.Prior | None = None) 
 
 def deterministic(config: NetConfig, net: Any, num_examples: int) -> jf.Method:
     """Maximum likelihood with weight decay."""
-    return jf.maximum_a_posteriori(model_of(config, net), optimizer(config.train, num_examples))
+    steps = num_steps(config.train, num_examples)
+    return jf.maximum_a_posteriori(model_of(config, net), optimizer(config.train, steps))
 
 
 def mean_field(
@@ -168,14 +168,17 @@ def mean_field(
 ) -> jf.Method:
     """Bayes by Backprop."""
     model = model_of(config, net, jf.priors.Gaussian(posterior.prior_scale))
-    return jf.variational(
-        model, optimizer(config.train, num_examples), kl_weight=posterior.kl_weight
-    )
+    steps = num_steps(config.train, num_examples)
+    return jf.variational(model, optimizer(config.train, steps), kl_weight=posterior.kl_weight)
 
 
-def optimizer(config: TrainConfig, num_examples: int) -> optax.GradientTransformation:
-    """The optimiser with its schedule; weight decay on the kernels only."""
-    steps = max(config.num_epochs * (num_examples // max(config.batch_size, 1)), 1)
+def num_steps(config: TrainConfig, num_examples: int) -> int:
+    """Steps of a training."""
+    return max(config.num_epochs * (num_examples // max(config.batch_size, 1)), 1)
+
+
+def optimizer(config: TrainConfig, steps: int) -> optax.GradientTransformation:
+    """The optimiser with its schedule over so many steps; weight decay on the kernels only."""
     if config.schedule == "one_cycle":
         rise = max(steps // 5, 1)
         up = optax.linear_schedule(config.learning_rate / 10, config.learning_rate, rise)
@@ -205,7 +208,6 @@ def train(
     net: Any,
     split: Examples,
     *,
-    augment: Callable | None = None,
     name: str = "net",
 ) -> Any:
     """Trains a net, or continues where its last checkpoint left off.
@@ -237,7 +239,7 @@ def train(
         name=name,
         num_epochs=config.train.num_epochs,
         batch_size=config.train.batch_size,
-        augment=augment or (lambda key, x: split.standardise(x)),
+        augment=split.augment,
         validation=validate,
         log_every=config.train.log_every,
         mesh=mesh(config.train.num_devices),

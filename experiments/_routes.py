@@ -78,7 +78,7 @@ def cost(net: Any, split: Examples, route: str) -> dict[str, float]:
 
 
 def by_route(
-    net: Any, split: Examples, predictions: Mapping[str, jf.Prediction], **fields: Any
+    net: Any, split: Examples, predictions: Mapping[str, jf.Prediction], /, **fields: Any
 ) -> Rows:
     """What every route costs, and what its predictions for the test examples are worth."""
     rows = Rows()
@@ -96,18 +96,15 @@ def routes_section(rows: Rows, *, text: str = "", by: Sequence[str] = ("route",)
 
 def training_section(run: Run, name: str = "net") -> Section:
     """Training loss of every route, and validation accuracy after each epoch."""
-    rows = [row for row in run.rows() if row["net"] == name]
-    steps = [row for row in rows if "loss" in row]
-    epochs = [row for row in rows if "loss" not in row]
-    losses = {}
-    for route in sorted({row.get("route", 0) for row in steps}):
-        label = "whole net" if route == 0 else f"column {route:.0f}"
-        of_route = [row for row in steps if row.get("route", 0) == route]
-        losses[label] = ([r["epoch"] for r in of_route], smooth([r["loss"] for r in of_route]))
-    prefix = "validation/accuracy/"
+    rows, prefix = run.rows(net=name), "validation/accuracy/"
+    taken = sorted({row["route"] for row in rows if "route" in row})
+    losses = {
+        f"column {route:.0f}" if route else "whole net": logged(run, "loss", net=name, route=route)
+        for route in taken
+    } or {"all routes": logged(run, "loss", net=name)}
     accuracies = {
-        key.removeprefix(prefix): ([r["epoch"] for r in epochs], [r[key] for r in epochs])
-        for key in epochs[-1]
+        key.removeprefix(prefix): logged(run, key, net=name)
+        for key in rows[-1]
         if key.startswith(prefix)
     }
     loss = viz.curves(losses, xlabel="epoch", ylabel="training loss (nats per example)")
@@ -121,6 +118,12 @@ def training_section(run: Run, name: str = "net") -> Section:
             Picture(accuracy, "Validation accuracy after each epoch."),
         ],
     )
+
+
+def logged(run: Run, key: str, **of: Any) -> tuple[list[float], list[float]]:
+    """A figure in the log of a run, smoothed, and the epochs it belongs to."""
+    rows = [row for row in run.rows(**of) if key in row]
+    return [row["epoch"] for row in rows], smooth([row[key] for row in rows])
 
 
 def smooth(values: Sequence[float]) -> list[float]:

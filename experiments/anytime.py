@@ -31,7 +31,7 @@ labels in 2.2, 1.8 and 1.7 classes; nested ones are larger, 3.5, 2.6 and 2.2, an
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -40,21 +40,28 @@ import jax
 import numpy as np
 
 import jfractal as jf
-from experiments import _classification as classification
-from experiments._classification import DataConfig, Split, TrainConfig
-from experiments.report import Outcome, Section, Table
+from experiments import _nets as nets
+from experiments import _routes as routes
+from experiments import report
+from experiments._images import DataConfig, Split
+from experiments._nets import TrainConfig
+from experiments.report import Outcome, Section
+from experiments.rows import Rows
 from experiments.run import Run
-from jfractal import anytime, metrics, viz
+from jfractal import anytime, metrics
 from jfractal.nn import BlockNet
 from jfractal.typing import Variables
 
 Choice = tuple[int | None, ...]
+"""The column that each block runs alone; None is all of them joined."""
 
 THRESHOLDS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+COSTS = {"mflops": "MFLOP an image", "latency_ms": "latency (ms)"}
+WORTH = {"accuracy": "accuracy", "nll": "NLL (nats)", "ece": "ECE"}
 
 
 @dataclass(frozen=True)
-class Config(classification.Config):
+class Config(nets.Config):
     """Settings of `anytime`."""
 
     num_timings: int = 100
@@ -69,68 +76,58 @@ LAPTOP = Config(
 )
 PRESETS = {
     "laptop": LAPTOP,
-    "paper": Config(
-        preset="paper",
-        data=classification.PAPER_DATA,
-        model=classification.PAPER_MODEL,
-        train=classification.PAPER_TRAIN,
-    ),
-    "quick": Config(
-        quick=True,
-        data=classification.QUICK_DATA,
-        model=classification.QUICK_MODEL,
-        train=TrainConfig(num_epochs=1, batch_size=50, log_every=1),
-        num_timings=3,
-    ),
+    "paper": Config(**vars(nets.PAPER)),
+    "quick": replace(Config(**vars(nets.QUICK)), num_timings=3),
 }
 
 
 def run(config: Config, run: Run) -> Outcome:
     """Trains one net, then asks it at many prices."""
-    source = classification.load(config.data, config.seed)
-    split = Split.of(source, config.data.num_validation, config.seed)
-    net = classification.fractal_net(config.model, len(source.class_names))
-    objective = classification.likelihood_objective(config, net, split)
-    variables = classification.train(config, run, net, split, objective).model
+    split = Split.load(config.data, config.seed)
+    net = nets.fractal_net(config.model, len(split.source.class_names))
+    method = nets.deterministic(config, net, len(split.train[0]))
+    variables = nets.train(config, run, method, net, split).variables
 
-    choices = {
-        "columns": [(c,) * len(net.blocks) for c in net.columns],
-        "whole net": [(None,) * len(net.blocks)],
-        "block by block": list(upgrades(net, variables, split)),
-    }
-    lone = {
-        choice: extracted(net, variables, split, choice)
-        for group in choices.values()
-        for choice in group
-    }
-    milliseconds = dict(zip(lone, latencies(config, list(lone.values()), split)))
-    networks = {
-        name: [network(*lone[choice], choice, milliseconds[choice], split) for choice in group]
-        for name, group in choices.items()
-    }
-    variables = classification.recalibrated(net, variables, split, routes=net.columns)
-    exits = [early_exit(net, variables, split, threshold) for threshold in THRESHOLDS]
+    found, exits = networks(config, net, variables, split), Rows()
+    variables = nets.recalibrated(net, variables, split, routes=net.columns)
+    for threshold in THRESHOLDS:
+        figures = early_exit(net, variables, split, threshold)
+        exits.add(figures, kind="early exit", threshold=threshold)
     sets = prediction_sets(config, net, variables, split)
-    columns = {f"column_{c}": row for c, row in zip(net.columns, networks["columns"], strict=True)}
-    middle = exits[THRESHOLDS.index(0.9)]
+    rows = Rows([*found, *exits, *sets])
+    mflops = {"mflops": COSTS["mflops"]}
+    shares = {f"share_{c}": f"leave after column {c}" for c in net.columns}
     return Outcome(
-        {
-            "dataset": source.name,
-            "dataset_requested": source.requested,
-            **classification.flat(
-                {
-                    "whole_net": figures_of(networks["whole net"][0]),
-                    **{name: figures_of(row) for name, row in columns.items()},
-                    "early_exit_0.9": figures_of(middle),
-                }
-            ),
-        },
+        split.source.name,
+        split.source.requested,
+        rows,
         [
-            prices_section(run, networks, exits, text=source.note),
-            networks_section(networks),
-            exits_section(net, exits),
-            sets_section(config, sets),
-            classification.curves_section(run),
+            prices_section(rows, text=split.source.note),
+            Section(
+                "Networks within the net",
+                "The column that each block runs alone, or all of them joined.",
+                report.table(found, COSTS | WORTH, by=("kind", "network")),
+            ),
+            Section(
+                "Early exit",
+                "An image leaves after the first column whose largest probability is at least the "
+                "threshold.",
+                report.table(exits, mflops | WORTH | shares, by=("threshold",)),
+            ),
+            Section(
+                "Prediction sets",
+                f"Sets that should hold the label of {100 * (1 - config.alpha):.0f} % of the "
+                "images, calibrated on the validation images: of each column by itself, and "
+                "nested, where the sets after all columns together keep that promise.",
+                report.table(
+                    sets,
+                    {"coverage": "coverage", "classes": "classes"},
+                    by=("up to",),
+                    across="sets",
+                    digits=3,
+                ),
+            ),
+            routes.training_section(run),
         ],
     )
 
@@ -138,19 +135,41 @@ def run(config: Config, run: Run) -> Outcome:
 # Networks within the net
 
 
+def networks(config: Config, net: BlockNet, variables: Variables, split: Split) -> Rows:
+    """What networks within the net cost and are worth."""
+    kinds = {
+        "one column": [(c,) * len(net.blocks) for c in net.columns],
+        "whole net": [(None,) * len(net.blocks)],
+        "block by block": list(upgrades(net, variables, split)),
+    }
+    choices = dict.fromkeys(choice for group in kinds.values() for choice in group)
+    lone = {choice: extracted(net, variables, split, choice) for choice in choices}
+    milliseconds = dict(zip(lone, latencies(config, list(lone.values()), split)))
+    rows = Rows()
+    for kind, group in kinds.items():
+        for choice in group:
+            small, leaves = lone[choice]
+            prediction = routes.classify(
+                small.apply, jf.Point(leaves), split, split.test[0], num_samples=1
+            )
+            mflops = small.num_flops(split.train[0].shape[1:]) / 1e6
+            figures = {"mflops": mflops, "latency_ms": milliseconds[choice]}
+            figures |= routes.scores(prediction, split.test[1])
+            name = " ".join("all" if c is None else str(c) for c in choice)
+            rows.add(figures, kind=kind, network=name)
+    return rows
+
+
 def upgrades(net: BlockNet, variables: Variables, split: Split) -> Iterator[Choice]:
     """From the shallowest column on, the upgrade of one block that gains most for its price."""
     ladder = [*net.columns, None]
     choice: Choice = (ladder[0],) * len(net.blocks)
     here = validation(net, variables, split, choice)
-    while True:
-        candidates = [
-            (*choice[:i], ladder[ladder.index(c) + 1], *choice[i + 1 :])
-            for i, c in enumerate(choice)
-            if c is not None
-        ]
-        if not candidates:
-            return
+    while candidates := [
+        (*choice[:i], ladder[ladder.index(c) + 1], *choice[i + 1 :])
+        for i, c in enumerate(choice)
+        if c is not None
+    ]:
         there = [validation(net, variables, split, c) for c in candidates]
         gains = [(here[0] - nll) / (flops - here[1]) for nll, flops in there]
         best = int(np.argmax(gains))
@@ -163,35 +182,18 @@ def validation(
 ) -> tuple[float, int]:
     """NLL in nats per validation image, and operations per image."""
     # A few batches tell enough of statistics to choose by; some fifty choices are looked at.
-    lone, leaves = extracted(net, variables, split, choice, num_batches=4)
-    prediction = classification.classify(
-        lone.apply, jf.Point(leaves), split, split.validation[0], num_samples=1
-    )
-    nll = float(metrics.nll(prediction.log_probs, split.validation[1]))
-    return nll, lone.num_flops(split.train[0].shape[1:])
+    small, leaves = extracted(net, variables, split, choice, num_batches=4)
+    examples, labels = split.validation
+    prediction = routes.classify(small.apply, jf.Point(leaves), split, examples, num_samples=1)
+    return routes.scores(prediction, labels)["nll"], small.num_flops(split.train[0].shape[1:])
 
 
 def extracted(
     net: BlockNet, variables: Variables, split: Split, choice: Choice, **options: int
 ) -> tuple[BlockNet, Variables]:
     """A network of its own, with the batch statistics that its blocks have together."""
-    measured = classification.recalibrated(net, variables, split, routes=(choice,), **options)
+    measured = nets.recalibrated(net, variables, split, routes=(choice,), **options)
     return jf.extract(net, measured, column=choice)
-
-
-def network(
-    net: BlockNet, variables: Variables, choice: Choice, milliseconds: float, split: Split
-) -> dict[str, Any]:
-    """What a network within the net costs and is worth."""
-    prediction = classification.classify(
-        net.apply, jf.Point(variables), split, split.test[0], num_samples=1
-    )
-    return {
-        "choice": " ".join("all" if c is None else str(c) for c in choice),
-        "mflops": net.num_flops(split.train[0].shape[1:]) / 1e6,
-        "latency_ms": milliseconds,
-        **classification.scores(prediction, split.test[1]),
-    }
 
 
 def latencies(
@@ -221,134 +223,62 @@ def latencies(
 
 def early_exit(
     net: BlockNet, variables: Variables, split: Split, threshold: float
-) -> dict[str, Any]:
-    """What the cascade costs and is worth at a threshold."""
-    labels = split.test[1]
+) -> dict[str, float]:
+    """What the cascade costs and is worth at a threshold, and where images leave it."""
     answer = anytime.early_exit(
         net,
         jf.Point(variables),
         np.asarray(split.standardise(split.test[0])),
         jax.random.key(0),
         threshold=threshold,
-        batch_size=classification.BATCH,
+        batch_size=routes.BATCH,
     )
-    share = [float((answer.column == c).mean()) for c in net.columns]
+    labels = split.test[1]
+    shares = {f"share_{c}": float((answer.column == c).mean()) for c in net.columns}
     return {
-        "threshold": threshold,
         "mflops": float(answer.flops.mean()) / 1e6,
         "accuracy": float(metrics.accuracy(answer.probs, labels)),
         "nll": float(metrics.nll(np.log(np.maximum(answer.probs, 1e-12)), labels)),
         "ece": float(metrics.ece(answer.probs, labels)),
-        "share": share,
+        **shares,
     }
 
 
-def prediction_sets(
-    config: Config, net: BlockNet, variables: Variables, split: Split
-) -> list[list[Any]]:
+def prediction_sets(config: Config, net: BlockNet, variables: Variables, split: Split) -> Rows:
     """Coverage and size of the sets after each column, nested and apart."""
     point, labels = jf.Point(variables), split.test[1]
     held_out, probs = (
         [
             np.asarray(
-                classification.classify(
-                    net.column(c).apply, point, split, images, num_samples=1
-                ).probs
+                routes.classify(net.column(c).apply, point, split, images, num_samples=1).probs
             )
             for c in net.columns
         ]
         for images in (split.validation[0], split.test[0])
     )
     nested = anytime.nested_sets(probs, held_out, split.validation[1], alpha=config.alpha)
-    rows = []
+    rows = Rows()
     for c, p, h, together in zip(net.columns, probs, held_out, nested, strict=True):
         threshold = metrics.conformal_threshold(h, split.validation[1], alpha=config.alpha)
         alone = np.asarray(metrics.prediction_sets(p, threshold))
-        of = [
-            (s[np.arange(len(labels)), labels].mean(), s.sum(1).mean()) for s in (alone, together)
-        ]
-        rows.append([c, *(round(float(v), 3) for pair in of for v in pair)])
+        for kind, inside in {"by itself": alone, "nested": together}.items():
+            covered = inside[np.arange(len(labels)), labels].mean()
+            figures = {"coverage": covered, "classes": inside.sum(1).mean()}
+            rows.add(figures, **{"up to": f"column {c}", "sets": kind})
     return rows
 
 
-# Report
-
-
-def figures_of(row: dict[str, Any]) -> dict[str, float]:
-    """The numbers of a row."""
-    return {k: v for k, v in row.items() if isinstance(v, float) and k != "threshold"}
-
-
-def prices_section(run: Run, networks: Any, exits: list[dict[str, Any]], *, text: str) -> Section:
+def prices_section(rows: Rows, *, text: str) -> Section:
     """Accuracy and NLL against operations and latency."""
-    pictures = []
-    for metric, label in (("accuracy", "test accuracy"), ("nll", "test NLL (nats per image)")):
-        for price, xlabel in (("mflops", "MFLOPs per image"), ("latency_ms", "latency (ms)")):
-            rows = networks if price == "latency_ms" else {**networks, "early exit": exits}
-            series = {}
-            for name, group in rows.items():
-                ordered = sorted(group, key=lambda row, price=price: row[price])
-                series[name] = [r[price] for r in ordered], [r[metric] for r in ordered]
-            figure = viz.curves(series, xlabel=xlabel, ylabel=label)
-            caption = f"{label} against {xlabel}."
-            pictures.append((run.figure(f"{metric}_{price}", figure), caption))
+    worth = {"accuracy": "test accuracy", "nll": "test NLL (nats per image)"}
     return Section(
         "What a price buys",
         f"{text}\n\nEvery network is extracted with its batch norm folded in. Latency is that of "
         "one image at a time. Early exit spends what all the columns cost that an image has "
         "passed.",
-        figures=pictures,
-    )
-
-
-def networks_section(networks: Any) -> Section:
-    """One row for each network."""
-    keys = ("mflops", "latency_ms", "accuracy", "nll", "ece")
-    rows = [
-        [name, row["choice"], *(round(row[key], 4) for key in keys)]
-        for name, group in networks.items()
-        for row in group
-    ]
-    names = ["MFLOPs per image", "latency (ms)", "accuracy", "NLL (nats)", "ECE"]
-    return Section(
-        "Networks within the net",
-        "The column that each block runs alone, or all of them joined.",
-        Table(["found by", "column of each block", *names], rows),
-    )
-
-
-def exits_section(net: BlockNet, exits: list[dict[str, Any]]) -> Section:
-    """One row for each threshold."""
-    keys = ("threshold", "mflops", "accuracy", "nll", "ece")
-    rows = [
-        [*(round(row[key], 4) for key in keys), *(round(s, 3) for s in row["share"])]
-        for row in exits
-    ]
-    names = ["threshold", "MFLOPs per image", "accuracy", "NLL (nats)", "ECE"]
-    shares = [f"leave after column {c}" for c in net.columns]
-    return Section(
-        "Early exit",
-        "An image leaves after the first column whose largest probability is at least the "
-        "threshold.",
-        Table([*names, *shares], rows),
-    )
-
-
-def sets_section(config: Config, rows: list[list[Any]]) -> Section:
-    """Sets of each column by itself, and nested."""
-    return Section(
-        "Prediction sets",
-        f"Sets that should hold the label of {100 * (1 - config.alpha):.0f} % of the images, "
-        "calibrated on the validation images: of each column by itself, and nested, where the "
-        "sets after all columns together keep that promise.",
-        Table(
-            [
-                "up to column",
-                "coverage, by itself",
-                "classes",
-                "coverage, nested",
-                "classes, nested",
-            ],
-            rows,
-        ),
+        pictures=[
+            report.curves(rows, price, metric, by="kind", xlabel=COSTS[price], ylabel=label)
+            for metric, label in worth.items()
+            for price in COSTS
+        ],
     )

@@ -26,23 +26,31 @@ other work beside), for its units are many and small.
     make experiment NAME=architectures ARGS="--preset paper"    # 400 epochs; needs a GPU or TPU
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 import jfractal as jf
-from experiments import _classification as classification
-from experiments._classification import DataConfig, ModelConfig, Split, TrainConfig
-from experiments.report import Outcome, Section, Table
+from experiments import _nets as nets
+from experiments import _routes as routes
+from experiments import report
+from experiments._images import DataConfig, Split
+from experiments._nets import ModelConfig, TrainConfig
+from experiments.report import Outcome, Picture, Section
+from experiments.rows import Rows
 from experiments.run import Run
 from jfractal import topology, viz
+from jfractal.nn import BlockNet
+from jfractal.typing import Variables
+
+OTHERS = {"residual": jf.ResNet, "dense": jf.DenseNet, "plain": jf.PlainNet}
 
 
 @dataclass(frozen=True)
-class Config(classification.Config):
+class Config(nets.Config):
     """Settings of `architectures`; the model is that of the fractal net, whose size all have."""
 
 
@@ -58,15 +66,15 @@ PRESETS = {
     "paper": replace(
         LAPTOP,
         preset="paper",
-        data=classification.PAPER_DATA,
-        model=replace(LAPTOP.model, widths=classification.PAPER_MODEL.widths),
-        train=replace(classification.PAPER_TRAIN, local_rate=0.0, global_rate=0.0),
+        data=nets.PAPER.data,
+        model=replace(LAPTOP.model, widths=nets.PAPER.model.widths),
+        train=replace(nets.PAPER.train, local_rate=0.0, global_rate=0.0),
     ),
     "quick": replace(
         LAPTOP,
         quick=True,
-        data=classification.QUICK_DATA,
-        model=classification.QUICK_MODEL,
+        data=nets.QUICK.data,
+        model=nets.QUICK.model,
         train=replace(LAPTOP.train, num_epochs=2, batch_size=50, log_every=1),
     ),
 }
@@ -74,140 +82,122 @@ PRESETS = {
 
 def run(config: Config, run: Run) -> Outcome:
     """Trains and tests all four."""
-    source = classification.load(config.data, config.seed)
-    split = Split.of(source, config.data.num_validation, config.seed)
-    shape, labels = split.train[0].shape[1:], split.test[1]
-    scores, before, after = {}, {}, {}
-    nets = architectures(config.model, len(source.class_names), shape)
-    for name, net in nets.items():
-        objective = classification.likelihood_objective(config, net, split)
-        image = split.standardise(split.train[0][:1])
-        start = jax.jit(net.init)(jax.random.key(config.seed), image)
-        before[name] = gradient_by_depth(net, start, split)
+    split = Split.load(config.data, config.seed)
+    shape, size = split.train[0].shape[1:], len(split.train[0])
+    rows, gradients = Rows(), Rows()
+    each = architectures(config.model, len(split.source.class_names), shape)
+    for name, net in each.items():
+        method = nets.deterministic(config, net, size)
+        first = split.standardise(split.train[0][:1])
+        start = jax.jit(net.init)(jax.random.key(config.seed), first)
         began = perf_counter()
-        state = classification.train(config, run, net, split, objective, name=name)
-        seconds = perf_counter() - began
-        after[name] = gradient_by_depth(net, state.model, split)
-        prediction = classification.test(net, jf.Point(state.model), split)["whole net"]
-        scores[name] = {
-            **classification.scores(prediction, labels),
-            "num_params": net.num_params(shape),
-            "mflops": net.num_flops(shape) / 1e6,
-            "depth": net.depth(),
-            "images_per_second": config.train.num_epochs * len(split.train[0]) / seconds,
-        }
+        trained = nets.train(config, run, method, net, split, name=name)
+        speed = config.train.num_epochs * size / (perf_counter() - began)
+        whole = routes.classify(net.apply, trained, split, split.test[0], num_samples=1)
+        rows.rows += routes.by_route(net, split, {"whole net": whole}, net=name).rows
+        rows.add({"num_params": net.num_params(shape), "images_per_second": speed}, net=name)
+        for when, variables in {"before": start, "after": trained.variables}.items():
+            for depth, norm in gradient_by_depth(method.model, net, variables, split):
+                gradients.add({"norm": norm}, net=name, when=when, depth=depth)
     return Outcome(
-        {
-            "dataset": source.name,
-            "dataset_requested": source.requested,
-            **classification.flat(scores),
-        },
+        split.source.name,
+        split.source.requested,
+        rows,
         [
-            scores_section(scores, text=source.note),
-            gradients_section(run, before, after),
-            structures_section(run, nets),
+            scores_section(rows, text=split.source.note),
+            gradients_section(gradients),
+            Section(
+                "Structure",
+                pictures=[
+                    Picture(viz.structure(net.blocks[0]), f"{name}: one block.")
+                    for name, net in each.items()
+                ],
+            ),
         ],
     )
 
 
-def architectures(config: ModelConfig, num_classes: int, shape: tuple[int, ...]) -> dict[str, Any]:
+def architectures(
+    config: ModelConfig, num_classes: int, shape: tuple[int, ...]
+) -> dict[str, BlockNet]:
     """The fractal net, and others as deep, scaled to its number of parameters."""
-    options = {"norm": config.norm, "dropout": config.dropout, "kernel_init": config.kernel_init}
-    fractal = classification.fractal_net(config, num_classes)
-    depth = 2 ** (config.columns - 1)
-    makers = {"residual": jf.ResNet, "dense": jf.DenseNet, "plain": jf.PlainNet}
-    others = {
-        name: scaled(
-            lambda widths, make=make: make(num_classes, depth=depth, widths=widths, **options),
-            config.widths,
-            shape,
-            fractal.num_params(shape),
-        )
-        for name, make in makers.items()
-    }
-    return {"fractal": fractal, **others}
+    fractal = nets.fractal_net(config, num_classes)
+    size = fractal.num_params(shape)
 
+    def scaled(make: Callable[..., BlockNet]) -> BlockNet:
+        """The largest net of at most that size whose widths are a multiple of the fractal's."""
 
-def scaled(make: Any, widths: tuple[int, ...], shape: tuple[int, ...], num_params: int) -> Any:
-    """The net whose widths are a multiple of `widths`, of about `num_params` parameters."""
-
-    def net(factor: float) -> Any:
-        return make(tuple(max(round(factor * width), 1) for width in widths))
-
-    low, high = 0.05, 8.0
-    for _ in range(40):
-        factor = (low + high) / 2
-        low, high = (low, factor) if net(factor).num_params(shape) > num_params else (factor, high)
-    return net(low)
-
-
-def gradient_by_depth(net: Any, variables: Any, split: Split) -> tuple[list[int], list[float]]:
-    """Depth of each unit in the net, and the norm of the gradient of its kernel on one batch."""
-    images, labels = split.standardise(split.train[0][:500]), jnp.asarray(split.train[1][:500])
-    rest = {k: v for k, v in variables.items() if k != "params"}
-
-    @jax.jit
-    def gradient(params):
-        def loss(params):
-            logits, _ = net.apply(
-                {"params": params, **rest}, images, train=True, mutable=["batch_stats"]
+        def net(factor: float) -> BlockNet:
+            return make(
+                num_classes,
+                depth=2 ** (config.columns - 1),
+                widths=[max(round(factor * width), 1) for width in config.widths],
+                norm=config.norm,
+                dropout=config.dropout,
+                kernel_init=config.kernel_init,
             )
-            log_probs = jax.nn.log_softmax(logits)
-            return -jnp.take_along_axis(log_probs, labels[:, None], axis=1).mean()
 
-        return jax.grad(loss)(params)
+        low, high = 0.05, 8.0
+        for _ in range(40):
+            factor = (low + high) / 2
+            low, high = (low, factor) if net(factor).num_params(shape) > size else (factor, high)
+        return net(low)
 
-    leaves = gradient(variables["params"])
+    return {"fractal": fractal, **{name: scaled(make) for name, make in OTHERS.items()}}
+
+
+def gradient_by_depth(
+    model: jf.Model, net: BlockNet, variables: Variables, split: Split
+) -> list[tuple[int, float]]:
+    """Depths of units in the net, and norms of the gradients of their kernels on one batch."""
+    batch = split.standardise(split.train[0][:500]), jnp.asarray(split.train[1][:500])
+
+    def nll(params):
+        run = model.training_pass({**variables, "params": params}, batch, jax.random.key(0))
+        return -run.log_likelihood.mean()
+
+    slope = jax.jit(jax.grad(nll))(variables["params"])
     points, first = [], 0
     for i, expr in enumerate(net.blocks, start=1):
-        for name, depth in topology.unit_depths(expr).items():
-            norm = float(jnp.linalg.norm(leaves[f"block{i}"][name]["conv"]["kernel"].ravel()))
-            points.append((first + depth, norm))
+        for unit, depth in topology.unit_depths(expr).items():
+            kernel = slope[f"block{i}"][unit]["conv"]["kernel"]
+            points.append((first + depth, float(jnp.linalg.norm(kernel.ravel()))))
         first += topology.depth(expr)
-    depths = sorted({depth for depth, _ in points})
-    means = [[norm for d, norm in points if d == depth] for depth in depths]
-    return depths, [sum(norms) / len(norms) for norms in means]
+    return points
 
 
-def scores_section(scores: Any, *, text: str) -> Section:
+def scores_section(rows: Rows, *, text: str) -> Section:
     """One row for each architecture."""
-    names = ["depth", "parameters", "MFLOPs per image", "accuracy", "NLL (nats)", "ECE"]
-    keys = ("depth", "num_params", "mflops", "accuracy", "nll", "ece")
-    rows = [
-        [name, *(round(s[key], 4) for key in keys), round(s["images_per_second"])]
-        for name, s in scores.items()
-    ]
+    names = {
+        **routes.METRICS,
+        "num_params": "parameters",
+        "images_per_second": "training images a second",
+    }
     return Section(
         "Equal parameters, equal steps",
-        f"{text}\n\nImages per second: of the whole training, with compilation and the validation "
+        f"{text}\n\nImages a second: of the whole training, with compilation and the validation "
         "after each epoch.",
-        Table(["net", *names, "training images per second"], rows),
+        report.table(rows, names, by=("net",)),
     )
 
 
-def gradients_section(run: Run, before: Any, after: Any) -> Section:
-    """Gradient norms by depth."""
-    figures = []
-    for when, series in (("before", before), ("after", after)):
-        figure = viz.curves(
-            series, xlabel="depth of the unit", ylabel="norm of the gradient (nats)", logy=True
-        )
-        caption = f"Norm of the gradient of the kernels at each depth, {when} training."
-        figures.append((run.figure(f"gradients_{when}", figure), caption))
+def gradients_section(rows: Rows) -> Section:
+    """Norms of gradients by depth."""
+    axes = {"xlabel": "depth of the unit", "ylabel": "norm of the gradient (nats)"}
     return Section(
         "Gradients by depth",
         "Mean over the units that stand at one depth, counted along the longest path from the "
-        "input; cross-entropy of 500 training images.",
-        figures=figures,
-    )
-
-
-def structures_section(run: Run, nets: Any) -> Section:
-    """One block of each."""
-    return Section(
-        "Structure",
-        figures=[
-            (run.figure(f"structure_{name}", viz.structure(net.blocks[0])), f"{name}: one block.")
-            for name, net in nets.items()
+        "input, and its standard error; cross-entropy of 500 training images.",
+        pictures=[
+            report.curves(
+                rows.where(when=when),
+                "depth",
+                "norm",
+                by="net",
+                **axes,
+                logy=True,
+                caption=f"Norm of the gradient of the kernels at each depth, {when} training.",
+            )
+            for when in ("before", "after")
         ],
     )

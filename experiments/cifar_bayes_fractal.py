@@ -23,12 +23,17 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 import jfractal as jf
-from experiments import _classification as classification
-from experiments._classification import DataConfig, ModelConfig, PosteriorConfig, Split, TrainConfig
-from experiments.report import Outcome, Section, Table
+from experiments import _images as images
+from experiments import _nets as nets
+from experiments import _routes as routes
+from experiments._images import DataConfig, Split
+from experiments._nets import ModelConfig, PosteriorConfig, TrainConfig
+from experiments.report import Outcome, Picture, Section, table
+from experiments.rows import Rows
 from experiments.run import Run
 from jfractal import metrics, viz
-from jfractal.data import ImageData
+
+ENTROPIES = {"total": "entropy", "aleatoric": "aleatoric", "epistemic": "epistemic"}
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class HeldOutConfig(DataConfig):
 
 
 @dataclass(frozen=True)
-class Config(classification.Config):
+class Config(nets.Config):
     """Settings of `cifar_bayes_fractal`."""
 
     data: HeldOutConfig = field(default_factory=HeldOutConfig)
@@ -66,7 +71,7 @@ PRESETS = {
         LAPTOP,
         quick=True,
         data=HeldOutConfig(num_train=250, num_test=100, num_validation=50),
-        model=replace(classification.QUICK_MODEL, norm="group"),
+        model=replace(nets.QUICK.model, norm="group"),
         train=replace(LAPTOP.train, num_epochs=2, batch_size=50, log_every=1),
         posterior=replace(LAPTOP.posterior, num_samples=4),
     ),
@@ -75,82 +80,53 @@ PRESETS = {
 
 def run(config: Config, run: Run) -> Outcome:
     """Trains the net without two classes, then asks it about all of them."""
-    source = classification.load(config.data, config.seed)
+    source = images.load(config.data, config.seed)
     known, unknown = jf.data.hold_out_classes(source, config.data.held_out)
-    split = Split.of(known, config.data.num_validation, config.seed)
-    net = classification.bayes_fractal_net(config.model, config.posterior, len(known.class_names))
-    objective = classification.elbo_objective(config, config.posterior, net, split)
-    state = classification.train(config, run, net, split, objective)
+    split = Split.of(known, config.data.num_validation, config.seed).augmented(config.data)
+    net = nets.bayes_fractal_net(config.model, config.posterior, len(known.class_names))
+    method = nets.mean_field(config, config.posterior, net, len(split.train[0]))
+    posterior = nets.train(config, run, method, net, split)
 
-    posterior = jf.MeanField(state.params, state.variables)
-    num_samples = config.posterior.num_samples
-    predictions = classification.test(net, posterior, split, num_samples=num_samples)
-    elsewhere = classification.classify(
-        net.apply, posterior, split, unknown, num_samples=num_samples
-    )
-    labels = split.test[1]
-    by_route = {route: classification.scores(p, labels) for route, p in predictions.items()}
+    draws = config.posterior.num_samples
+    predictions = routes.test(net, posterior, split, num_samples=draws)
     whole = predictions["whole net"]
-    separation = {
-        f"auroc_{part}": float(metrics.auroc(getattr(whole, part), getattr(elsewhere, part)))
-        for part in ("entropy", "aleatoric", "epistemic")
+    elsewhere = routes.classify(net.apply, posterior, split, unknown, num_samples=draws)
+    rows = routes.by_route(net, split, predictions)
+    rows.rows += separation(whole, elsewhere).rows
+    names = " and ".join(source.class_names[c] for c in config.data.held_out)
+    epistemic = {
+        "known classes": np.asarray(whole.epistemic),
+        "held-out classes": np.asarray(elsewhere.epistemic),
     }
-    means = {
-        f"{part}_{where}": float(getattr(prediction, part).mean())
-        for where, prediction in {"known": whole, "unknown": elsewhere}.items()
-        for part in ("entropy", "aleatoric", "epistemic")
-    }
+    histogram = viz.score_histograms(epistemic, xlabel="epistemic entropy (nats)")
+    columns = {"known": "known classes", "unknown": "held-out classes", "auroc": "AUROC"}
     return Outcome(
-        {
-            "dataset": known.name,
-            "dataset_requested": source.requested,
-            **classification.flat(by_route),
-            **separation,
-            **means,
-            "kl_weight": config.posterior.kl_weight,
-        },
+        known.name,
+        source.requested,
+        rows,
         [
-            uncertainty_section(run, whole, elsewhere, {**separation, **means}, source, config),
-            classification.columns_section(net, split, by_route, text=source.note),
-            classification.reliability_section(run, {"whole net": whole}, labels),
-            classification.curves_section(run),
-            classification.structure_section(run, net),
+            Section(
+                "Known and unknown",
+                f"Test images of the classes in training, against test images of {names}, which "
+                "the net never saw. Entropies in nats, mean per image; AUROC is the probability "
+                "that an image of an unknown class gets the higher entropy.",
+                table(rows, columns, by=("entropy",)),
+                [Picture(histogram, "Epistemic entropy of the whole net's prediction.")],
+            ),
+            routes.routes_section(rows, text=source.note),
+            routes.reliability_section({"whole net": whole}, split.test[1]),
+            routes.training_section(run),
+            routes.structure_section(net),
         ],
     )
 
 
-def uncertainty_section(
-    run: Run,
-    known: jf.Prediction,
-    unknown: jf.Prediction,
-    figures: dict[str, float],
-    source: ImageData,
-    config: Config,
-) -> Section:
-    """Entropy on known and on held-out classes, and how well it tells them apart."""
-    rows = [
-        [
-            name,
-            *(round(figures[f"{part}_{where}"], 4) for where in ("known", "unknown")),
-            round(figures[f"auroc_{part}"], 4),
-        ]
-        for name, part in {
-            "total": "entropy",
-            "aleatoric": "aleatoric",
-            "epistemic": "epistemic",
-        }.items()
-    ]
-    scores = {
-        "known classes": np.asarray(known.epistemic),
-        "held-out classes": np.asarray(unknown.epistemic),
-    }
-    names = " and ".join(source.class_names[c] for c in config.data.held_out)
-    histogram = viz.score_histograms(scores, xlabel="epistemic entropy (nats)")
-    return Section(
-        "Known and unknown",
-        f"Test images of the classes in training, against test images of {names}, which the net "
-        "never saw. Entropies in nats, mean per image; AUROC is the probability that an image of "
-        "an unknown class gets the higher entropy.",
-        Table(["entropy", "known classes", "held-out classes", "AUROC"], rows),
-        [(run.figure("epistemic", histogram), "Epistemic entropy of the whole net's prediction.")],
-    )
+def separation(known: jf.Prediction, unknown: jf.Prediction) -> Rows:
+    """Entropies of known and of held-out classes, and how well they tell the two apart."""
+    rows = Rows()
+    for name, part in ENTROPIES.items():
+        here, there = getattr(known, part), getattr(unknown, part)
+        auroc = float(metrics.auroc(here, there))
+        figures = {"known": float(here.mean()), "unknown": float(there.mean()), "auroc": auroc}
+        rows.add(figures, entropy=name)
+    return rows

@@ -20,7 +20,6 @@ was raised to 8 knowing that runs of 7 had come to 76.9 and 77.0 % of the test i
 
 from dataclasses import dataclass
 
-from experiments import _images as images
 from experiments import _nets as nets
 from experiments import _routes as routes
 from experiments._images import Split
@@ -42,12 +41,11 @@ PRESETS = {
 
 def run(config: Config, run: Run) -> Outcome:
     """Trains the net, then tests it at every depth."""
-    source = images.load(config.data, config.seed)
-    split = Split.of(source, config.data.num_validation, config.seed)
+    split = Split.load(config.data, config.seed)
+    source = split.source
     net = nets.fractal_net(config.model, len(source.class_names))
     method = nets.deterministic(config, net, len(split.train[0]))
-    augment = images.augmentation(split, config.data)
-    posterior = nets.train(config, run, method, net, split, augment=augment)
+    posterior = nets.train(config, run, method, net, split)
     predictions = routes.test(net, posterior, split)
     rows = routes.by_route(net, split, predictions)
     return Outcome(

@@ -32,26 +32,26 @@ had gaps of 11.9, 1.1, 2.2 / 2.2, 0.7, 0.7 / −0.1, 1.3, 2.0. All columns start
 (--model.kernel-init), which the paper does not do.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
-
-import numpy as np
 
 import jfractal as jf
-from experiments import _classification as classification
-from experiments._classification import DataConfig, Split, TrainConfig
-from experiments.report import Outcome, Section, Table
+from experiments import _nets as nets
+from experiments import _routes as routes
+from experiments import report
+from experiments._images import DataConfig, Split
+from experiments._nets import TrainConfig
+from experiments.report import Outcome, Section
+from experiments.rows import Rows
 from experiments.run import Run
-from jfractal import metrics, viz
+from jfractal.nn import BlockNet
 from jfractal.typing import Variables
 
 TRAININGS = ("sampled", "two_pass", "partitioned")
-STATISTICS = ("shared", "switchable", "recalibrated")
 
 
 @dataclass(frozen=True)
-class Config(classification.Config):
+class Config(nets.Config):
     """Settings of `column_gap`; all ``routes`` are trained, and the norm must be ``batch``."""
 
 
@@ -61,17 +61,18 @@ LAPTOP = Config(
 )
 PRESETS = {
     "laptop": LAPTOP,
-    "paper": Config(
+    "paper": replace(
+        LAPTOP,
         preset="paper",
-        data=classification.PAPER_DATA,
-        model=classification.PAPER_MODEL,
-        train=replace(classification.PAPER_TRAIN, batch_size=96),
+        data=nets.PAPER.data,
+        model=nets.PAPER.model,
+        train=replace(nets.PAPER.train, batch_size=96),
     ),
     "quick": replace(
         LAPTOP,
         quick=True,
-        data=classification.QUICK_DATA,
-        model=classification.QUICK_MODEL,
+        data=nets.QUICK.data,
+        model=nets.QUICK.model,
         train=replace(LAPTOP.train, num_epochs=1, batch_size=40, log_every=1),
     ),
 }
@@ -81,107 +82,84 @@ def run(config: Config, run: Run) -> Outcome:
     """Trains the net in each way, and tests it by each kind of statistics."""
     if config.model.norm != "batch":
         raise jf.InputError(f"`norm` must be 'batch' here, got {config.model.norm!r}")
-    source = classification.load(config.data, config.seed)
-    split = Split.of(source, config.data.num_validation, config.seed)
-    num_classes = len(source.class_names)
-    net = classification.fractal_net(config.model, num_classes)
-    shared = classification.fractal_net(replace(config.model, norm="batch_shared"), num_classes)
-    by_route, by_shared = classification.routes_of(net), classification.routes_of(shared)
-    validation, test = {}, {}
+    split, rows = Split.load(config.data, config.seed), Rows()
+    best, best_column = {}, -1.0
     for training in TRAININGS:
-        settings = replace(config, train=replace(config.train, routes=training))
-        objective = classification.likelihood_objective(settings, net, split)
-        trained = classification.train(settings, run, net, split, objective, name=training).model
-        recalibrated = classification.recalibrated(net, trained, split, routes=(None, *net.columns))
-        tested = [(by_shared, trained), (by_route, trained), (by_route, recalibrated)]
-        for statistics, (applies, variables) in zip(STATISTICS, tested, strict=True):
-            cell = f"{training}_{statistics}"
-            validation[cell] = accuracies(applies, variables, split, split.validation)
-            test[cell] = accuracies(applies, variables, split, split.test)
-    # Not by the gap, which a spoilt whole net closes too.
-    best = max(validation, key=lambda cell: deepest(validation[cell]))
+        for statistics, net, variables in trained(config, run, split, training):
+            cell = {"training": training, "statistics": statistics}
+            validation, test = (
+                accuracies(net, variables, split, part) for part in (split.validation, split.test)
+            )
+            for route, accuracy in test.items():
+                rows.add({"accuracy": accuracy}, **cell, route=route)
+            *_, column = test.values()
+            rows.add({"gap": 100 * (test["whole net"] - column)}, **cell)
+            *_, column = validation.values()
+            if column > best_column:  # not by the gap, which a spoilt whole net closes too
+                best, best_column = cell, column
+    best_gap = rows.values("gap", **best)[0]
+    rows.add({"best": " ".join(best.values()), "best_gap": best_gap})
     return Outcome(
-        {
-            "dataset": source.name,
-            "dataset_requested": source.requested,
-            "best": best,
-            "best_gap": gap(test[best]),
-            **{f"gap_{cell}": gap(routes) for cell, routes in test.items()},
-            **{
-                f"accuracy_{cell}_{route.replace(' ', '_')}": accuracy
-                for cell, routes in test.items()
-                for route, accuracy in routes.items()
-            },
-        },
+        split.source.name,
+        split.source.requested,
+        rows,
         [
-            gaps_section(test, best, text=source.note),
-            routes_section(run, test),
-            *(classification.curves_section(run, training) for training in TRAININGS),
+            Section(
+                "Whole net less deepest column",
+                f"{split.source.note}\n\nGaps in points of test accuracy, by training and by batch "
+                f"statistics. Of the nine deepest columns, the one with {best['training']} "
+                f"training and {best['statistics']} statistics does best on the validation images; "
+                f"on the test images its gap is {best_gap:.2f} points.",
+                report.table(rows, {"gap": ""}, by=("training",), across="statistics", digits=2),
+            ),
+            Section(
+                "Every route",
+                "Test accuracy of the whole net and of every column alone.",
+                report.table(rows, {"accuracy": ""}, by=("training", "statistics"), across="route"),
+                [curves(rows.where(training=training), training) for training in TRAININGS],
+            ),
+            *(routes.training_section(run, training) for training in TRAININGS),
         ],
     )
 
 
-def accuracies(
-    applies: Mapping[str, Callable[..., Any]],
-    variables: Variables,
-    split: Split,
-    examples: tuple[np.ndarray, np.ndarray],
-) -> dict[str, float]:
-    """Accuracy of the whole net and of every column."""
-    (images, labels), point = examples, jf.Point(variables)
-    predictions = {
-        route: classification.classify(apply, point, split, images, num_samples=1)
-        for route, apply in applies.items()
-    }
+def trained(
+    config: Config, run: Run, split: Split, training: str
+) -> Iterator[tuple[str, BlockNet, Variables]]:
+    """One training of the net, with each kind of batch statistics."""
+    config = replace(config, train=replace(config.train, routes=training))
+    classes = len(split.source.class_names)
+    net = nets.fractal_net(config.model, classes)
+    method = nets.deterministic(config, net, len(split.train[0]))
+    variables = nets.train(config, run, method, net, split, name=training).variables
+    yield "shared", nets.fractal_net(replace(config.model, norm="batch_shared"), classes), variables
+    yield "switchable", net, variables
+    every = (None, *net.columns)
+    yield "recalibrated", net, nets.recalibrated(net, variables, split, routes=every)
+
+
+def accuracies(net: BlockNet, variables: Variables, split: Split, part) -> dict[str, float]:
+    """Accuracy of the whole net and of every column, the deepest last."""
+    examples, labels = part
     return {
-        route: float(metrics.accuracy(prediction.probs, labels))
-        for route, prediction in predictions.items()
+        route: routes.scores(
+            routes.classify(apply, jf.Point(variables), split, examples, num_samples=1), labels
+        )["accuracy"]
+        for route, apply in routes.routes_of(net).items()
     }
 
 
-def whole(routes: dict[str, float]) -> float:
-    """Accuracy of the whole net."""
-    return routes["whole net"]
-
-
-def deepest(routes: dict[str, float]) -> float:
-    """Accuracy of the deepest column."""
-    *_, last = routes.values()
-    return last
-
-
-def gap(routes: dict[str, float]) -> float:
-    """Accuracy of the whole net less that of its deepest column."""
-    return whole(routes) - deepest(routes)
-
-
-def gaps_section(test: dict[str, dict[str, float]], best: str, *, text: str) -> Section:
-    """One row for each training and kind of statistics."""
-    rows = []
-    for training in TRAININGS:
-        for statistics in STATISTICS:
-            cell = test[f"{training}_{statistics}"]
-            figures = (round(whole(cell), 4), round(deepest(cell), 4), round(100 * gap(cell), 2))
-            rows.append([training, statistics, *figures])
-    return Section(
-        "Whole net less deepest column",
-        f"{text}\n\nGaps in points of test accuracy. Of the nine, the deepest column that does "
-        f"best on the validation images is that of {best.replace('_', ' ')}: on the test images "
-        f"it falls {100 * gap(test[best]):.2f} points behind its whole net.",
-        Table(["training", "statistics", "whole net", "deepest column", "gap (points)"], rows),
+def curves(rows: Rows, training: str) -> report.Picture:
+    """Accuracy of the columns from the shallowest on, and behind them of the whole net."""
+    whole, *columns = rows.levels("route")
+    positions = {route: i for i, route in enumerate((*columns, whole), start=1)}
+    placed = [{**row, "position": positions[row["route"]]} for row in rows if "route" in row]
+    return report.curves(
+        Rows(placed),
+        "position",
+        "accuracy",
+        by="statistics",
+        xlabel="column alone; last, the whole net",
+        ylabel="test accuracy",
+        caption=f"{training}, by statistics.",
     )
-
-
-def routes_section(run: Run, test: dict[str, dict[str, float]]) -> Section:
-    """Accuracy of every column and of the whole net, a picture for each training."""
-    figures = []
-    for training in TRAININGS:
-        series = {}
-        for statistics in STATISTICS:
-            joined, *columns = test[f"{training}_{statistics}"].values()
-            series[statistics] = list(range(1, len(columns) + 2)), [*columns, joined]
-        figure = viz.curves(
-            series, xlabel="column alone; last, the whole net", ylabel="test accuracy"
-        )
-        figures.append((run.figure(f"routes_{training}", figure), f"{training}, by statistics."))
-    return Section("Every route", figures=figures)

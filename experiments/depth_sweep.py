@@ -30,12 +30,15 @@ so at one learning rate the fractal nets take longer steps, and every image pass
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import jfractal as jf
-from experiments import _classification as classification
-from experiments._classification import DataConfig, ModelConfig, Split, TrainConfig
-from experiments.report import Outcome, Section, Table
+from experiments import _nets as nets
+from experiments import _routes as routes
+from experiments import report
+from experiments._images import DataConfig, Split
+from experiments._nets import ModelConfig, TrainConfig
+from experiments.report import Outcome, Picture, Section
+from experiments.rows import Rows
 from experiments.run import Run
 from jfractal import viz
 from jfractal.nn import BlockNet
@@ -43,7 +46,7 @@ from jfractal.typing import Variables
 
 
 @dataclass(frozen=True)
-class Config(classification.Config):
+class Config(nets.Config):
     """Settings of `depth_sweep`; ``columns`` is the largest number of columns."""
 
 
@@ -57,15 +60,15 @@ PRESETS = {
     "paper": replace(
         LAPTOP,
         preset="paper",
-        data=classification.PAPER_DATA,
+        data=nets.PAPER.data,
         model=replace(LAPTOP.model, columns=6),
-        train=replace(classification.PAPER_TRAIN, routes="two_pass"),
+        train=replace(nets.PAPER.train, routes="two_pass"),
     ),
     "quick": replace(
         LAPTOP,
         quick=True,
-        data=classification.QUICK_DATA,
-        model=classification.QUICK_MODEL,
+        data=nets.QUICK.data,
+        model=nets.QUICK.model,
         train=replace(LAPTOP.train, num_epochs=2, batch_size=50, log_every=1),
     ),
 }
@@ -73,27 +76,33 @@ PRESETS = {
 
 def run(config: Config, run: Run) -> Outcome:
     """Trains and tests fractal nets of 1 to C columns, and the plain nets of their depths."""
-    source = classification.load(config.data, config.seed)
-    split = Split.of(source, config.data.num_validation, config.seed)
-    shape = split.train[0].shape[1:]
-    scores = {}
-    for columns in range(1, config.model.columns + 1):
+    split, rows = Split.load(config.data, config.seed), Rows()
+    shape, most = split.train[0].shape[1:], config.model.columns
+    for columns in range(1, most + 1):
         for name, net, variables in trained(config, run, split, columns):
-            scores[name] = {
-                "layers": net.depth(),
-                "num_params": net.num_params(shape),
-                **test(net, variables, split),
-            }
+            prediction = routes.classify(
+                net.apply, jf.Point(variables), split, split.test[0], num_samples=1
+            )
+            scores = routes.scores(prediction, split.test[1])
+            rows.add({"num_params": net.num_params(shape), **scores}, net=name, layers=net.depth())
+    names = {"num_params": "parameters", "accuracy": "accuracy", "nll": "NLL (nats)", "ece": "ECE"}
+    axes = {"xlabel": "layers", "ylabel": "test accuracy"}
     return Outcome(
-        {
-            "dataset": source.name,
-            "dataset_requested": source.requested,
-            **classification.flat(scores),
-        },
+        split.source.name,
+        split.source.requested,
+        rows,
         [
-            depth_section(run, scores, config.model.columns, text=source.note),
-            training_section(run, config.model.columns),
-            parameters_section(config.model),
+            Section(
+                "Depth, alone and within the fractal",
+                f"{split.source.note}\n\nTest accuracy of fractal nets of 1 to {most} columns, of "
+                f"the deepest column of each, extracted, of every column of the net of {most}, and "
+                "of plain nets trained alone.",
+                report.table(rows, {"accuracy": ""}, by=("layers",), across="net"),
+                [report.curves(rows, "layers", "accuracy", by="net", **axes)],
+            ),
+            Section("Size and likelihood", table=report.table(rows, names, by=("net", "layers"))),
+            training_section(run, most),
+            size_section(config.model),
         ],
     )
 
@@ -101,74 +110,30 @@ def run(config: Config, run: Run) -> Outcome:
 def trained(
     config: Config, run: Run, split: Split, columns: int
 ) -> Iterator[tuple[str, BlockNet, Variables]]:
-    """The fractal net of `columns` columns, each of its columns, and the plain net as deep."""
+    """The fractal net of `columns` columns, columns of it, and the plain net as deep."""
+    most, classes = config.model.columns, len(split.source.class_names)
     config = replace(config, model=replace(config.model, columns=columns))
-    num_classes = len(split.source.class_names)
-    fractal = classification.fractal_net(config.model, num_classes)
+    fractal = nets.fractal_net(config.model, classes)
     variables = train(config, run, split, fractal, f"fractal_{columns}")
-    routes = (None, *fractal.columns)
-    variables = classification.recalibrated(fractal, variables, split, routes=routes)
-    yield f"fractal_{columns}", fractal, variables
-    for column in fractal.columns:
-        extracted = jf.extract(fractal, variables, column=column)
-        yield f"fractal_{columns}_column_{column}", *extracted
+    every = (None, *fractal.columns)
+    variables = nets.recalibrated(fractal, variables, split, routes=every)
+    yield "whole fractal net", fractal, variables
+    yield "its deepest column", *jf.extract(fractal, variables, column=columns)
+    for column in fractal.columns if columns == most else ():
+        yield f"that column of {most}", *jf.extract(fractal, variables, column=column)
 
     options = asdict(config.model)
     del options["columns"]
-    plain = jf.PlainNet(num_classes, depth=2 ** (columns - 1), **options)
-    alone = replace(
-        config,
-        train=replace(config.train, routes="sampled", local_rate=0.0, global_rate=0.0),
-    )
-    yield f"plain_{columns}", plain, train(alone, run, split, plain, f"plain_{columns}")
+    plain = jf.PlainNet(classes, depth=2 ** (columns - 1), **options)
+    whole = replace(config.train, routes="sampled", local_rate=0.0, global_rate=0.0)
+    alone = replace(config, train=whole)
+    yield "plain net", plain, train(alone, run, split, plain, f"plain_{columns}")
 
 
 def train(config: Config, run: Run, split: Split, net: BlockNet, name: str) -> Variables:
     """The trained variables of a net."""
-    objective = classification.likelihood_objective(config, net, split)
-    return classification.train(config, run, net, split, objective, name=name).model
-
-
-def test(net: BlockNet, variables: Variables, split: Split) -> dict[str, float]:
-    """Scores of one net on the test images."""
-    prediction = classification.classify(
-        net.apply, jf.Point(variables), split, split.test[0], num_samples=1
-    )
-    return classification.scores(prediction, split.test[1])
-
-
-# Report
-
-
-def depth_section(run: Run, scores: Any, columns: int, *, text: str) -> Section:
-    """One row for each depth: the fractal net, its deepest column, the plain net."""
-    names = {
-        "whole fractal net": "fractal_{0}",
-        "its deepest column": "fractal_{0}_column_{0}",
-        f"that column of {columns}": f"fractal_{columns}_column_{{0}}",
-        "plain net": "plain_{0}",
-    }
-    depths = range(1, columns + 1)
-    layers = [scores[f"fractal_{c}"]["layers"] for c in depths]
-    of = lambda key, name: [round(scores[names[name].format(c)][key], 4) for c in depths]
-    figure = viz.curves(
-        {name: (layers, of("accuracy", name)) for name in names},
-        xlabel="layers",
-        ylabel="test accuracy",
-    )
-    parameters = [scores[f"fractal_{c}"]["num_params"] for c in depths]
-    figures = [of(key, name) for key in ("accuracy", "nll") for name in names]
-    heads = [f"{metric}, {name}" for metric in ("accuracy", "NLL") for name in names]
-    return Section(
-        "Depth, alone and within the fractal",
-        f"{text}\n\nFractal nets of 1 to {columns} columns and the deepest column of each, "
-        f"extracted; every column of the net of {columns}; plain nets trained alone. NLL in nats.",
-        Table(
-            ["columns", "layers", "parameters of the fractal net", *heads],
-            list(zip(depths, layers, parameters, *figures)),
-        ),
-        figures=[(run.figure("depth", figure), "Test accuracy by number of layers.")],
-    )
+    method = nets.deterministic(config, net, len(split.train[0]))
+    return nets.train(config, run, method, net, split, name=name).variables
 
 
 def training_section(run: Run, columns: int) -> Section:
@@ -176,35 +141,31 @@ def training_section(run: Run, columns: int) -> Section:
     loss, accuracy = "training loss (nats per image)", "validation accuracy"
     pictures = (
         ("plain", "loss", loss, "Plain nets, each trained alone."),
-        ("fractal", "loss", loss, "Fractal nets, the whole of each."),
-        ("plain", "accuracy/whole net", accuracy, "Plain nets, after each epoch."),
-        ("fractal", "accuracy/column {c}", accuracy, "The deepest column of each fractal net."),
+        ("fractal", "loss", loss, "Fractal nets: the mean over the whole net and its columns."),
+        ("plain", "validation/accuracy/whole net", accuracy, "Plain nets."),
+        ("fractal", "validation/accuracy/column {c}", accuracy, "The deepest columns."),
     )
-    figures = []
+    shown = []
     for kind, key, ylabel, caption in pictures:
-        curves = {}
-        for c in range(1, columns + 1):
-            rows = [row for row in run.rows() if row["net"] == f"{kind}_{c}"]
-            of = [(row["epoch"], row[key.format(c=c)]) for row in rows if key.format(c=c) in row]
-            epochs, values = zip(*of)
-            curves[f"C = {c}"] = epochs, classification.smooth(values)
-        name = f"{kind}_{ylabel.split()[1]}"
-        figure = viz.curves(curves, xlabel="epoch", ylabel=ylabel)
-        figures.append((run.figure(name, figure), caption))
-    return Section("Training", figures=figures)
+        series = {
+            f"C = {c}": routes.logged(run, key.format(c=c), net=f"{kind}_{c}")
+            for c in range(1, columns + 1)
+        }
+        shown.append(Picture(viz.curves(series, xlabel="epoch", ylabel=ylabel), caption))
+    return Section("Training", pictures=shown)
 
 
-def parameters_section(config: ModelConfig) -> Section:
+def size_section(config: ModelConfig) -> Section:
     """Parameters and cost of the fractal nets of up to 6 columns, by the folds alone."""
-    rows = []
+    rows, shape = Rows(), (32, 32, 3)
     for columns in range(1, 7):
-        net = classification.fractal_net(replace(config, columns=columns), 100)
-        shape = (32, 32, 3)
-        millions = (net.num_params(shape) / 1e6, net.num_flops(shape) / 2e6)
-        rows.append([columns, net.depth(), *(round(n, 2) for n in millions)])
+        net = nets.fractal_net(replace(config, columns=columns), 100)
+        millions = {"parameters": net.num_params(shape) / 1e6, "macs": net.num_flops(shape) / 2e6}
+        rows.add(millions, columns=columns, layers=net.depth())
+    names = {"parameters": "millions of parameters", "macs": "million multiply-adds"}
     return Section(
         "Size",
         "Counted, not trained: for 32×32×3 images and 100 classes. The paper has 0.26, 0.85, 2.13, "
         "4.78, 10.18 and 21.10 million parameters for widths 16, 32, 64, 128, 128.",
-        Table(["columns", "layers", "millions of parameters", "million multiply-adds"], rows),
+        report.table(rows, names, by=("columns", "layers"), digits=2),
     )

@@ -22,7 +22,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import jfractal as jf
-from experiments import _images as images
 from experiments import _nets as nets
 from experiments import _routes as routes
 from experiments._images import DataConfig, Split
@@ -78,9 +77,8 @@ PRESETS = {
 
 def run(config: Config, run: Run) -> Outcome:
     """Trains both nets and tests them at every depth."""
-    source = images.load(config.data, config.seed)
-    split = Split.of(source, config.data.num_validation, config.seed)
-    augment = images.augmentation(split, config.data)
+    split = Split.load(config.data, config.seed)
+    source = split.source
     size, classes = len(split.train[0]), len(source.class_names)
     point = nets.fractal_net(config.model, classes)
     bayes = nets.bayes_fractal_net(config.model, config.posterior, classes)
@@ -90,7 +88,7 @@ def run(config: Config, run: Run) -> Outcome:
     }
     rows, whole, posteriors = Rows(), {}, {}
     for name, (net, method) in fits.items():
-        posterior = nets.train(config, run, method, net, split, augment=augment, name=name)
+        posterior = nets.train(config, run, method, net, split, name=name)
         draws = config.posterior.num_samples if net is bayes else 1
         predictions = routes.test(net, posterior, split, num_samples=draws)
         rows.rows += routes.by_route(net, split, predictions, method=name).rows

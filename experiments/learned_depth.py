@@ -35,7 +35,7 @@ one column within 75 steps (at .97 and more) and leaves the others untrained: on
 0, on column 3 with seed 1, whether of 100 images or of 1287.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,36 +43,36 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from matplotlib.figure import Figure
 
 import jfractal as jf
-from experiments import _classification as classification
-from experiments._classification import DataConfig, ModelConfig, Split, TrainConfig
-from experiments.report import Outcome, Section, Table
+from experiments import _nets as nets
+from experiments import _routes as routes
+from experiments import report
+from experiments._images import DataConfig, Split
+from experiments._nets import ModelConfig, TrainConfig
+from experiments.report import Outcome, Section
+from experiments.rows import Rows
 from experiments.run import Run
-from jfractal import metrics, viz
-from jfractal.training import (
-    Checkpoints,
-    DropPath,
-    Trainer,
-    TrainState,
-    count_steps,
-    learned_routes,
-)
-from jfractal.viz.style import colours, styled
+from jfractal import metrics
+from jfractal.nn import BlockNet
+from jfractal.typing import Variables
 
 
 @dataclass(frozen=True)
-class Config(classification.Config):
+class Config(nets.Config):
     """Settings of `learned_depth`; every step runs every column, whatever the drop-path rates."""
 
     sizes: tuple[int, ...] = (100, 300, 1287)
     """Numbers of training images. Every training takes the same number of steps: those of
-    `train.num_epochs` over all images there are, few images being repeated."""
+    `train.num_epochs` over all images there are."""
     routes_learning_rate: float = 0.05
     """Learning rate of the distribution over the columns, by Adam."""
     warm_up: float = 0.5
     """Share of the steps, at the start, in which that distribution stays at its prior."""
+
+    def __post_init__(self):
+        if not 0 <= self.warm_up <= 1:
+            raise jf.InputError(f"`warm_up` must be in [0, 1], got {self.warm_up}")
 
 
 LAPTOP = Config(
@@ -89,13 +89,7 @@ LAPTOP = Config(
 )
 PRESETS = {
     "laptop": LAPTOP,
-    "paper": Config(
-        preset="paper",
-        sizes=(1000, 5000, 45_000),
-        data=classification.PAPER_DATA,
-        model=classification.PAPER_MODEL,
-        train=classification.PAPER_TRAIN,
-    ),
+    "paper": replace(Config(**vars(nets.PAPER)), sizes=(1000, 5000, 45_000)),
     "quick": replace(
         LAPTOP,
         quick=True,
@@ -109,42 +103,41 @@ PRESETS = {
 
 def run(config: Config, run: Run) -> Outcome:
     """Trains with a learned and with a fixed distribution over columns, on more and more images."""
-    source = classification.load(config.data, config.seed)
-    split = Split.of(source, config.data.num_validation, config.seed)
-    net = classification.fractal_net(config.model, len(source.class_names))
-    image = split.standardise(split.train[0][:1])
-    start = jax.jit(net.init)(jax.random.key(config.seed), image)
-    columns = {c: net.column(c).apply for c in net.columns}
-
-    found: dict[tuple[int, str], dict[str, float]] = {}
+    split, rows = Split.load(config.data, config.seed), Rows()
+    net = nets.fractal_net(config.model, len(split.source.class_names))
+    num_steps = nets.num_steps(config.train, len(split.train[0]))
     for size in config.sizes:
         part = subset(split, size, config.seed)
         for kind, rate in (("learned", config.routes_learning_rate), ("uniform", 0.0)):
-            settings = replace(config, routes_learning_rate=rate)
-            state = train(settings, run, net, start, part, size, name=f"{kind}_{size}")
-            found[size, kind] = examine(columns, state, part, size)
-
+            variables = train(config, run, net, part, rate, num_steps, name=f"{kind}_{size}")
+            rows.rows += examine(net, variables, part, size=size, routes=kind).rows
+    paths = [path(run, net, size) for size in config.sizes]
     return Outcome(
-        {
-            "dataset": source.name,
-            "dataset_requested": source.requested,
-            **{
-                f"{kind}_{size}_{name}": value
-                for (size, kind), figures in found.items()
-                for name, value in figures.items()
-            },
-        },
+        split.source.name,
+        split.source.requested,
+        rows,
         [
-            selection_section(run, found, net.columns, text=source.note),
-            scores_section(found, net.columns),
-            paths_section(run, config.sizes, net.columns),
-            classification.structure_section(run, net),
+            selection_section(rows, text=split.source.note),
+            Section(
+                "How well it predicts",
+                "On the test images, NLL in nats per image. learned: trained and mixed by the "
+                "learned distribution. uniform: all columns alike, the drop-path prior. The best "
+                "column is the one of the lowest NLL on validation images.",
+                report.table(
+                    rows.where(metric=("nll", "accuracy")),
+                    {"nll": "NLL", "accuracy": "accuracy"},
+                    by=("size", "answer"),
+                    across="routes",
+                ),
+            ),
+            Section("The distribution in the course of training", pictures=paths),
+            routes.structure_section(net),
         ],
     )
 
 
 def subset(split: Split, size: int, seed: int) -> Split:
-    """Trains on `size` images, repeated in turn until an epoch is as long as it was."""
+    """The same images, but `size` of them to train on, equally many of each class."""
     images, labels = split.train
     if not 1 <= size <= len(labels):
         raise jf.InputError(
@@ -154,166 +147,128 @@ def subset(split: Split, size: int, seed: int) -> Split:
     chosen = np.arange(len(labels))
     if size < len(labels):
         _, chosen = jf.data.split_validation(labels, num_validation=size, seed=seed)
-    repeated = np.resize(chosen, len(labels))
-    return replace(split, train=(images[repeated], labels[repeated]))
-
-
-def optimizer(config: Config, num_images: int) -> optax.GradientTransformation:
-    """Adam for the distribution, from the end of the warm-up on; the usual for the weights."""
-    if not 0 <= config.warm_up <= 1:
-        raise jf.InputError(f"`warm_up` must be in [0, 1], got {config.warm_up}")
-    steps = config.train.num_epochs * count_steps(num_images, config.train.batch_size)
-    start = round(config.warm_up * steps)
-    wait, learn = (optax.constant_schedule(r) for r in (0.0, config.routes_learning_rate))
-    return optax.multi_transform(
-        {
-            "weights": classification.optimizer(config.train, num_images),
-            "routes": optax.adam(optax.join_schedules([wait, learn], [start])),
-        },
-        lambda params: {k: "routes" if k == "routes" else "weights" for k in params},
-    )
+    return replace(split, train=(images[chosen], labels[chosen]))
 
 
 def train(
-    config: Config, run: Run, net: Any, start: Any, split: Split, size: int, *, name: str
-) -> TrainState:
+    config: Config, run: Run, net: BlockNet, split: Split, rate: float, num_steps: int, *, name: str
+) -> Variables:
     """Trains a net and its distribution over columns, or continues at its last checkpoint."""
-    tx = optimizer(config, len(split.train[0]))
-    variables = jax.tree.map(jnp.copy, start)  # training takes them over
+    key_init, key_fit = jax.random.split(jax.random.key(config.seed))
+    variables = jax.jit(net.init)(key_init, split.standardise(split.train[0][:1]))
     params = {**variables["params"], "routes": jf.Routes.uniform(len(net.columns))}
-    state = TrainState.create({**variables, "params": params}, tx)
-    checkpoints = Checkpoints(run.checkpoints / name)
-    if run.resume:
-        state = checkpoints.restore(state) or state
-        run.rewind(int(state.step), net=name)
-    objective = classification.likelihood_objective(config, net, split)
-    trainer = Trainer(
-        objective=learned_routes(objective, routes=net.columns, num_data=size),
-        optimizer=tx,
-        drop_path=DropPath(len(net.columns), global_rate=0.0),
-        num_epochs=config.train.num_epochs,
-        batch_size=config.train.batch_size,
-        seed=config.seed,
-        log_every=config.train.log_every,
-        checkpoints=checkpoints,
-        num_devices=config.train.num_devices,
+    model = jf.fractal_model(
+        net,
+        prior=jf.priors.Flat(),
+        likelihood=jf.likelihoods.Categorical(),
+        routes="learned",
     )
-    return trainer.fit(state, *split.train, log=lambda row: run.log({"net": name, **row}))
-
-
-def examine(
-    columns: Mapping[int, Any], state: TrainState, split: Split, size: int
-) -> dict[str, float]:
-    """The distribution over columns and the exact posterior, and how well each column predicts."""
-    parts = tuple(x[:size] for x in split.train), split.validation, split.test
-    images, labels = (np.concatenate(x) for x in zip(*parts))
-    ends = np.cumsum([len(part[1]) for part in parts])
-    train, validation, test = (slice(end - len(p[1]), end) for end, p in zip(ends, parts))
-    routes: jf.Routes = state.params["routes"]
-    prior = jf.Routes.uniform(len(columns))
-    predictions = {
-        c: classification.classify(apply, jf.Point(state.model), split, images, num_samples=1)
-        for c, apply in columns.items()
+    # Adam for the distribution, from the end of the warm-up on; the usual for the weights.
+    wait, learn = (optax.constant_schedule(r) for r in (0.0, rate))
+    begin = [round(config.warm_up * num_steps)]
+    optimizers: dict[Hashable, optax.GradientTransformation] = {
+        "weights": nets.optimizer(config.train, num_steps),
+        "routes": optax.adam(optax.join_schedules([wait, learn], begin)),
     }
-
-    def nll(part: slice) -> list[float]:
-        return [float(metrics.nll(p.log_probs[part], labels[part])) for p in predictions.values()]
-
-    held_out = nll(validation)
-    exact = jf.Routes(prior.log_probs - size * jnp.array(nll(train)))
-    best = [*columns][int(np.argmin(held_out))]
-    answers = {f"column_{c}": prediction for c, prediction in predictions.items()}
-    answers |= {"mixture": jf.mixture([*predictions.values()], routes.log_probs)}
-    answers |= {"best_column": predictions[best]}
-    figures = {"kl": float(routes.kl(prior)), "exact_kl": float(exact.kl(prior)), "best": best}
-    for c, probability, posterior in zip(columns, routes.probs, exact.probs):
-        figures[f"probability_column_{c}"] = float(probability)
-        figures[f"exact_column_{c}"] = float(posterior)
-    for name, answer in answers.items():
-        figures[f"nll_{name}"] = float(metrics.nll(answer.log_probs[test], labels[test]))
-        figures[f"accuracy_{name}"] = float(metrics.accuracy(answer.probs[test], labels[test]))
-    return figures
+    labels = {name: "routes" if name == "routes" else "weights" for name in params}
+    posterior: Any = run.fit(
+        jf.maximum_a_posteriori(model, optax.multi_transform(optimizers, labels)),
+        {**variables, "params": params},
+        split.train,
+        key_fit,
+        name=name,
+        num_steps=num_steps,
+        batch_size=min(config.train.batch_size, len(split.train[0])),
+        augment=split.augment,
+        log_every=config.train.log_every,
+        mesh=nets.mesh(config.train.num_devices),
+    ).posterior
+    return posterior.variables
 
 
-# Report
+def examine(net: BlockNet, variables: Variables, split: Split, **fields: Any) -> Rows:
+    """The distribution over columns and the exact posterior, and how well each column predicts."""
+    predictions = [
+        {
+            f"column {c}": routes.classify(
+                net.column(c).apply, jf.Point(variables), split, images, num_samples=1
+            )
+            for c in net.columns
+        }
+        for images, _ in (split.train, split.validation, split.test)
+    ]
+    train, validation, test = (
+        {name: float(metrics.nll(p.log_probs, labels)) for name, p in answers.items()}
+        for answers, (_, labels) in zip(predictions, (split.train, split.validation, split.test))
+    )
+    learned: jf.Routes = variables["params"]["routes"]
+    # Given the weights, log p(c | D) = −N · NLL of column c, but for a constant.
+    exact = jf.Routes(-len(split.train[1]) * jnp.array([*train.values()]))
+    shown = learned if fields["routes"] == "learned" else exact
+    rows = Rows()
+    for name, probability in zip(train, shown.probs):
+        rows.add({"probability": probability}, **fields, answer=name)
+    best = min(validation, key=lambda name: validation[name])
+    choices = {
+        "kl": shown.kl(),
+        "most_probable": [*train][int(np.argmax(shown.probs))],
+        "best_validation": best,
+        "best_test": min(test, key=lambda name: test[name]),
+    }
+    rows.add(choices, **fields)
+    answers = predictions[-1]
+    answers["mixture"] = jf.mixture([*answers.values()], learned.log_probs)
+    answers["best column"] = answers[best]
+    for name, prediction in answers.items():
+        scores = routes.scores(prediction, split.test[1])
+        rows.add({name: scores[name] for name in ("nll", "accuracy")}, **fields, answer=name)
+    return rows
 
-Found = Mapping[tuple[int, str], Mapping[str, float]]
-"""Figures of each net, by the number of training images and ``learned`` or ``uniform``."""
 
-
-def selection_section(run: Run, found: Found, columns: Sequence[int], *, text: str) -> Section:
+def selection_section(rows: Rows, *, text: str) -> Section:
     """Which column the distribution prefers, and which one the held-out images."""
-    rows = []
-    for (size, kind), figures in found.items():
-        learned = kind == "learned"
-        probs = [figures[f"{'probability' if learned else 'exact'}_column_{c}"] for c in columns]
-        test = [figures[f"nll_column_{c}"] for c in columns]
-        preferred = columns[int(np.argmax(probs))], figures["best"], columns[int(np.argmin(test))]
-        kl = figures["kl" if learned else "exact_kl"]
-        name = "learned" if learned else "exact"
-        rows.append([size, name, *(round(p, 3) for p in probs), round(kl, 3), *preferred])
-    names = [f"column {c}" for c in columns]
-    others = ["KL to the prior (nats)", "most probable", "best on validation", "best on test"]
+    probabilities = rows.where(metric="probability")
+    names = {
+        "kl": "KL to the prior (nats)",
+        "most_probable": "most probable",
+        "best_validation": "best on validation",
+        "best_test": "best on test",
+    }
     return Section(
         "Which depth the net selects",
-        f"{text}\n\nlearned: the distribution that was trained with the weights. exact: the "
-        "posterior over columns given weights that were trained with all columns alike, from the "
-        "likelihoods of the training images. Beside the most probable column, the one of the "
-        "lowest NLL in the same net, on validation and on test images.",
-        Table(["training images", "distribution", *names, *others], rows),
-        figures=[
-            (
-                run.figure("depth", stacked_bars(rows, names)),
-                "Probability of each column, by the number of training images.",
+        f"{text}\n\nlearned: the distribution that was trained with the weights. uniform: the "
+        "exact posterior over columns given weights that were trained with all columns alike, from "
+        "the likelihoods of the training images. Beside the most probable column stands the one of "
+        "the lowest NLL in the same net, on validation and on test images.",
+        report.table(rows, names, by=("size", "routes"), digits=3),
+        [
+            report.curves(
+                probabilities.where(routes=kind),
+                "size",
+                "probability",
+                by="answer",
+                xlabel="training images",
+                ylabel="probability",
+                caption=f"Probability of each column, {kind}.",
             )
+            for kind in probabilities.levels("routes")
         ],
     )
 
 
-@styled
-def stacked_bars(rows: Sequence[Sequence[Any]], names: Sequence[str]) -> Figure:
-    """A bar for each row of the table, in which every column has its share."""
-    figure = Figure(figsize=(4.8, 2.8), layout="constrained")
-    axes = figure.add_subplot(xlabel="training images", ylabel="probability")
-    labels = [f"{row[0]}\n{row[1]}" for row in rows]
-    bottom = np.zeros(len(rows))
-    for (name, colour), heights in zip(colours(names).items(), zip(*(row[2:] for row in rows))):
-        axes.bar(labels, heights, 0.7, bottom, color=colour, label=name)
-        bottom += heights
-    figure.legend(loc="outside upper center", ncols=len(names))
-    return figure
-
-
-def scores_section(found: Found, columns: Sequence[int]) -> Section:
-    """Test scores of every column, of the mixture and of the column chosen on validation."""
-    shown = {f"NLL, column {c}": f"nll_column_{c}" for c in columns}
-    for name in ("mixture", "best column"):
-        shown[f"NLL, {name}"] = f"nll_{name.replace(' ', '_')}"
-        shown[f"accuracy, {name}"] = f"accuracy_{name.replace(' ', '_')}"
-    return Section(
-        "How well it predicts",
-        "On the test images, NLL in nats per image. learned: trained and mixed by the learned "
-        "distribution. uniform: all columns alike, the drop-path prior. The best column is the "
-        "one of the lowest NLL on validation images.",
-        Table(
-            ["training images", "distribution", *shown],
-            [
-                [*of, *(round(figures[name], 4) for name in shown.values())]
-                for of, figures in found.items()
-            ],
-        ),
+def path(run: Run, net: BlockNet, size: int) -> report.Picture:
+    """The distribution over columns in the course of a training."""
+    rows = Rows()
+    for row in run.rows(net=f"learned_{size}"):
+        for c in net.columns:
+            probability = {"probability": row[f"probability/{c}"]}
+            rows.add(probability, step=row["step"], route=f"column {c}")
+    return report.curves(
+        rows,
+        "step",
+        "probability",
+        by="route",
+        xlabel="step",
+        ylabel="probability",
+        caption=f"{size} training images.",
     )
-
-
-def paths_section(run: Run, sizes: Sequence[int], columns: Sequence[int]) -> Section:
-    """The distribution over columns in the course of each training."""
-    pictures = []
-    for size in sizes:
-        rows = [r for r in run.rows() if r["net"] == f"learned_{size}" and "loss" in r]
-        epochs = [row["epoch"] for row in rows]
-        series = {
-            f"column {c}": (epochs, [row[f"probability/{c}"] for row in rows]) for c in columns
-        }
-        figure = viz.curves(series, xlabel="epoch", ylabel="probability")
-        pictures.append((run.figure(f"path_{size}", figure), f"{size} training images."))
-    return Section("The distribution in the course of training", figures=pictures)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 from flax.traverse_util import flatten_dict
 from matplotlib.figure import Figure
 
@@ -100,13 +101,14 @@ def table(
     levels = rows.levels(across) if across else [None]
     columns = [(level, metric) for level in levels for metric in metrics]
     has_metric = [row for row in rows if row["metric"] in metrics]
-    labels = dict.fromkeys(tuple(row.get(name, "-") for name in by) for row in has_metric)
+    labels = dict.fromkeys(tuple(row.get(name) for name in by) for row in has_metric)
     cells = []
     for label in labels:
-        fields = {name: value for name, value in zip(by, label) if value != "-"}
+        fields = dict(zip(by, label))
         at = [{**fields, **({across: level} if across else {})} for level, _ in columns]
         values = [rows.values(metric, **f) for f, (_, metric) in zip(at, columns)]
-        cells.append([*label, *(shown(v, digits) for v in values)])
+        names = ["-" if part is None else part for part in label]
+        cells.append([*names, *(shown(v, digits) for v in values)])
     names = [
         metrics[metric]
         if level is None
@@ -118,12 +120,12 @@ def table(
     return Table([*by, *names], cells)
 
 
-def shown(values: Sequence[Any], digits: int = 4) -> Cell:
+def shown(values: np.ndarray, digits: int = 4) -> Cell:
     """A figure of one repetition as it is; of several, the mean ± its standard error."""
     if len(values) == 0:
         return "-"
     if len(values) == 1 or isinstance(values[0], str):
-        value = values[0].item() if hasattr(values[0], "item") else values[0]
+        value = values[0].item()
         return round(value, digits) if isinstance(value, float) else value
     return " ± ".join(f"{number:.{digits}f}" for number in mean_and_error(values))
 
@@ -139,11 +141,13 @@ def curves(
     caption: str = "",
     **options: Any,
 ) -> Picture:
-    """A metric against a field, a curve for each level of another; of repetitions, the mean ± se.
+    """A metric against a field or another metric: a curve for each level of a third.
+
+    Repetitions are averaged, with a band of ± one standard error.
 
     Args:
         rows: Where the figures are taken from.
-        x: Field on the horizontal axis.
+        x: Field or metric on the horizontal axis.
         y: Metric on the vertical axis.
         by: Field that tells the curves apart.
         xlabel: What `x` is, with its unit.
@@ -153,15 +157,17 @@ def curves(
     """
     series = {}
     for level in rows.levels(by):
-        of_level = rows.where(**{by: level}, metric=y)
-        places = sorted(of_level.levels(x))
-        points = [mean_and_error(of_level.values(y, **{x: place})) for place in places]
-        if points:
-            means, errors = zip(*points)
+        values: dict[Any, list[float]] = {}
+        for record in rows.where(**{by: level}).records():
+            if x in record and y in record:
+                values.setdefault(record[x], []).append(record[y])
+        if values:
+            places = sorted(values)
+            means, errors = zip(*(mean_and_error(values[place]) for place in places))
             parts = (places, list(means), list(errors)) if any(errors) else (places, list(means))
             series[str(level)] = parts
     figure = viz.curves(series, xlabel=xlabel, ylabel=ylabel, **options)
-    return Picture(figure, caption or f"{ylabel} against {xlabel}.")
+    return Picture(figure, caption or f"{ylabel[:1].upper()}{ylabel[1:]} against {xlabel}.")
 
 
 def intervals(
@@ -173,7 +179,8 @@ def intervals(
         for level in rows.levels(by)
         if len(rows.values(metric, **{by: level}))
     }
-    return Picture(viz.intervals(points, xlabel=xlabel), caption or f"{xlabel}.")
+    figure = viz.intervals(points, xlabel=xlabel)
+    return Picture(figure, caption or f"{xlabel[:1].upper()}{xlabel[1:]}.")
 
 
 # The page

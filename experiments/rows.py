@@ -32,7 +32,7 @@ class Rows:
             self.rows.append({**fields, "metric": metric, "value": plain})
 
     def where(self, **fields: Any) -> "Rows":
-        """The rows with these values; a tuple of values means any of them."""
+        """The rows with these values: None for rows without a field, a tuple for any of several."""
 
         def holds(row: Mapping[str, Any]) -> bool:
             return all(
@@ -49,6 +49,15 @@ class Rows:
     def values(self, metric: str, **fields: Any) -> np.ndarray:
         """All values of a figure where fields have these values: one for each repetition."""
         return np.array([row["value"] for row in self.where(metric=metric, **fields)])
+
+    def records(self) -> list[dict[str, Any]]:
+        """Rows that differ in their metric only, as one: its fields, and its figures by name."""
+        found: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for row in self.rows:
+            fields = {k: v for k, v in row.items() if k not in ("metric", "value")}
+            record = found.setdefault(tuple(fields.items()), fields)
+            record[row["metric"]] = row["value"]
+        return list(found.values())
 
     def figures(self) -> dict[str, Any]:
         """One flat entry for each figure: its mean over repetitions and, of several, ``…_se``.

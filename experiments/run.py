@@ -156,10 +156,15 @@ class Run:
         with self._metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(finite(row)) + "\n")
 
-    def rows(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl, without a last line that was never finished."""
+    def rows(self, **of: Any) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl, without a last line that was never finished.
+
+        Args:
+            **of: only rows with these values, e.g. ``net="mean_field"``.
+        """
         text = self._metrics.read_text(encoding="utf-8")
-        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        rows = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        return [row for row in rows if not _differs(row, of)]
 
     def rewind(self, step: float, /, **of: Any) -> None:
         """Drop the rows after `step`: those that a restored checkpoint is about to log again.

@@ -23,7 +23,6 @@ dropout, before the test; the curves of validation accuracy are those of running
 wider and deeper net, with no published result behind it; it has not been run yet.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import jax
@@ -33,13 +32,15 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 import jfractal as jf
-from experiments import _classification as classification
-from experiments._classification import Examples, ModelConfig, TrainConfig
+from experiments import _nets as nets
+from experiments import _routes as routes
+from experiments._images import Examples
+from experiments._nets import ModelConfig, TrainConfig
 from experiments._source import SourceConfig
-from experiments.report import Outcome, Section, Table
+from experiments.report import Outcome, Section, table
 from experiments.run import Run
 from jfractal.data import PADDING, UNKNOWN, TextData, Vocabulary
-from jfractal.training import cross_entropy
+from jfractal.typing import KeyArray
 
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # C of logistic regression, to choose from
 
@@ -73,7 +74,7 @@ class EmbeddingConfig:
 
 
 @dataclass(frozen=True)
-class Config(classification.NetConfig):
+class Config(nets.NetConfig):
     """Settings of `text_fractal`."""
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -124,45 +125,54 @@ def run(config: Config, run: Run) -> Outcome:
     """Trains the net, then tests it at every depth, beside the bag of words."""
     source = load(config.data, config.seed)
     words = Vocabulary.of(source.train_texts, max_size=config.data.vocabulary_size)
-    split = tokens(source, words, config.data.length)
+    split = tokens(source, words, config)
     labels = split.test[1]
-
     net = text_net(config, len(words), len(source.class_names))
-    prepare = word_dropout(config.embedding.word_dropout)
-    objective = cross_entropy(net, prepare, drop_path=config.train.local_rate)
-    objective = classification.routed(config, objective)
-    state = classification.train(config, run, net, split, objective)
-    variables = classification.recalibrated(
-        without_dropout(net), state.model, split, routes=(None, *net.columns)
-    )
-    predictions = classification.test(net, jf.Point(variables), split)
+    method = nets.deterministic(config, net, len(split.train[1]))
+    variables = nets.train(config, run, method, net, split).variables
+    every = (None, *net.columns)
+    variables = nets.recalibrated(without_dropout(net), variables, split, routes=every)
+    predictions = routes.test(net, jf.Point(variables), split)
     strength, baseline = bag_of_words(source)
 
-    by_route = {route: classification.scores(p, labels) for route, p in predictions.items()}
-    by_model = {**by_route, "bag of words": classification.scores(baseline, labels)}
+    rows = routes.by_route(net, split, predictions)
+    rows.add(routes.scores(baseline, labels), route="bag of words")
     lead, error = difference(predictions["whole net"], baseline, labels)
+    rows.add({"beats_baseline": lead > 0, "lead": lead, "lead_standard_error": error})
+    ours, theirs = (rows.values("accuracy", route=r)[0] for r in ("whole net", "bag of words"))
     return Outcome(
-        {
-            "dataset": source.name,
-            "dataset_requested": source.requested,
-            **classification.flat(by_model),
-            "beats_baseline": lead > 0,
-            "lead": lead,
-            "lead_standard_error": error,
-        },
+        source.name,
+        source.requested,
+        rows,
         [
-            verdict_section(by_model, strength, error, text=source.note),
-            classification.columns_section(net, split, by_route),
-            classification.curves_section(run),
-            classification.reliability_section(
-                run, {**predictions, "bag of words": baseline}, labels
+            Section(
+                "Against the bag of words",
+                f"{verdict(ours, theirs, error)}\n\nThe bag of words is logistic regression on "
+                f"TF-IDF of words and pairs of words, C = {strength:g} chosen on the validation "
+                f"texts.\n\n{source.note}",
+                table(rows, routes.METRICS, by=("route",)),
             ),
-            classification.structure_section(run, net.net),
+            routes.training_section(run),
+            routes.reliability_section({**predictions, "bag of words": baseline}, labels),
+            routes.structure_section(net.net),
         ],
     )
 
 
-# Data
+@dataclass(frozen=True, eq=False)
+class Tokens(Examples):
+    """Texts as tokens, of which training makes some unknown, so that the net leans on none."""
+
+    word_dropout: float
+
+    def __post_init__(self):
+        if not 0 <= self.word_dropout < 1:
+            raise jf.InputError(f"`word_dropout` must be in [0, 1), got {self.word_dropout}")
+
+    def augment(self, key: KeyArray, examples: jax.Array) -> jax.Array:
+        """Makes words of a batch unknown at random."""
+        dropped = jax.random.bernoulli(key, self.word_dropout, examples.shape)
+        return jnp.where(dropped & (examples != PADDING), UNKNOWN, examples)
 
 
 def load(config: DataConfig, seed: int) -> TextData:
@@ -183,21 +193,20 @@ def load(config: DataConfig, seed: int) -> TextData:
     return replace(source, name="{}, subset of {:,} + {:,} texts".format(source.name, *numbers))
 
 
-def tokens(source: TextData, words: Vocabulary, length: int) -> Examples:
+def tokens(source: TextData, words: Vocabulary, config: Config) -> Tokens:
     """The texts as tokens."""
-    return Examples(
+    length = config.data.length
+    return Tokens(
         (words.encode(source.train_texts, length), source.train_labels),
         (words.encode(source.validation_texts, length), source.validation_labels),
         (words.encode(source.test_texts, length), source.test_labels),
+        config.embedding.word_dropout,
     )
-
-
-# Net and baseline
 
 
 def text_net(config: Config, vocabulary_size: int, num_classes: int) -> jf.TextNet:
     """The fractal net over an embedding."""
-    net = classification.fractal_net(config.model, num_classes)
+    net = nets.fractal_net(config.model, num_classes)
     embedding = config.embedding
     return jf.TextNet(net, vocabulary_size, embedding.features, embedding.dropout)
 
@@ -210,18 +219,6 @@ def without_dropout(net: jf.TextNet) -> jf.TextNet:
     """
     blocks = net.net.clone(dropout=(0.0,) * len(net.net.dropout))
     return net.clone(net=blocks, dropout=0.0)
-
-
-def word_dropout(rate: float) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """Makes words of a batch unknown at random, on device, so that the net leans on none."""
-    if not 0 <= rate < 1:
-        raise jf.InputError(f"`word_dropout` must be in [0, 1), got {rate}")
-
-    def prepare(key: jax.Array, tokens: jax.Array) -> jax.Array:
-        dropped = jax.random.bernoulli(key, rate, tokens.shape) & (tokens != PADDING)
-        return jnp.where(dropped, UNKNOWN, tokens)
-
-    return prepare
 
 
 def bag_of_words(source: TextData) -> tuple[float, jf.Prediction]:
@@ -243,9 +240,6 @@ def bag_of_words(source: TextData) -> tuple[float, jf.Prediction]:
     return best, jf.Prediction.of(jnp.asarray(log_probs, jnp.float32)[None])
 
 
-# Report
-
-
 def difference(
     ours: jf.Prediction, theirs: jf.Prediction, labels: np.ndarray
 ) -> tuple[float, float]:
@@ -264,18 +258,4 @@ def verdict(ours: float, theirs: float, error: float) -> str:
         f"The fractal net {outcome} the bag of words: {ours:.1%} of the test texts right against "
         f"{theirs:.1%}. The difference of {100 * lead:+.1f} points is {sure} than twice its "
         f"standard error of {100 * error:.1f}."
-    )
-
-
-def verdict_section(
-    by_model: Mapping[str, Mapping[str, float]], strength: float, error: float, *, text: str
-) -> Section:
-    """Whole net, columns and baseline in one table, and what to make of it."""
-    ours, theirs = (by_model[name]["accuracy"] for name in ("whole net", "bag of words"))
-    rows = [[name, *(round(v, 4) for v in scores.values())] for name, scores in by_model.items()]
-    return Section(
-        "Against the bag of words",
-        f"{verdict(ours, theirs, error)}\n\nThe bag of words is logistic regression on TF-IDF of "
-        f"words and pairs of words, C = {strength:g} chosen on the validation texts.\n\n{text}",
-        Table(["model", "accuracy", "NLL (nats)", "ECE"], rows),
     )

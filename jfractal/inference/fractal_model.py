@@ -1,7 +1,8 @@
 """The model of a fractal net: which routes through its columns a step trains."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any, Literal, TypeVar, get_args
 
@@ -12,14 +13,15 @@ from jfractal.errors import InputError
 from jfractal.inference.batch import Batch, batch_size
 from jfractal.inference.model import Model, Pass
 from jfractal.inference.net_errors import named_errors
-from jfractal.posterior.likelihoods import Likelihood, per_example
+from jfractal.posterior.likelihoods import Categorical, Likelihood, per_example
 from jfractal.posterior.priors import PriorLike
-from jfractal.typing import KeyArray, Variables
+from jfractal.posterior.routes import Routes
+from jfractal.typing import Array, Float, KeyArray, Logits, Params, Scalar, Variables
 
 __all__ = ["FractalModel", "RoutePolicy", "fractal_model"]
 
 Tree = TypeVar("Tree")
-RoutePolicy = Literal["sampled", "two_pass", "partitioned"]
+RoutePolicy = Literal["sampled", "two_pass", "partitioned", "learned"]
 
 
 def fractal_model(
@@ -44,15 +46,25 @@ def fractal_model(
         routes: ``sampled`` draws one route for every step, as the paper says, and runs no other;
             ``two_pass`` runs the whole net and every column on the whole batch, as the authors'
             code does, at twice the cost; ``partitioned`` runs the whole net on the first share of
-            the batch and every column on an equal part of the rest.
-        global_rate: Share g of the columns, in [0, 1].
+            the batch and every column on an equal part of the rest; ``learned`` makes the column a
+            random variable that is inferred with the weights, see below.
+        global_rate: Share g of the columns, in [0, 1]. ``learned`` has its own shares.
         drop_path: Probability of dropping a join input in training, in [0, 1).
 
+    With ``learned``, the weights hold a distribution π over the columns, a leaf beside the others:
+    ``{**params, "routes": jf.Routes.uniform(C)}``. Every step runs every column,
+    ``log p(y | x, w, π) = Σ_c π_c log p_column c``, and the leaf adds ``−KL(π ‖ uniform)`` to the
+    log prior, so the log joint and the ELBO are exact in π. Predictions mix the columns, ``Σ_c π_c
+    p_column c``. Columns learn in proportion to π, which closes on what learns first: hold the
+    logits at the prior at first, by a learning rate of their own. And weights that are points
+    charge no column for fitting noise.
+
     Returns:
-        A `FractalModel`, for every method.
+        A `FractalModel`, for every method that takes gradients of a loss.
 
     Raises:
-        InputError: If an argument is out of range, or the net has no columns to run alone.
+        InputError: If an argument is out of range, the net has no columns to run alone, or routes
+            are learned by anything but a classifier.
 
     Example:
         ::
@@ -66,10 +78,12 @@ def fractal_model(
 
     References:
         Larsson, Maire & Shakhnarovich, ICLR 2017, §3, and the authors' code (``two_pass``, there
-        with twice the weight: g = 1/2 of 2).
+        with twice the weight: g = 1/2 of 2). ``learned``: Antorán, Allingham & Hernández-Lobato,
+        "Depth uncertainty in neural networks", NeurIPS 2020, §3, where routes are the first d
+        blocks of a residual net.
     """
     return FractalModel(
-        net.apply,
+        partial(_mixture, net) if routes == "learned" else net.apply,
         prior=prior,
         likelihood=likelihood,
         net=net,
@@ -107,8 +121,14 @@ class FractalModel(Model):
             raise InputError(f"`global_rate` must be in [0, 1], got {self.global_rate}")
         if not 0 <= self.drop_path < 1:
             raise InputError(f"`drop_path` must be in [0, 1), got {self.drop_path}")
-        if self.global_rate > 0 and not self.net.columns:
+        is_learned = self.routes == "learned"
+        if (self.global_rate > 0 or is_learned) and not self.net.columns:
             raise InputError("`net` has no columns to run alone: give `global_rate=0`")
+        if is_learned and not isinstance(self.likelihood, Categorical):
+            raise InputError(
+                "`likelihood` must be `Categorical` for `routes` that are learned, whose columns "
+                f"are mixed as probabilities of classes, got {self.likelihood!r}"
+            )
 
     @property
     def draws_routes(self) -> bool:
@@ -126,11 +146,18 @@ class FractalModel(Model):
         return jax.lax.switch(jnp.where(is_alone, column, 0), branches)
 
     def training_pass(self, variables: Variables, batch: Batch, key: KeyArray) -> Pass:
-        """A training pass along the routes of this step; its metrics are those of the first."""
-        if self.route is not None:
-            return self._along(self.route, variables, batch, key)
-        if self.global_rate == 0:
-            return self._along(0, variables, batch, key)
+        """A training pass along the routes of this step.
+
+        Its metrics are those of the whole net, or of the one column that ran: ``route`` is its
+        number, 0 for the whole net. With ``learned`` they are means under π, and
+        ``probability/c`` is π_c.
+        """
+        if self.routes == "learned":
+            return self._learned(variables, batch, key)
+        if self.route is not None or self.global_rate == 0:
+            route = self.route or 0
+            run = self._along(route, variables, batch, key)
+            return run._replace(metrics={**run.metrics, "route": jnp.asarray(float(route))})
         if self.routes == "partitioned":
             return self._partitioned(variables, batch, key)
         return self._every_route(variables, batch, key)
@@ -145,20 +172,41 @@ class FractalModel(Model):
             outputs, updates = self.net.apply(
                 variables, x, train=True, mutable=mutable, rngs=rngs, **options
             )
-        metrics = {**self.likelihood.metrics(outputs, y), "route": jnp.asarray(float(route))}
         values = per_example(self.likelihood, outputs, y)
-        return Pass(values, metrics, {**variables, **updates})
+        return Pass(values, self.likelihood.metrics(outputs, y), {**variables, **updates})
 
     def _every_route(self, variables: Variables, batch: Batch, key: KeyArray) -> Pass:
         columns = self.net.columns
-        keys = jax.random.split(key, 1 + len(columns))
-        whole = self._along(0, variables, batch, keys[0])
-        values, variables = (1 - self.global_rate) * whole.log_likelihood, whole.variables
-        for column, key_column in zip(columns, keys[1:]):
-            alone = self._along(column, variables, batch, key_column)
-            values += self.global_rate / len(columns) * alone.log_likelihood
-            variables = alone.variables
-        return Pass(values, whole.metrics, variables)
+        weights = {0: 1 - self.global_rate}
+        weights |= dict.fromkeys(columns, self.global_rate / len(columns))
+        keys = jax.random.split(key, len(weights))
+        values, (whole, *_), variables = self._expected(weights, variables, batch, keys)
+        return Pass(values, whole, variables)
+
+    def _learned(self, variables: Variables, batch: Batch, key: KeyArray) -> Pass:
+        weights = dict(zip(self.net.columns, _routes(self.net, variables["params"]).probs))
+        # One key: columns see the same weights and masks, and differ by their depth alone.
+        keys = [key] * len(weights)
+        values, metrics, variables = self._expected(weights, variables, batch, keys)
+        probs = jnp.stack([*weights.values()])
+        shown = jax.tree.map(lambda *xs: (probs * jnp.stack(xs)).sum(), *metrics)
+        shown |= {f"probability/{c}": p for c, p in weights.items()}
+        return Pass(values, shown, variables)
+
+    def _expected(
+        self,
+        weights: Mapping[int, float | Scalar],
+        variables: Variables,
+        batch: Batch,
+        keys: KeyArray | Sequence[KeyArray],
+    ) -> tuple[Float[Array, " batch"], list[dict[str, Scalar]], Variables]:
+        """The weighted mean of the log likelihoods along routes, and the metrics of each."""
+        values, metrics = jnp.zeros(()), []
+        for (route, weight), key in zip(weights.items(), keys):
+            run = self._along(route, variables, batch, key)
+            values, variables = values + weight * run.log_likelihood, run.variables
+            metrics.append(run.metrics)
+        return values, metrics, variables
 
     def _partitioned(self, variables: Variables, batch: Batch, key: KeyArray) -> Pass:
         columns, size = self.net.columns, batch_size(batch)
@@ -181,3 +229,21 @@ class FractalModel(Model):
             metrics = metrics or run.metrics
             variables = run.variables
         return Pass(jnp.concatenate(values), metrics, variables)
+
+
+def _mixture(net: Any, variables: Variables, x: Any) -> Logits:
+    """``log Σ_c π_c p_column c``: logits of the mixture of the columns."""
+    log_probs = [jax.nn.log_softmax(net.apply(variables, x, column=c)) for c in net.columns]
+    weights = _routes(net, variables["params"]).log_probs
+    return jax.nn.logsumexp(jnp.stack(log_probs) + weights[:, None, None], axis=0)
+
+
+def _routes(net: Any, params: Params) -> Routes:
+    """The distribution over the columns of a net, among its weights."""
+    routes = params.get("routes")
+    if not isinstance(routes, Routes) or jnp.shape(routes.logits) != (len(net.columns),):
+        raise InputError(
+            f"`params` must hold a distribution over {len(net.columns)} columns, {{**params, "
+            f'"routes": jf.Routes.uniform({len(net.columns)})}}, got {routes}'
+        )
+    return routes

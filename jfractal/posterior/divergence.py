@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from jfractal.posterior.gaussian import Gaussian, named_leaves
 from jfractal.posterior.priors import PriorLike, as_prior
+from jfractal.posterior.routes import Routes
 from jfractal.typing import KeyArray, Params, Scalar
 
 __all__ = ["kl", "kl_by_leaf"]
@@ -13,7 +14,8 @@ __all__ = ["kl", "kl_by_leaf"]
 def kl(params: Params, prior: PriorLike, key: KeyArray | None = None) -> Scalar:
     """Kullback-Leibler divergence KL(q ‖ p) of a tree, in nats, summed over all weights.
 
-    Leaves that are arrays are point estimates and contribute nothing.
+    Leaves that are arrays are point estimates and contribute nothing. A `Routes` has a prior of its
+    own, the uniform distribution.
 
     Args:
         params: A tree with Gaussian leaves.
@@ -31,7 +33,7 @@ def kl(params: Params, prior: PriorLike, key: KeyArray | None = None) -> Scalar:
 
 
 def kl_by_leaf(params: Params, prior: PriorLike, key: KeyArray | None = None) -> dict[str, Scalar]:
-    """The terms of `kl`, one for each Gaussian leaf: where the information is.
+    """The terms of `kl`, one for each leaf that is a distribution: where the information is.
 
     Args:
         params: A tree with Gaussian leaves.
@@ -45,9 +47,12 @@ def kl_by_leaf(params: Params, prior: PriorLike, key: KeyArray | None = None) ->
         InputError: As for `kl`.
     """
     prior = as_prior(prior)
-    leaves = {path: x for path, x in named_leaves(params) if isinstance(x, Gaussian)}
+    named = named_leaves(params)
+    routes = {path: x.kl() for path, x in named if isinstance(x, Routes)}
+    leaves = {path: x for path, x in named if isinstance(x, Gaussian)}
     keys = [None] * len(leaves) if key is None else jax.random.split(key, max(len(leaves), 1))
-    return {
+    gaussians = {
         path: prior.at(path, leaf.mean.shape).kl(leaf, k)
         for (path, leaf), k in zip(leaves.items(), keys)
     }
+    return gaussians | routes

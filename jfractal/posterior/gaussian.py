@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from jfractal import ops
 from jfractal.errors import InputError
+from jfractal.posterior.routes import Routes
 from jfractal.storage import storable
 from jfractal.typing import Array, Float, KeyArray, Params
 
@@ -101,6 +102,10 @@ def _is_gaussian(x: Any) -> bool:
     return isinstance(x, Gaussian)
 
 
+def _is_distribution(x: Any) -> bool:
+    return isinstance(x, Gaussian | Routes)
+
+
 def inverse_softplus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """The rho whose softplus is `x`: ``x + log(1 − e^{−x})``, accurate for small and large x."""
     return x + jnp.log(-jnp.expm1(-x))
@@ -116,8 +121,8 @@ def _name(path: Any) -> str:
 
 
 def named_leaves(params: Params) -> list[tuple[str, Any]]:
-    """The leaves of a tree and their paths, ``block1/conv/kernel``; a `Gaussian` is one leaf."""
-    leaves = jax.tree_util.tree_leaves_with_path(params, is_leaf=_is_gaussian)
+    """The leaves of a tree and their paths, ``block1/conv/kernel``; a distribution is one leaf."""
+    leaves = jax.tree_util.tree_leaves_with_path(params, is_leaf=_is_distribution)
     return [(_name(path), leaf) for path, leaf in leaves]
 
 
@@ -182,13 +187,15 @@ def mean_field(
         )
 
     def lift(path: Any, leaf: Any) -> Any:
+        if isinstance(leaf, Routes):
+            return leaf
         mean = leaf.mean if _is_gaussian(leaf) else jnp.asarray(leaf)
         if not where(_name(path), mean):
             return leaf
         rho = _RHO[parameterisation](jnp.full(mean.shape, scale, mean.dtype))
         return Gaussian(mean, rho, estimator, parameterisation)
 
-    return jax.tree_util.tree_map_with_path(lift, params, is_leaf=_is_gaussian)
+    return jax.tree_util.tree_map_with_path(lift, params, is_leaf=_is_distribution)
 
 
 def sample(

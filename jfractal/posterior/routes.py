@@ -22,9 +22,10 @@ __all__ = ["Routes"]
 class Routes:
     """A categorical distribution over the routes of a net, ``π = softmax(logits)``.
 
-    It lies beside the weights, ``{**params, "routes": Routes.of(...)}``, and is trained with them,
-    see `jfractal.training.learned_routes`. Nets, `sample`, `mean` and `kl` pass it by; `mean_field`
-    would lift its logits like any array, so it is added after lifting.
+    It lies beside the weights, ``{**params, "routes": Routes.uniform(3)}``, and is inferred with
+    them, see ``routes="learned"`` of `fractal_model`. Being a distribution already, it adds
+    ``−KL(π ‖ uniform)`` to the log prior of a tree and its KL to `kl`, whatever the prior of the
+    weights. Nets, `sample`, `mean` and `mean_field` pass it by.
 
     Attributes:
         logits: Log probabilities but for a constant, "routes".
@@ -68,6 +69,11 @@ class Routes:
         """The probabilities π."""
         return jax.nn.softmax(self.logits)
 
-    def kl(self, prior: "Routes") -> Scalar:
-        """``KL(π ‖ p) = Σ_r π_r log(π_r / p_r)``, in nats."""
+    def kl(self, prior: "Routes | None" = None) -> Scalar:
+        """``KL(π ‖ p) = Σ_r π_r log(π_r / p_r)``, in nats.
+
+        Args:
+            prior: The distribution p; uniform if left out.
+        """
+        prior = Routes.uniform(len(self.logits)) if prior is None else prior
         return (self.probs * (self.log_probs - prior.log_probs)).sum()

@@ -156,7 +156,7 @@ class Driver:
         """Looks at all targets before a compiled program hides them; nothing is computed."""
         if self._examples is None:
             return
-        x, y = self._examples
+        x, y = self._examples[0], jax.tree.map(jnp.asarray, self._examples[1])
         variables = jax.eval_shape(self.method.posterior, self.state)
         model, augment, key = self.method.model, self.plan.augment, self._key_init
 
@@ -279,7 +279,7 @@ class Driver:
         steps = np.arange(first + 1, last + 1)
         columns = {
             "step": steps,
-            "epoch": np.array([self._source.epoch(s) for s in steps]),
+            "epoch": np.array([self._source.epoch(s) for s in steps.tolist()]),
             **means,
         }
         self.history.add(columns)

@@ -96,8 +96,11 @@ def test_run_leaves_all_files_and_prints_its_directory_last(capsys):
     assert printed.err == ""
     assert printed.out.count(str(directory)) == 1
     assert {path.name for path in directory.iterdir()} == {
-        *("config.json", "metrics.jsonl", "result.json", "report.html", "figures", "checkpoints")
+        *("config.json", "metrics.jsonl", "rows.jsonl", "result.json", "report.html"),
+        *("figures", "checkpoints"),
     }
+    assert read(directory, "rows.jsonl") == {"metric": "total", "value": 1}
+    assert (directory / "figures/the_count_1.png").read_bytes().startswith(b"\x89PNG")
     result = read(directory)
     assert result.pop("seconds") >= 0
     assert result == {

@@ -68,7 +68,7 @@ def test_interrupted_and_resumed_is_uninterrupted(tmp_path, monkeypatch):
     ("flags", "said"),
     [
         (["--model.columns", "0"], "`columns` must be at least 1, got 0"),
-        (["--train.batch-size", "0"], "`batch_size` must be between 1"),
+        (["--train.batch-size", "0"], "`batch_size` must be at least 1, got 0"),
         (["--train.num-epochs", "0"], "`num_epochs` must be at least 1, got 0"),
         (["--train.learning-rate", "0"], "`learning_rate` must be above 0"),
         (["--train.local-rate", "1"], "`drop_path` must be in [0, 1)"),

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from experiments._seeds import mean_and_error, mean_curve, shown, standard_error, with_errors
 
 import jfractal as jf
 from experiments._methods import FitConfig, num_gradients, recipes
 from experiments._perceptron import Perceptron
-from experiments._seeds import mean_and_error, mean_curve, shown, standard_error, with_errors
 
 CONFIG = FitConfig(
     num_epochs=60,

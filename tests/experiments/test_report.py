@@ -2,8 +2,11 @@ import html.parser
 import re
 
 import pytest
+from matplotlib.figure import Figure
 
-from experiments.report import Outcome, Section, Table, is_version, render, show
+from experiments import report
+from experiments.report import Outcome, Picture, Section, Table, is_version, render, show
+from experiments.rows import Rows
 
 RECORD = {
     "command": "python -m experiments counting",
@@ -20,7 +23,13 @@ ABOUT = {
     "seconds": 1.5,
     "resumed": False,
 }
-PIXEL = b"\x89PNG picture"
+ROWS = [
+    {"method": method, "seed": seed, "size": size, "metric": metric, "value": value + seed}
+    for method, value in (("MAP", 1.0), ("<HMC>", 3.0))
+    for seed in (0, 1)
+    for size in (10, 20)
+    for metric, value in (("nll", value * size), ("error", value))
+]
 
 
 class Balance(html.parser.HTMLParser):
@@ -38,12 +47,11 @@ class Balance(html.parser.HTMLParser):
         assert self.open.pop() == tag
 
 
-def page(tmp_path, requested="digits", sections=(), **about):
-    (tmp_path / "count.png").write_bytes(PIXEL)
-    result = {"dataset": "digits", "dataset_requested": requested, "accuracy": 0.98765432}
-    return render(
-        "Count.\n\n    make <this>", RECORD, ABOUT | about, Outcome(result, sections), tmp_path
-    )
+def page(requested="digits", sections=(), **about):
+    rows = Rows()
+    rows.add({"accuracy": 0.98765432})
+    outcome = Outcome("digits", requested, rows, sections)
+    return render("Count.\n\n    make <this>", RECORD, ABOUT | about, outcome)
 
 
 def words(text):
@@ -54,23 +62,23 @@ def first_line(text):
     return words(text[text.index("</h1>") : text.index("</p>")])
 
 
-def test_first_line_says_what_ran_on_what(tmp_path):
-    assert first_line(page(tmp_path)) == (
+def test_first_line_says_what_ran_on_what():
+    assert first_line(page()) == (
         "Ran on digits, with cpu: preset laptop, seed 0, begun 2026-01-02T03:04:05+00:00, 1.5 s."
     )
 
 
-def test_first_line_says_that_other_data_stood_in(tmp_path):
-    line = first_line(page(tmp_path, requested="uoft-cs/cifar10"))
+def test_first_line_says_that_other_data_stood_in():
+    line = first_line(page(requested="uoft-cs/cifar10"))
     assert line.startswith("Ran on digits, NOT on uoft-cs/cifar10 as requested, with cpu")
 
 
-def test_first_line_says_that_the_time_is_not_all(tmp_path):
-    assert first_line(page(tmp_path, resumed=True)).endswith("1.5 s since it was resumed.")
+def test_first_line_says_that_the_time_is_not_all():
+    assert first_line(page(resumed=True)).endswith("1.5 s since it was resumed.")
 
 
-def test_page_has_result_settings_versions_and_note(tmp_path):
-    html = page(tmp_path)
+def test_page_has_result_settings_versions_and_note():
+    html = page()
     text = words(html)
     for part in ("accuracy 0.9877", "train.rate 0.1", "python 3.11", "Commit unknown"):
         assert part in text
@@ -78,13 +86,13 @@ def test_page_has_result_settings_versions_and_note(tmp_path):
     assert "<p>Count.</p>" in html and "<pre>    make &lt;this&gt;</pre>" in html
 
 
-def test_section_shows_paragraphs_table_and_picture(tmp_path):
+def test_section_shows_paragraphs_table_and_picture():
     table = Table(
         ["method", "nll", "why"],
         [["<HMC>", "-", "short"], ["variational", 0.25, "long " * 9], ["MAP", 1.0, "short"]],
     )
-    section = Section("Part", "One.\n\nTwo & three.", table, [("count", "What it shows")])
-    text = page(tmp_path, sections=[section])
+    section = Section("Part", "One.\n\nTwo & three.", table, [Picture(Figure(), "What it shows")])
+    text = page(sections=[section])
     assert text.count("<p>One.</p>") == text.count("<p>Two &amp; three.</p>") == 1
     for cell in (
         "<td>&lt;HMC&gt;</td>",
@@ -94,13 +102,13 @@ def test_section_shows_paragraphs_table_and_picture(tmp_path):
         assert cell in text
     assert '<td class="prose">long' in text and "<td>short</td>" in text
     assert '<th scope="col" class="number">nll</th>' in text
-    assert "data:image/png;base64,iVBORyBwaWN0dXJl" in text
+    assert "data:image/png;base64,iVBORw0KGgo" in text
     assert "<figcaption>What it shows</figcaption>" in text
 
 
-def test_page_is_well_formed_and_needs_nothing_else(tmp_path):
-    section = Section("Part", table=Table(["a"], []), figures=[("count", "caption")])
-    text = page(tmp_path, sections=[section])
+def test_page_is_well_formed_and_needs_nothing_else():
+    section = Section("Part", table=Table(["a"], []), pictures=[Picture(Figure(), "caption")])
+    text = page(sections=[section])
     balance = Balance()
     balance.feed(text)
     assert balance.open == []
@@ -123,9 +131,52 @@ def test_show(value, shown):
     assert show(value) == shown
 
 
-def test_outcome_must_say_which_data():
-    with pytest.raises(KeyError, match="dataset_requested"):
-        Outcome({"dataset": "digits", "accuracy": 1.0})
+# From rows
+
+
+def test_table_has_a_row_for_each_label_and_averages_over_seeds():
+    table = report.table(Rows(ROWS), {"nll": "NLL", "error": "error"}, by=("method", "size"))
+    assert table.columns == ["method", "size", "NLL", "error"]
+    assert table.rows[0] == ["MAP", 10, "10.5000 ± 0.5000", "1.5000 ± 0.5000"]
+    assert [row[:2] for row in table.rows] == [
+        *(["MAP", 10], ["MAP", 20], ["<HMC>", 10], ["<HMC>", 20])
+    ]
+
+
+def test_table_puts_levels_side_by_side():
+    rows = Rows(ROWS).where(seed=0)
+    rows.add({"nll": 7}, method="SGLD", size=20)
+    both = report.table(rows, {"nll": "NLL", "error": "error"}, across="size")
+    assert both.columns == ["method", "10, NLL", "10, error", "20, NLL", "20, error"]
+    assert both.rows[0] == ["MAP", 10.0, 1.0, 20.0, 1.0]
+    assert both.rows[2] == ["SGLD", "-", "-", 7, "-"]
+    apart = report.table(rows, {"error": "error"}, by=("method", "network"))
+    rows.add({"error": 5.0}, method="MAP", network="small")
+    assert report.table(rows, {"error": "error"}, by=("method", "network")).rows == [
+        *apart.rows,
+        ["MAP", "small", 5.0],
+    ]
+    one = report.table(rows, {"nll": ""}, across="size")
+    assert one.columns == ["method", "10", "20"]
+
+
+def test_curves_are_means_over_seeds_of_a_metric_against_a_field_or_a_metric():
+    options = {"xlabel": "size", "ylabel": "nats"}
+    by_field = report.curves(Rows(ROWS), "size", "nll", **options)
+    lines = {line.get_label(): line.get_xydata().tolist() for line in by_field.figure.axes[0].lines}
+    assert lines == {"MAP": [[10, 10.5], [20, 20.5]], "<HMC>": [[10, 30.5], [20, 60.5]]}
+    assert by_field.caption == "Nats against size."
+    by_metric = report.curves(Rows(ROWS).where(method="MAP", size=10), "error", "nll", **options)
+    (line,) = by_metric.figure.axes[0].lines
+    assert line.get_xydata().tolist() == [[1, 10], [2, 11]]
+
+
+def test_intervals_pass_by_levels_without_the_metric():
+    rows = Rows(ROWS)
+    rows.add({"accuracy": 1.0}, method="SGLD")
+    picture = report.intervals(rows, "error", xlabel="error")
+    axes = picture.figure.axes[0]
+    assert {label.get_text() for label in axes.get_yticklabels()} == {"MAP", "<HMC>"}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from pathlib import Path
 import chex
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -157,13 +156,6 @@ def test_resume_on_another_device_warns(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "device", lambda: "4 x abacus")
     with pytest.warns(UserWarning, match="the run goes on on 4 x abacus"):
         resume(tmp_path)
-
-
-def test_figure_is_a_picture_on_disk_and_closed(tmp_path):
-    figure, _ = plt.subplots()
-    assert begin(tmp_path).figure("curve", figure) == "curve"
-    assert (tmp_path / "figures/curve.png").read_bytes().startswith(b"\x89PNG")
-    assert not plt.fignum_exists(figure.number)
 
 
 def test_write_leaves_the_old_file_if_it_fails(tmp_path, monkeypatch):

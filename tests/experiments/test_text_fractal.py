@@ -6,27 +6,32 @@ import pytest
 import jfractal as jf
 from experiments.text_fractal import (
     PRESETS,
+    Tokens,
     bag_of_words,
     difference,
     load,
     verdict,
-    word_dropout,
 )
 from jfractal.data import PADDING, UNKNOWN, TextData
 
 QUICK = PRESETS["quick"]
 
 
+def tokens(rate):
+    nothing = np.zeros((0, 1)), np.zeros(0)
+    return Tokens(nothing, nothing, nothing, rate)
+
+
 def test_word_dropout_spares_the_padding(getkey):
-    tokens = jnp.array([[5, 6, 7, 8] * 500 + [PADDING] * 100])
-    dropped = word_dropout(0.25)(getkey(), tokens)
+    texts = jnp.array([[5, 6, 7, 8] * 500 + [PADDING] * 100])
+    dropped = tokens(0.25).augment(getkey(), texts)
     np.testing.assert_array_equal(dropped[:, 2000:], PADDING)
     words = dropped[:, :2000]
     assert abs((words == UNKNOWN).mean() - 0.25) < 4 * np.sqrt(0.25 * 0.75 / 2000)
-    assert jnp.all((words == UNKNOWN) | (words == tokens[:, :2000]))
-    np.testing.assert_array_equal(word_dropout(0.0)(getkey(), tokens), tokens)
+    assert jnp.all((words == UNKNOWN) | (words == texts[:, :2000]))
+    np.testing.assert_array_equal(tokens(0.0).augment(getkey(), texts), texts)
     with pytest.raises(jf.InputError, match=r"`word_dropout` must be in \[0, 1\), got 1"):
-        word_dropout(1.0)
+        tokens(1.0)
 
 
 def test_subset_is_named_one():

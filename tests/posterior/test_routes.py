@@ -38,11 +38,21 @@ def test_all_mass_on_one_of_three_routes_is_log_3_nats_from_uniform():
 
 def test_lies_in_a_tree_of_weights_that_others_leave_alone():
     weights = {"kernel": jnp.ones((2, 2))}
-    params = {**jf.mean_field(weights, scale=0.5), "routes": jf.Routes(LOGITS)}
-    for tree in (posterior.sample(params, jax.random.key(0)), posterior.mean(params)):
+    params = jf.mean_field({**weights, "routes": jf.Routes(LOGITS)}, scale=0.5)
+    for tree in (params, posterior.sample(params, jax.random.key(0)), posterior.mean(params)):
         np.testing.assert_array_equal(tree["routes"].logits, LOGITS)
-    prior = jf.priors.Gaussian(1.0)
-    assert jf.kl(params, prior) == jf.kl(jf.mean_field(weights, scale=0.5), prior)
+
+
+def test_is_its_own_part_of_the_kl_and_of_the_log_prior():
+    weights, routes = {"kernel": jnp.ones((2, 2))}, jf.Routes(LOGITS)
+    prior, kl = jf.priors.Gaussian(1.0), float(routes.kl(jf.Routes.uniform(3)))
+    params = jf.mean_field({**weights, "routes": routes}, scale=0.5)
+    by_leaf = jf.kl_by_leaf(params, prior)
+    assert by_leaf["routes"] == pytest.approx(kl, rel=1e-6)
+    assert by_leaf["kernel"] == jf.kl(jf.mean_field(weights, scale=0.5), prior)
+    of_weights = float(prior.tree_log_prob(weights))
+    log_prior = prior.tree_log_prob({**weights, "routes": routes})
+    assert log_prior == pytest.approx(of_weights - kl, rel=1e-6)
 
 
 def test_a_mask_of_kernels_spares_the_logits():

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jfractal.concrete import concrete
 from jfractal.errors import InputError
 from jfractal.posterior.gaussian import Gaussian, named_leaves
+from jfractal.posterior.routes import Routes
 from jfractal.typing import Array, KeyArray, Params, Scalar
 
 __all__ = ["Prior", "check_positive"]
@@ -40,9 +41,17 @@ class Prior:
         )
 
     def tree_log_prob(self, params: Params) -> Scalar:
-        """Log density of a tree of arrays, in nats, summed over all weights."""
-        priors = ((self.at(path, jnp.shape(w)), w) for path, w in named_leaves(params))
-        return sum((prior.log_prob(w).sum() for prior, w in priors), start=jnp.zeros(()))
+        """Log density of a tree of arrays, in nats, summed over all weights.
+
+        A `Routes` among them is a distribution π, and stands for ``−KL(π ‖ uniform)``.
+        """
+        terms = (
+            -leaf.kl()
+            if isinstance(leaf, Routes)
+            else self.at(path, jnp.shape(leaf)).log_prob(leaf).sum()
+            for path, leaf in named_leaves(params)
+        )
+        return sum(terms, start=jnp.zeros(()))
 
     def kl(self, leaf: Gaussian, key: KeyArray | None = None) -> Scalar:
         """KL(leaf ‖ self) in nats, summed: ``log q(w) − log p(w)`` at one draw ``w ~ q``.

@@ -9,9 +9,10 @@ import time
 from dataclasses import dataclass, field
 from typing import Literal
 
-import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
-from experiments.report import Outcome, Section, Table
+from experiments.report import Outcome, Picture, Section, Table
+from experiments.rows import Rows
 from experiments.run import Options, Run
 from jfractal.errors import DivergenceError, InputError
 
@@ -64,17 +65,21 @@ def run(config: Config, run: Run) -> Outcome:
                 time.sleep(60)
             case "SIGINT" | "SIGTERM":
                 os.kill(os.getpid(), getattr(signal, config.end))
-    figure, axes = plt.subplots()
-    axes.plot([row["total"] for row in run.rows()])
+    figure = Figure()
+    figure.add_subplot().plot([row["total"] for row in run.rows()])
     total = float("nan") if config.end == "nan" else run.rows()[-1]["total"]
+    rows = Rows()
+    rows.add({"total": total})
     return Outcome(
-        {"dataset": "integers", "dataset_requested": config.dataset, "total": total},
+        "integers",
+        config.dataset,
+        rows,
         [
             Section(
                 "The count",
                 "One paragraph of <text>.\n\nAnother one.",
                 Table(["what", "how many"], [["steps", config.steps], ["share", 0.123456]]),
-                [(run.figure("count", figure), "Total by step")],
+                [Picture(figure, "Total by step")],
             )
         ],
     )
