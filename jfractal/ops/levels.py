@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jfractal.ops import lowering
-from jfractal.ops.lowering import ConvSpec, Role
+from jfractal.ops.lowering import ROLES, ConvSpec, Role
 
 __all__ = ["Level", "evaluate", "num_axes"]
 
@@ -46,7 +46,7 @@ class Level(NamedTuple):
     @property
     def roles(self) -> frozenset[Role]:
         """The arrays that have the axis."""
-        return frozenset(role for role in ("x", "w", "g") if self.has(role))
+        return frozenset(role for role in ROLES if self.has(role))
 
 
 Levels = tuple[Level, ...]  # outermost first: each array begins with the axes it has of them
@@ -86,7 +86,7 @@ def evaluate(
             return _folded(run, spec, result, like, levels, i, axes, arrays)
     if not levels:
         single = lowering.on_cpu if is_cpu else lowering.on_accelerator
-        return single(spec, result, like, *(arrays[r] for r in ("x", "w", "g") if r != result))
+        return single(spec, result, like, *(arrays[role] for role in ROLES if role != result))
     level, *rest = levels
     mapped = {role: array for role, array in arrays.items() if level.has(role)}
     one = lambda mapped: run(spec, result, like, tuple(rest), {**arrays, **mapped})
@@ -113,7 +113,7 @@ def _map(
 
 
 def _shared_axes(spec: ConvSpec, level: Level) -> dict[Role, int] | None:
-    """The axis that the arrays of a level share, in each; None if there is none to merge it into."""
+    """The axis that both arrays of a level have, in each; None if it cannot take the level."""
     lhs, rhs, out = spec.dimensions
     match sorted(level.roles):
         case ["g", "x"] if spec.batch_group_count == 1:

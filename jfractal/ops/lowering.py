@@ -10,16 +10,17 @@ from collections.abc import Callable
 from functools import partial, reduce
 from itertools import product
 from math import prod
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-__all__ = ["ConvSpec", "Role", "direct", "on_cpu", "on_accelerator"]
+__all__ = ["ROLES", "ConvSpec", "Role", "direct", "on_accelerator", "on_cpu", "varying_alike"]
 
-Role = Literal["x", "w", "g"]
-"""An array of a convolution: its input, its kernel, its output (or the cotangent of that)."""
+Role = str
+"""An array of a convolution: ``x``, its input, ``w``, its kernel, ``g``, its output."""
+ROLES: tuple[Role, ...] = ("x", "w", "g")
 
 # Output maps of at most this many pixels run faster as a matrix product on CPU; and larger ones, if
 # the input has so few features that a direct convolution leaves most of a vector register empty.
@@ -184,7 +185,19 @@ def _matrix_product(
     return out.reshape(shape)
 
 
-def _transpose(linear: Callable, primal: Any, cotangent: jax.Array) -> jax.Array:
+def varying_alike(*arrays: Any) -> list[Any]:
+    """Within `jax.shard_map`: an array may be said to differ between devices if another does."""
+    axes = [jax.typeof(array).mat.varying for array in arrays]
+    missing = [tuple(frozenset.union(*axes) - own) for own in axes]
+    return [
+        lax.pcast(array, names, to="varying") if names else array
+        for array, names in zip(arrays, missing)
+    ]
+
+
+def _transpose(linear: Callable, like: jax.ShapeDtypeStruct, cotangent: jax.Array) -> jax.Array:
+    # Were the argument the same on all devices, its gradient would be summed over them.
+    primal, _ = varying_alike(jnp.zeros(like.shape, like.dtype), cotangent)
     return jax.linear_transpose(linear, primal)(cotangent)[0]
 
 

@@ -72,8 +72,8 @@ def _normalize(
 def _jvp(axes, epsilon, primals, tangents):
     x, scale, _ = primals
     value, mean, var = _normalize(axes, epsilon, *primals)  # pyright: ignore
-    slope = _tangent(axes, x, scale, mean, lax.rsqrt(var + epsilon), *tangents)
-    return (value, mean, var), (slope, jnp.zeros_like(mean), jnp.zeros_like(var))
+    slopes = _tangent(axes, x, scale, mean, lax.rsqrt(var + epsilon), *tangents)
+    return (value, mean, var), slopes
 
 
 # The gradient is the transpose of this, and keeps what is not a tangent: the map, but not the
@@ -81,13 +81,14 @@ def _jvp(axes, epsilon, primals, tangents):
 @partial(jax.jit, static_argnums=0)
 @partial(jax.checkpoint, static_argnums=0, prevent_cse=False)
 def _tangent(axes, x, scale, mean, inverse_std, d_x, d_scale, d_bias):
-    centred, wide = _wide(x) - mean, _wide(d_x)
+    centred, d_wide = _wide(x) - mean, _wide(d_x)
+    d_mean = d_wide.mean(axes, keepdims=True)
+    d_half_var = (d_wide * centred).mean(axes, keepdims=True)
     # Both factors are small: of the map and its cotangent the transpose takes two sums, no more.
-    slope = inverse_std * (
-        d_scale - scale * inverse_std**2 * (wide * centred).mean(axes, keepdims=True)
-    )
-    shift = d_bias - scale * inverse_std * wide.mean(axes, keepdims=True)
-    return (scale * inverse_std * wide + centred * slope + shift).astype(x.dtype)
+    slope = inverse_std * (d_scale - scale * inverse_std**2 * d_half_var)
+    shift = d_bias - scale * inverse_std * d_mean
+    d_value = scale * inverse_std * d_wide + centred * slope + shift
+    return d_value.astype(x.dtype), d_mean, 2 * d_half_var
 
 
 def _wide(x: jax.Array) -> jax.Array:

@@ -13,16 +13,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jfractal.ops.levels import Level, Levels, evaluate, num_axes
-from jfractal.ops.lowering import ConvSpec, Role, direct
+from jfractal.ops.lowering import ROLES, ConvSpec, Role, direct, varying_alike
 
 __all__ = ["convolve"]
-
-ROLES: tuple[Role, ...] = ("x", "w", "g")
 
 conv_p = Primitive("jfractal_conv")
 
@@ -49,18 +46,8 @@ def _bind(
     like: jax.ShapeDtypeStruct,
     levels: Levels,
 ) -> jax.Array:
-    operands = _varying_alike(*(arrays[role] for role in _operands(result)))
+    operands = varying_alike(*(arrays[role] for role in _operands(result)))
     return conv_p.bind(*operands, spec=spec, result=result, like=like, levels=levels)  # pyright: ignore
-
-
-def _varying_alike(*operands: Any) -> list[Any]:
-    """Within `jax.shard_map`: an operand is the same on devices where no operand differs, only."""
-    axes = [jax.typeof(operand).mat.varying for operand in operands]
-    missing = [frozenset.union(*axes) - own for own in axes]
-    return [
-        lax.pcast(operand, tuple(names), to="varying") if names else operand
-        for operand, names in zip(operands, missing)
-    ]
 
 
 @conv_p.def_abstract_eval
@@ -100,7 +87,7 @@ ad.defbilinear(conv_p, partial(_transpose, 0), partial(_transpose, 1))
 def _batch(operands, axes, *, spec, result, like, levels):
     size = next(x.shape[axis] for x, axis in zip(operands, axes) if axis is not None)
     roles = _operands(result)
-    arrays = {
+    arrays: dict[Role, Any] = {
         role: x if axis is None else jnp.moveaxis(x, axis, 0)
         for role, x, axis in zip(roles, operands, axes)
     }
