@@ -8,6 +8,7 @@ from jfractal.nn.bayes import Conv as Conv
 from jfractal.nn.block import Block as Block
 from jfractal.nn.block_net import BlockNet as BlockNet
 from jfractal.nn.extraction import extract as extract
+from jfractal.nn.fast import fast as fast
 from jfractal.nn.nets import DenseNet as DenseNet
 from jfractal.nn.nets import FractalNet as FractalNet
 from jfractal.nn.nets import PlainNet as PlainNet

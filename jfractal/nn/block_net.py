@@ -12,6 +12,7 @@ from jfractal import ops, topology
 from jfractal.errors import InputError
 from jfractal.nn.block import Block, DropPathPer
 from jfractal.nn.initializers import KernelInit, aligned, he
+from jfractal.nn.recipe import recipe
 from jfractal.nn.units import Unit
 from jfractal.typing import Array, Logits
 
@@ -38,7 +39,6 @@ class BlockNet(nn.Module):
             for each ``example``.
         kernel_init: ``he``, or ``aligned``: all columns start as nearly the same function.
         lone: What runs if `__call__` is not told: see `column`.
-        loops: Whether blocks are compiled as loops, see `Block`.
         remat: Whether gradients compute units again instead of keeping what is within them.
     """
 
@@ -51,8 +51,12 @@ class BlockNet(nn.Module):
     drop_path_per: DropPathPer = "batch"
     kernel_init: KernelInit = "he"
     lone: Columns = None
-    loops: bool = False
     remat: bool = False
+
+    def __post_init__(self):
+        """Equal nets are equal, however their partials were made."""
+        self.unit, self.dense = recipe(self.unit), recipe(self.dense)
+        super().__post_init__()
 
     @nn.compact
     def __call__(
@@ -100,7 +104,6 @@ class BlockNet(nn.Module):
                 unit,
                 projection,
                 self.drop_path_per,
-                self.loops,
                 self.remat,
                 name=f"block{i}",
             )

@@ -41,25 +41,20 @@ def local_reparam(linear: Linear, x: Array, w: Gaussian, key: KeyArray) -> Array
     return centre + _scaled(linear(x**2, w.std**2), noise)
 
 
-@jax.custom_vjp
+@jax.custom_jvp
 def _scaled(variance: Array, noise: Array) -> Array:
     """``√variance · noise``, of whose gradient XLA does not draw the noise a second time."""
     return jnp.sqrt(jnp.maximum(variance, 0)) * noise
 
 
-def _scaled_forward(variance: Array, noise: Array) -> tuple[Array, tuple[Array, Array]]:
+@_scaled.defjvp
+def _scaled_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    variance, noise = primals
     y = _scaled(variance, noise)
-    return y, (variance, y)
-
-
-def _scaled_backward(residuals: tuple[Array, Array], g: Array) -> tuple[Array, None]:
-    variance, y = residuals
     # Where the input is all zero the variance is, and the root has no gradient there.
     is_positive = variance > 0
-    return jnp.where(is_positive, g * y / jnp.where(is_positive, 2 * variance, 1), 0), None
-
-
-_scaled.defvjp(_scaled_forward, _scaled_backward)
+    slope = jnp.where(is_positive, y / jnp.where(is_positive, 2 * variance, 1), 0)
+    return y, slope * tangents[0]  # nobody asks for a derivative by the noise
 
 
 def flipout(linear: Linear, x: Array, w: Gaussian, key: KeyArray) -> Array:

@@ -33,7 +33,6 @@ def block_net(
     norm: str = "batch",
     drop_path_per: DropPathPer = "batch",
     kernel_init: KernelInit = "he",
-    loops: bool = False,
     remat: bool = False,
 ) -> BlockNet:
     """A net whose blocks are any expression.
@@ -51,8 +50,6 @@ def block_net(
         norm: ``batch``, ``frn``, ``group``, ``layer`` or ``none``.
         drop_path_per: ``batch`` or ``example``.
         kernel_init: ``he`` or ``aligned``.
-        loops: Whether blocks are compiled as loops, for programs whose size does not double with
-            every column.
         remat: Whether gradients compute units again, for a part of the memory.
 
     Returns:
@@ -94,7 +91,6 @@ def block_net(
         dense,
         drop_path_per,
         kernel_init,
-        loops=loops,
         remat=remat,
     )
 
@@ -118,7 +114,7 @@ def FractalNet(num_classes: int, *, columns: int = 3, **options: Any) -> BlockNe
         num_classes: Number of classes.
         columns: Columns C of every block.
         **options: Those of `block_net`: ``widths``, ``dropout``, ``conv``, ``unit``, ``dense``,
-            ``norm``, ``drop_path_per``, ``kernel_init``, ``loops``, ``remat``.
+            ``norm``, ``drop_path_per``, ``kernel_init``, ``remat``.
 
     Returns:
         A Flax module, see `BlockNet`.

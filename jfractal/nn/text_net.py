@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 
 from jfractal.nn.block_net import BlockNet, Columns
+from jfractal.nn.recipe import recipe
 from jfractal.typing import Array, Int, Logits
 
 __all__ = ["TextNet"]
@@ -29,6 +30,11 @@ class TextNet(nn.Module):
     features: int = 64
     dropout: float = 0.0
     embed: Callable[..., nn.Module] = nn.Embed
+
+    def __post_init__(self):
+        """Equal nets are equal, however their partials were made."""
+        self.embed = recipe(self.embed)
+        super().__post_init__()
 
     @nn.compact
     def __call__(

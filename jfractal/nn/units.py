@@ -1,11 +1,10 @@
 """What stands at a `topology.Unit`: a linear layer, dropout, normalisation, activation."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from jfractal import ops
@@ -13,16 +12,11 @@ from jfractal.errors import InputError
 from jfractal.nn.bayes import Conv
 from jfractal.nn.initializers import Initializer, he
 from jfractal.nn.norms import get_norm
-from jfractal.posterior.gaussian import gaussians
-from jfractal.typing import Array, Params
+from jfractal.typing import Array
 
 __all__ = ["ConvUnit", "DenseUnit", "Order", "SeparableUnit", "Unit"]
 
 Order = Literal["post", "pre"]
-
-# Convolutions of one map are merged as long as they emit at most so many features together: on CPU
-# narrow ones leave vector registers empty, and wider ones are no faster for being merged.
-NARROW = 96
 
 
 class Unit(nn.Module):
@@ -70,28 +64,14 @@ class Unit(nn.Module):
         affine = 0 if self.norm == "none" else 2 * normalised
         return self.macs(channels, space) + affine + self.use_bias * self.features
 
-    @nn.nowrap
-    def merged(self, params: Sequence[Params], x: Array) -> list[Array] | None:
-        """The linear parts of several units like this one on one map, where that is faster.
-
-        Args:
-            params: Of each unit.
-            x: What all of them read.
-
-        Returns:
-            What `linear` would return for each; None where they had better run one by one.
-        """
-        return None
-
     @nn.compact
-    def __call__(self, x: Array, *, train: bool, alone: bool, linear: Array | None = None) -> Array:
+    def __call__(self, x: Array, *, train: bool, alone: bool) -> Array:
         """Maps "batch *space channels" to "batch *space features".
 
         Args:
             x: Feature maps.
             train: Whether to use and update batch statistics, and to drop activations.
             alone: Whether the unit's column runs alone.
-            linear: What the linear part returns, if that is known already, see `merged`.
 
         Raises:
             InputError: If `order` is none of these, or a convolution gets flat features.
@@ -102,9 +82,8 @@ class Unit(nn.Module):
         def activate(x: Array) -> Array:
             return nn.relu(get_norm(self.norm)()(x, train=train, alone=alone))
 
-        if linear is None:
-            linear = self.linear(activate(x) if self.order == "pre" else x)
-        x = self._dropout(linear) if train and self.dropout > 0 else linear
+        x = self.linear(activate(x) if self.order == "pre" else x)
+        x = self._dropout(x) if train and self.dropout > 0 else x
         return x if self.order == "pre" else activate(x)
 
     def _dropout(self, x: Array) -> Array:
@@ -138,19 +117,6 @@ class ConvUnit(Unit):
         window = (self.kernel_size,) * _num_space(x)
         make = partial(self.conv, use_bias=self.use_bias, kernel_init=self.kernel_init)
         return make(self.features, window, name="conv")(x)
-
-    @nn.nowrap
-    def merged(self, params: Sequence[Params], x: Array) -> list[Array] | None:
-        """One convolution with the kernels side by side, if all of them together are narrow."""
-        features = self.features * len(params)
-        is_simple = self.order == "post" and type(self).linear is ConvUnit.linear
-        if not is_simple or features > NARROW or gaussians(params):
-            return None
-        layers = [own["conv"] for own in params]
-        window = (self.kernel_size,) * _num_space(x)
-        layer: Any = self.conv(features, window, use_bias=self.use_bias, parent=None)
-        side_by_side = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=-1), *layers)
-        return jnp.split(layer.apply({"params": side_by_side}, x), len(layers), axis=-1)
 
     def macs(self, channels: int, space: int) -> int:
         """k^space · channels · features."""

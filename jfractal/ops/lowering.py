@@ -3,11 +3,11 @@
 On CPU small maps, and larger ones of few features, become shifted slices and one matrix product.
 The gradients of all others are convolutions of transposed arrays there: left to itself, XLA
 transposes for its fast kernels outside of loops only, and a `scan` over training steps is twenty
-times slower.
+times slower. Elsewhere all is left to XLA.
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 from itertools import product
 from math import prod
 from typing import Any, NamedTuple
@@ -16,7 +16,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-__all__ = ["ConvSpec", "by_platform", "input_gradient", "kernel_gradient", "output"]
+__all__ = ["ROLES", "ConvSpec", "Role", "direct", "on_accelerator", "on_cpu", "varying_alike"]
+
+Role = str
+"""An array of a convolution: ``x``, its input, ``w``, its kernel, ``g``, its output."""
+ROLES: tuple[Role, ...] = ("x", "w", "g")
 
 # Output maps of at most this many pixels run faster as a matrix product on CPU; and larger ones, if
 # the input has so few features that a direct convolution leaves most of a vector register empty.
@@ -50,7 +54,7 @@ class ConvSpec(NamedTuple):
         """Groups of features, and of the batch."""
         return self.feature_group_count, self.batch_group_count
 
-    def is_ungrouped(self, ndim: int) -> bool:
+    def is_plain(self, ndim: int) -> bool:
         """Whether it is as nets use it: channels last, one group, the input not dilated."""
         spatial = range(1, ndim - 1)
         channels_last = (
@@ -64,71 +68,9 @@ class ConvSpec(NamedTuple):
             and set(self.lhs_dilation) == {1}
         )
 
-    def is_plain(self, ndim: int) -> bool:
-        """Whether its gradients may be written as here."""
-        return self.is_ungrouped(ndim) and self.preferred_element_type is None
 
-
-def by_platform(on_cpu: Callable, elsewhere: Callable, *args: jax.Array) -> jax.Array:
-    """One function of `args` on CPU, another on accelerators."""
-    return lax.platform_dependent(*args, cpu=on_cpu, default=elsewhere)
-
-
-def output(spec: ConvSpec, x: jax.Array, w: jax.Array) -> jax.Array:
-    """The convolution of `x` with the kernel `w`."""
-    direct, product_of_slices = partial(_direct, spec), partial(_matrix_product, spec)
-    shape = jax.eval_shape(direct, x, w).shape
-    if not spec.is_ungrouped(x.ndim) or not _is_matrix_product(shape, w.shape):
-        return direct(x, w)
-    return by_platform(product_of_slices, direct, x, w)
-
-
-def input_gradient(
-    spec: ConvSpec, x: jax.ShapeDtypeStruct, g: jax.Array, w: jax.Array
-) -> jax.Array:
-    """The cotangent of an input like `x`, from that of the output, `g`, and the kernel."""
-
-    def transposed(g: jax.Array, w: jax.Array) -> jax.Array:
-        return _transpose(lambda x: output(spec, x, w), x, g)
-
-    if not spec.is_plain(len(x.shape)):
-        return transposed(g, w)
-    if not _is_matrix_product(g.shape, w.shape):
-        on_cpu = partial(_input_gradient_as_convolution, spec, x)
-    elif prod(g.shape[:-1]) <= MANY_ROWS * g.shape[-1]:
-        on_cpu = partial(_input_gradient_as_matrix_product, spec, x)
-    else:
-        on_cpu = transposed
-    return by_platform(on_cpu, transposed, g, w)
-
-
-def kernel_gradient(
-    spec: ConvSpec, w: jax.ShapeDtypeStruct, x: jax.Array, g: jax.Array
-) -> jax.Array:
-    """The cotangent of a kernel like `w`, from the input and the cotangent of the output, `g`."""
-
-    def transposed(x: jax.Array, g: jax.Array) -> jax.Array:
-        return _transpose(lambda w: output(spec, x, w), w, g)
-
-    at_once = partial(_kernel_gradient_as_convolution, spec, w)
-
-    def in_slices(x: jax.Array, g: jax.Array) -> jax.Array:
-        starts = range(0, len(x), SLICE)
-        return sum(at_once(x[i : i + SLICE], g[i : i + SLICE]) for i in starts)  # pyright: ignore
-
-    if not spec.is_plain(len(w.shape)) or _is_matrix_product(g.shape, w.shape):
-        return transposed(x, g)
-    num_slices, ragged = divmod(len(x), SLICE)
-    on_cpu = at_once if ragged or num_slices > MAX_SLICES else in_slices
-    return by_platform(on_cpu, transposed, x, g)
-
-
-def _is_matrix_product(out: tuple[int, ...], w: tuple[int, ...]) -> bool:
-    num_pixels = MEDIUM_MAP if w[-2] <= FEW_FEATURES else SMALL_MAP
-    return prod(out[1:-1]) <= num_pixels and prod(w[:-2]) > 1
-
-
-def _direct(spec: ConvSpec, x: jax.Array, w: jax.Array) -> jax.Array:
+def direct(spec: ConvSpec, x: jax.Array, w: jax.Array) -> jax.Array:
+    """The convolution as `lax` writes it."""
     return lax.conv_general_dilated(
         x,
         w,
@@ -144,9 +86,86 @@ def _direct(spec: ConvSpec, x: jax.Array, w: jax.Array) -> jax.Array:
     )
 
 
-def _matrix_product(spec: ConvSpec, x: jax.Array, w: jax.Array) -> jax.Array:
+def on_accelerator(
+    spec: ConvSpec, result: Role, like: jax.ShapeDtypeStruct, a: jax.Array, b: jax.Array
+) -> jax.Array:
+    """One array of a convolution from the other two.
+
+    Args:
+        spec: The convolution.
+        result: Which array: the output ``g`` of input and kernel, the gradient by the input ``x``
+            from kernel and cotangent, or that by the kernel ``w`` from input and cotangent.
+        like: Its shape and dtype.
+        a: The first of the two others, in the order x, w, g.
+        b: The second.
+    """
+    if result == "g":
+        return direct(spec, a, b)
+    spec, like, a, b = _of_one_dtype(spec, like, a, b)
+    if result == "x":
+        return _transpose(lambda x: direct(spec, x, a), like, b)
+    return _transpose(lambda w: direct(spec, a, w), like, b)
+
+
+def on_cpu(
+    spec: ConvSpec, result: Role, like: jax.ShapeDtypeStruct, a: jax.Array, b: jax.Array
+) -> jax.Array:
+    """The same on CPU; arguments as for `on_accelerator`."""
+    if result == "g":
+        return _output(spec, like.shape, a, b)
+    dtype = like.dtype
+    spec, like, a, b = _of_one_dtype(spec, like, a, b)
+    gradient = _input_gradient if result == "x" else _kernel_gradient
+    return gradient(spec, like, a, b).astype(dtype)
+
+
+def _of_one_dtype(spec: ConvSpec, like: jax.ShapeDtypeStruct, a: jax.Array, b: jax.Array):
+    """Gradients of a convolution that accumulates in a wider type are computed in that."""
+    dtype = jnp.promote_types(a.dtype, b.dtype)
+    spec = spec._replace(preferred_element_type=None)
+    return spec, jax.ShapeDtypeStruct(like.shape, dtype), a.astype(dtype), b.astype(dtype)
+
+
+def _output(spec: ConvSpec, shape: tuple[int, ...], x: jax.Array, w: jax.Array) -> jax.Array:
+    if not spec.is_plain(x.ndim) or not _is_matrix_product(shape, w.shape):
+        return direct(spec, x, w)
+    return _matrix_product(spec, shape, x, w)
+
+
+def _input_gradient(
+    spec: ConvSpec, x: jax.ShapeDtypeStruct, w: jax.Array, g: jax.Array
+) -> jax.Array:
+    """The cotangent of an input like `x`, from the kernel and that of the output, `g`."""
+    if spec.is_plain(w.ndim) and not _is_matrix_product(g.shape, w.shape):
+        return _input_gradient_as_convolution(spec, x, w, g)
+    if spec.is_plain(w.ndim) and prod(g.shape[:-1]) <= MANY_ROWS * g.shape[-1]:
+        return _input_gradient_as_matrix_product(spec, x, w, g)
+    return _transpose(lambda x: _output(spec, g.shape, x, w), x, g)
+
+
+def _kernel_gradient(
+    spec: ConvSpec, w: jax.ShapeDtypeStruct, x: jax.Array, g: jax.Array
+) -> jax.Array:
+    """The cotangent of a kernel like `w`, from the input and the cotangent of the output, `g`."""
+    if not spec.is_plain(x.ndim) or _is_matrix_product(g.shape, w.shape):
+        return _transpose(lambda w: _output(spec, g.shape, x, w), w, g)
+    at_once = partial(_kernel_gradient_as_convolution, spec, w)
+    num_slices, ragged = divmod(len(x), SLICE)
+    if ragged or num_slices > MAX_SLICES:
+        return at_once(x, g)
+    starts = range(0, len(x), SLICE)
+    return reduce(jnp.add, [at_once(x[i : i + SLICE], g[i : i + SLICE]) for i in starts])
+
+
+def _is_matrix_product(out: tuple[int, ...], w: tuple[int, ...]) -> bool:
+    num_pixels = MEDIUM_MAP if w[-2] <= FEW_FEATURES else SMALL_MAP
+    return prod(out[1:-1]) <= num_pixels and prod(w[:-2]) > 1
+
+
+def _matrix_product(
+    spec: ConvSpec, shape: tuple[int, ...], x: jax.Array, w: jax.Array
+) -> jax.Array:
     """Every window as a row: shifted slices side by side, times the flattened kernel."""
-    shape = jax.eval_shape(partial(_direct, spec), x, w).shape
     zero = jnp.zeros((), x.dtype)
     padded = lax.pad(x, zero, ((0, 0, 0), *((lo, hi, 0) for lo, hi in spec.padding), (0, 0, 0)))
     slices = []
@@ -166,12 +185,24 @@ def _matrix_product(spec: ConvSpec, x: jax.Array, w: jax.Array) -> jax.Array:
     return out.reshape(shape)
 
 
-def _transpose(linear: Callable, primal: Any, cotangent: jax.Array) -> jax.Array:
+def varying_alike(*arrays: Any) -> list[Any]:
+    """Within `jax.shard_map`: an array may be said to differ between devices if another does."""
+    axes = [jax.typeof(array).mat.varying for array in arrays]
+    missing = [tuple(frozenset.union(*axes) - own) for own in axes]
+    return [
+        lax.pcast(array, names, to="varying") if names else array
+        for array, names in zip(arrays, missing)
+    ]
+
+
+def _transpose(linear: Callable, like: jax.ShapeDtypeStruct, cotangent: jax.Array) -> jax.Array:
+    # Were the argument the same on all devices, its gradient would be summed over them.
+    primal, _ = varying_alike(jnp.zeros(like.shape, like.dtype), cotangent)
     return jax.linear_transpose(linear, primal)(cotangent)[0]
 
 
 def _input_gradient_as_convolution(
-    spec: ConvSpec, x: jax.ShapeDtypeStruct, g: jax.Array, w: jax.Array
+    spec: ConvSpec, x: jax.ShapeDtypeStruct, w: jax.Array, g: jax.Array
 ) -> jax.Array:
     """The cotangent, spread out by the strides, with the kernel turned round."""
     padding = []
@@ -182,11 +213,11 @@ def _input_gradient_as_convolution(
     turned = jnp.flip(w, range(w.ndim - 2)).swapaxes(-1, -2)
     ones = (1,) * len(padding)
     backward = spec._replace(strides=ones, padding=tuple(padding), lhs_dilation=spec.strides)
-    return _direct(backward, g, turned).astype(x.dtype)
+    return direct(backward, g, turned)
 
 
 def _input_gradient_as_matrix_product(
-    spec: ConvSpec, x: jax.ShapeDtypeStruct, g: jax.Array, w: jax.Array
+    spec: ConvSpec, x: jax.ShapeDtypeStruct, w: jax.Array, g: jax.Array
 ) -> jax.Array:
     """The kernel times every cotangent: what each window gives back, laid where it was read."""
     rows = jnp.moveaxis(g, 0, -2).reshape(-1, g.shape[-1])
@@ -203,7 +234,7 @@ def _input_gradient_as_matrix_product(
             padding.append((before, n - before - (m - 1) * stride - 1, stride - 1))
         zero = jnp.zeros((), g.dtype)
         total += lax.pad(windows[offset], zero, ((0, 0, 0), *padding, (0, 0, 0)))
-    return jnp.swapaxes(total, 0, -1).astype(x.dtype)
+    return jnp.swapaxes(total, 0, -1)
 
 
 def _kernel_gradient_as_convolution(
@@ -217,8 +248,8 @@ def _kernel_gradient_as_convolution(
     backward = spec._replace(
         strides=spec.rhs_dilation, padding=tuple(padding), rhs_dilation=spec.strides
     )
-    out = _direct(backward, jnp.swapaxes(x, 0, -1), jnp.moveaxis(g, 0, -2))
-    return jnp.moveaxis(out, 0, -2).astype(w.dtype)
+    out = direct(backward, jnp.swapaxes(x, 0, -1), jnp.moveaxis(g, 0, -2))
+    return jnp.moveaxis(out, 0, -2)
 
 
 def _by_axis(spec: ConvSpec, x: tuple[int, ...], g: tuple[int, ...], w: tuple[int, ...]):

@@ -36,8 +36,8 @@ def normalize(
     """Shifts and scales to mean 0 and variance 1 over some axes, then applies an affine map.
 
     ``scale · (x − mean) / sqrt(var + ε) + bias``. Batch normalisation is the case of all axes but
-    the channels, group normalisation that of the pixels and the channels of a group. Reverse-mode
-    differentiation only; `mean` and `var` are returned as constants.
+    the channels, group normalisation that of the pixels and the channels of a group. To every
+    derivative `mean` and `var` are constants.
 
     Args:
         x: Feature maps.
@@ -55,8 +55,9 @@ def normalize(
     return Normalized(value, *map(lax.stop_gradient, moments))
 
 
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 @partial(jax.jit, static_argnums=(0, 1))  # traced once, however many layers are alike
-def _normalized(
+def _normalize(
     axes: tuple[int, ...], epsilon: float, x: jax.Array, scale: jax.Array, bias: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     wide = _wide(x)
@@ -67,31 +68,27 @@ def _normalized(
     return value.astype(x.dtype), mean, var
 
 
-def _forward(axes, epsilon, x, scale, bias):
-    value, mean, var = _normalized(axes, epsilon, x, scale, bias)
-    return (value, mean, var), (x, scale, bias, mean, lax.rsqrt(var + epsilon))
+@_normalize.defjvp
+def _jvp(axes, epsilon, primals, tangents):
+    x, scale, _ = primals
+    value, mean, var = _normalize(axes, epsilon, *primals)  # pyright: ignore
+    slopes = _tangent(axes, x, scale, mean, lax.rsqrt(var + epsilon), *tangents)
+    return (value, mean, var), slopes
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _backward(axes, epsilon, residuals, cotangents):
-    x, scale, bias, mean, inverse_std = residuals
-    g = _wide(cotangents[0])
-    centred = _wide(x) - mean
-    shared = tuple(axis for axis in range(x.ndim) if scale.shape[axis] == 1)
-    # The map is read for two sums and no more; all else is arithmetic on what they leave.
-    first = tuple(axis for axis in axes if axis in shared)
-    sum_g = g.sum(first, keepdims=True)
-    sum_gx = (g * centred).sum(first, keepdims=True) * inverse_std
-    size = x.size // mean.size
-    mean_g = (scale * sum_g).sum(axes, keepdims=True) / size
-    mean_gx = (scale * sum_gx).sum(axes, keepdims=True) / size
-    d_x = inverse_std * (scale * g - mean_g - centred * (inverse_std * mean_gx))
-    d_scale, d_bias = (s.sum(shared, keepdims=True) for s in (sum_gx, sum_g))
-    return d_x.astype(x.dtype), d_scale.astype(scale.dtype), d_bias.astype(bias.dtype)
-
-
-_normalize = jax.custom_vjp(_normalized, nondiff_argnums=(0, 1))
-_normalize.defvjp(_forward, _backward)
+# The gradient is the transpose of this, and keeps what is not a tangent: the map, but not the
+# centred map.
+@partial(jax.jit, static_argnums=0)
+@partial(jax.checkpoint, static_argnums=0, prevent_cse=False)
+def _tangent(axes, x, scale, mean, inverse_std, d_x, d_scale, d_bias):
+    centred, d_wide = _wide(x) - mean, _wide(d_x)
+    d_mean = d_wide.mean(axes, keepdims=True)
+    d_half_var = (d_wide * centred).mean(axes, keepdims=True)
+    # Both factors are small: of the map and its cotangent the transpose takes two sums, no more.
+    slope = inverse_std * (d_scale - scale * inverse_std**2 * d_half_var)
+    shift = d_bias - scale * inverse_std * d_mean
+    d_value = scale * inverse_std * d_wide + centred * slope + shift
+    return d_value.astype(x.dtype), d_mean, 2 * d_half_var
 
 
 def _wide(x: jax.Array) -> jax.Array:

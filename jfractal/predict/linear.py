@@ -17,8 +17,7 @@ def linearize(apply: Apply, params: Params) -> Apply:
     are badly determined; this does not. One forward and one tangent pass.
 
     Args:
-        apply: ``apply(variables, x) -> outputs``, of any Flax model that JAX differentiates
-            forward: not through `jfractal.ops` convolutions and norms.
+        apply: ``apply(variables, x) -> outputs``, of any model.
         params: Where to take the tangent, e.g. the mean of a posterior by `laplace`.
 
     Returns:

@@ -19,11 +19,9 @@ from jfractal.topology.expression import Expr as Expr
 from jfractal.topology.expression import How as How
 from jfractal.topology.expression import Identity as Identity
 from jfractal.topology.expression import Join as Join
-from jfractal.topology.expression import Loop as Loop
 from jfractal.topology.expression import Projection as Projection
 from jfractal.topology.expression import Seq as Seq
 from jfractal.topology.expression import Unit as Unit
-from jfractal.topology.expression import ends as ends
 from jfractal.topology.expression import evaluate as evaluate
 from jfractal.topology.folds import channels as channels
 from jfractal.topology.folds import columns as columns
@@ -34,13 +32,11 @@ from jfractal.topology.folds import join_sizes as join_sizes
 from jfractal.topology.folds import num_paths as num_paths
 from jfractal.topology.folds import path_lengths as path_lengths
 from jfractal.topology.folds import receptive_field as receptive_field
-from jfractal.topology.folds import siblings as siblings
 from jfractal.topology.folds import unit_channels as unit_channels
 from jfractal.topology.folds import unit_depths as unit_depths
 from jfractal.topology.folds import units as units
 from jfractal.topology.rewriting import project as project
 from jfractal.topology.rewriting import restrict as restrict
-from jfractal.topology.rewriting import roll as roll
 from jfractal.topology.rules import dense as dense
 from jfractal.topology.rules import doubly_recursive as doubly_recursive
 from jfractal.topology.rules import fractal as fractal

@@ -14,11 +14,9 @@ __all__ = [
     "How",
     "Identity",
     "Join",
-    "Loop",
     "Projection",
     "Seq",
     "Unit",
-    "ends",
     "evaluate",
 ]
 
@@ -57,15 +55,6 @@ class Seq:
     """Parts one after the other, the first part first."""
 
     parts: tuple[Expr, ...]
-
-
-@dataclass(frozen=True)
-class Loop(Seq):
-    """A chain of parts that are alike but for the names of their units, see `roll`.
-
-    To every fold it is the `Seq` that it is. What runs it may write the first part down once, and
-    run it for all.
-    """
 
 
 @dataclass(frozen=True)
@@ -119,31 +108,6 @@ def evaluate(
     Raises:
         InputError: If a part is not an expression.
     """
-    (value,) = ends(expr, x, None, unit=unit, join=join)
-    return value
-
-
-def ends(
-    expr: Expr,
-    x: Value,
-    how: How | None,
-    *,
-    unit: Callable[[Unit, Value], Value],
-    join: Callable[[Join, list[Value]], Value],
-    loop: Callable[[Loop, Value, How | None], list[Value]] | None = None,
-) -> list[Value]:
-    """What an expression hands over to a join of a kind that stands behind it.
-
-    Those are the inputs of its own last join, if that is of the same kind; else its one value.
-
-    Args:
-        expr: The expression.
-        x: Its input, of any type.
-        how: Kind of the join; None if there is none.
-        unit: As for `evaluate`.
-        join: As for `evaluate`.
-        loop: ``loop(node, x, how)``, the ends of a `Loop`; as of any chain if left out.
-    """
 
     def value(node: Expr, x: Value) -> Value:
         match node:
@@ -151,26 +115,23 @@ def ends(
                 return unit(node, x)
             case Identity():
                 return x
-            case Loop() if loop is not None:
-                return loop(node, x, None)[0]
             case Seq(parts):
                 return reduce(lambda x, part: value(part, x), parts, x)
             case Join(how=how):
-                return join(node, values(node, x, how))
+                return join(node, ends(node, x, how))
             case _:
                 raise InputError(
                     f"an expression is made of Unit, Identity, Seq and Join, got {node!r}"
                 )
 
-    def values(node: Expr, x: Value, how: How | None) -> list[Value]:
+    def ends(node: Expr, x: Value, how: How) -> list[Value]:
+        """What a part hands over to a join: the inputs of its own last one, if of that kind."""
         match node:
             case Join(parts, how=kind) if kind == how:
-                return [end for part in parts for end in values(part, x, how)]
-            case Loop() if loop is not None:
-                return loop(node, x, how)
+                return [end for part in parts for end in ends(part, x, how)]
             case Seq(parts) if parts:
-                return values(parts[-1], value(Seq(parts[:-1]), x), how)
+                return ends(parts[-1], value(Seq(parts[:-1]), x), how)
             case _:
                 return [value(node, x)]
 
-    return values(expr, x, how)
+    return value(expr, x)

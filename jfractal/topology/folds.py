@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import count
 
 from jfractal.errors import InputError
 from jfractal.topology.expression import Expr, How, Join, Projection, Unit, evaluate
@@ -18,7 +17,6 @@ __all__ = [
     "num_paths",
     "path_lengths",
     "receptive_field",
-    "siblings",
     "unit_channels",
     "unit_depths",
     "units",
@@ -44,24 +42,6 @@ def unit_depths(expr: Expr) -> dict[str, int]:
 
     evaluate(expr, 0, unit=unit, join=lambda _, ns: max(ns))
     return depths
-
-
-def siblings(expr: Expr) -> dict[str, tuple[str, ...]]:
-    """By its name, the units that read the same value as a unit, itself among them.
-
-    Of a fractal block, all columns that begin at one place. Without tied units and projections.
-    """
-    uses = Counter(node.name for node in applications(expr))
-    readers: dict[int, list[str]] = {}
-    places = count(1)
-
-    def unit(node: Unit, place: int) -> int:
-        if uses[node.name] == 1 and not isinstance(node, Projection):
-            readers.setdefault(place, []).append(node.name)
-        return next(places)
-
-    evaluate(expr, 0, unit=unit, join=lambda *_: next(places))
-    return {name: tuple(names) for names in readers.values() for name in names}
 
 
 def num_paths(expr: Expr) -> int:

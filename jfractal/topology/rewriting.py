@@ -1,9 +1,8 @@
-"""From expression to expression: projections put in, chains rolled up, parts taken out."""
+"""From expression to expression: projections put in, parts taken out."""
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
-from itertools import accumulate, groupby
+from itertools import groupby
 
 from jfractal.errors import InputError
 from jfractal.topology.expression import (
@@ -11,7 +10,6 @@ from jfractal.topology.expression import (
     How,
     Identity,
     Join,
-    Loop,
     Projection,
     Seq,
     Unit,
@@ -19,15 +17,13 @@ from jfractal.topology.expression import (
 )
 from jfractal.topology.folds import (
     applications,
-    channels,
     columns,
     join_channels,
     join_sizes,
     unit_channels,
-    units,
 )
 
-__all__ = ["project", "restrict", "roll"]
+__all__ = ["project", "restrict"]
 
 
 def project(expr: Expr, in_channels: int, out_channels: int) -> Expr:
@@ -68,59 +64,6 @@ def project(expr: Expr, in_channels: int, out_channels: int) -> Expr:
     fitted, _ = evaluate(expr, (Identity(), in_channels), unit=unit, join=join)
     is_changed = any(isinstance(node, Projection) for node in applications(fitted))
     return fitted if is_changed else expr
-
-
-def roll(expr: Expr, in_channels: int, out_channels: int) -> Expr:
-    """The expression with a `Loop` wherever parts of a chain differ by the names of units only.
-
-    Such parts read inputs of equal width, and none of their units is used anywhere else. Of
-    ``fractal(C)``, whose 2^C − 1 units are 2^(C−1) long, C(C + 1)/2 units are left to write down,
-    or C if the block keeps the number of channels.
-
-    Args:
-        expr: The expression.
-        in_channels: Channels of its input.
-        out_channels: Channels that every unit emits.
-    """
-    uses = Counter(node.name for node in applications(expr))
-
-    def alike(part: Expr) -> Expr | None:
-        """The part with its units numbered; None if one of them is tied."""
-        names = units(part)
-        if any(uses[name] > 1 for name in names):
-            return None
-        return _renamed(part, {name: f"unit{i}" for i, name in enumerate(names)})
-
-    def rolled(node: Expr, n: int) -> Expr:
-        match node:
-            case Join(parts, how):
-                return Join(tuple(rolled(part, n) for part in parts), how)
-            case Seq(parts):
-                inputs = accumulate(
-                    parts, lambda n, part: channels(part, n, out_channels), initial=n
-                )
-                keyed = [
-                    (rolled(part, n), (n, alike(part), i if alike(part) is None else 0))
-                    for i, (part, n) in enumerate(zip(parts, inputs))
-                ]
-                groups = groupby(keyed, key=lambda pair: pair[1])
-                chains = [[part for part, _ in group] for _, group in groups]
-                runs = [Loop(tuple(chain)) if len(chain) > 1 else chain[0] for chain in chains]
-                return runs[0] if len(runs) == 1 else Seq(tuple(runs))
-            case _:
-                return node
-
-    return rolled(expr, in_channels)
-
-
-def _renamed(expr: Expr, names: dict[str, str]) -> Expr:
-    match expr:
-        case Unit():
-            return replace(expr, name=names[expr.name])
-        case Seq(parts) | Join(parts):
-            return replace(expr, parts=tuple(_renamed(part, names) for part in parts))
-        case _:
-            return expr
 
 
 def restrict(

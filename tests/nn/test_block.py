@@ -12,7 +12,7 @@ import pytest
 
 from jfractal import topology
 from jfractal.errors import InputError
-from jfractal.nn import Block
+from jfractal.nn import Block, ConvUnit
 from jfractal.nn.joins import draw_alive, join
 from jfractal.topology import Identity, Join, Seq, Unit
 from tests.expressions import enumerate_paths
@@ -250,6 +250,24 @@ def test_units_are_told_how_they_run():
     told.clear()
     block.apply({}, jnp.ones((1, 1)), train=False, column=2)
     assert told == [("column2_unit1", False, True), ("column2_unit2", False, True)]
+
+
+def test_recomputed_units_change_nothing_and_keep_less():
+    """The units of a chain keep their inputs only."""
+    x = jax.random.normal(jax.random.key(1), (4, 6, 6, 8))
+    unit = partial(ConvUnit, norm="layer")
+    blocks = [Block(topology.plain(6), 8, unit, remat=remat) for remat in (False, True)]
+    params = jax.jit(partial(blocks[0].init, train=True))(jax.random.key(0), x)
+
+    def kept_and_gradient(block):
+        loss = lambda params: (block.apply(params, x, train=True) ** 2).sum()
+        _, pull_back = jax.vjp(loss, params)
+        kept = sum(leaf.size for leaf in jax.tree.leaves(pull_back))
+        return kept, jax.jit(jax.grad(loss))(params)
+
+    (all_kept, gradient), (kept, again) = map(kept_and_gradient, blocks)
+    assert kept < 0.6 * all_kept
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), gradient, again)
 
 
 # Widths

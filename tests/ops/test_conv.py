@@ -29,7 +29,8 @@ def assert_equals_lax(program, *args):
     theirs = jax.jit(program(lax.conv_general_dilated))(*args)
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         assert a.dtype == b.dtype
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+        atol = 1e-6 * max(10, np.abs(b).max(initial=0))  # sums of large terms that cancel
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=atol)
 
 
 def with_gradients(conv, axes=()):
@@ -261,12 +262,6 @@ def test_in_a_loop_all_convolutions_have_the_layout_of_the_fast_kernels_on_cpu(s
 def test_small_maps_and_few_features_are_matrix_products_on_cpu(shape, features):
     x, w = normal(9, shape, (3, 3, shape[-1], features))
     assert group_counts(with_gradients(same(ops.conv_general_dilated)), x, w) == set()
-
-
-def test_forward_mode_is_refused():
-    x, w = normal(11, SMALL, (3, 3, 6, 5))
-    with pytest.raises(TypeError, match="forward-mode"):
-        jax.jvp(same(ops.conv_general_dilated), (x, w), (x, w))
 
 
 def test_shapes_that_do_not_match_are_refused():

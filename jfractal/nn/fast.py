@@ -1,0 +1,56 @@
+"""The fast convolution in nets that know nothing of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+
+from jfractal import ops
+
+__all__ = ["fast"]
+
+
+@dataclass(frozen=True)
+class _Fast:
+    """See `fast`. A value, so that equal functions compile once."""
+
+    apply: Callable[..., Any]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with nn.intercept_methods(_swap):
+            return self.apply(*args, **kwargs)
+
+
+def fast(apply: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, in which every `flax.linen.Conv` runs on `ops.conv_general_dilated`.
+
+    Outputs are equal up to rounding. Under `vmap` over weights, and in the gradient of that, a
+    convolution of Flax is a grouped one, which is many times slower on CPU. A layer that was given
+    a ``conv_general_dilated`` of its own keeps it, and so does a layer of any other framework:
+    `nnx.Conv` takes ``conv_general_dilated=jfractal.ops.conv_general_dilated``.
+
+    Args:
+        apply: Any function that applies Flax modules, e.g. ``net.apply``.
+
+    Returns:
+        A function of the same arguments. It is equal to another of an equal `apply`.
+
+    Example:
+        >>> import flax.linen as nn, jax, jax.numpy as jnp, jfractal as jf
+        >>> net = nn.Conv(4, (3, 3))
+        >>> variables = net.init(jax.random.key(0), jnp.ones((2, 8, 8, 3)))
+        >>> jf.nn.fast(net.apply)(variables, jnp.ones((2, 8, 8, 3))).shape
+        (2, 8, 8, 4)
+    """
+    return apply if isinstance(apply, _Fast) else _Fast(apply)
+
+
+def _swap(run: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+    layer = context.module
+    is_plain = isinstance(layer, nn.Conv) and layer.conv_general_dilated is None
+    if not is_plain or context.method_name != "__call__":
+        return run(*args, **kwargs)
+    # A bound layer lives for one call of `apply`; modules are frozen to anybody else.
+    object.__setattr__(layer, "conv_general_dilated", ops.conv_general_dilated)
+    return run(*args, **kwargs)

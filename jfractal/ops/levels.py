@@ -1,0 +1,159 @@
+"""A convolution under any number of `vmap`s, as few convolutions.
+
+Each `vmap` is a `Level`: its size, and which of the three arrays of a convolution have it as an
+axis. A level that two of them have becomes a part of the one axis these two share: of the batch
+(input and output), of the output features (kernel and output), of the input features (input and
+kernel). What is left are levels that all three have: different convolutions of different inputs.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jfractal.ops import lowering
+from jfractal.ops.lowering import ROLES, ConvSpec, Role
+
+__all__ = ["Level", "evaluate", "num_axes"]
+
+# Different gradients of different inputs stand one after the other on CPU, up to so many: more are
+# a loop in the program, lest that grow with the number of examples.
+UNROLLED = 16
+
+
+class Level(NamedTuple):
+    """One `vmap`.
+
+    Attributes:
+        size: Of the mapped axis.
+        x: Whether the input has the axis; otherwise it is shared, or as a result summed.
+        w: Whether the kernel has.
+        g: Whether the output, or its cotangent, has.
+    """
+
+    size: int
+    x: bool
+    w: bool
+    g: bool
+
+    def has(self, role: Role) -> bool:
+        """Whether the array has the axis."""
+        return getattr(self, role)
+
+    @property
+    def roles(self) -> frozenset[Role]:
+        """The arrays that have the axis."""
+        return frozenset(role for role in ROLES if self.has(role))
+
+
+Levels = tuple[Level, ...]  # outermost first: each array begins with the axes it has of them
+Arrays = dict[Role, jax.Array]
+
+
+def num_axes(levels: Levels, role: Role) -> int:
+    """The number of leading axes of an array."""
+    return sum(level.has(role) for level in levels)
+
+
+def evaluate(
+    spec: ConvSpec,
+    result: Role,
+    like: jax.ShapeDtypeStruct,
+    levels: Levels,
+    arrays: Arrays,
+    *,
+    is_cpu: bool,
+) -> jax.Array:
+    """One array of a convolution from the other two.
+
+    Args:
+        spec: The convolution.
+        result: Which array.
+        like: Its shape and dtype without the axes of levels.
+        levels: Every `vmap`.
+        arrays: The other two.
+        is_cpu: Whether it is lowered for CPU.
+
+    Returns:
+        The array, with the axes of its levels in front.
+    """
+    run = partial(evaluate, is_cpu=is_cpu)
+    for i, level in enumerate(levels):
+        if axes := _shared_axes(spec, level):
+            return _folded(run, spec, result, like, levels, i, axes, arrays)
+    if not levels:
+        single = lowering.on_cpu if is_cpu else lowering.on_accelerator
+        return single(spec, result, like, *(arrays[role] for role in ROLES if role != result))
+    level, *rest = levels
+    mapped = {role: array for role, array in arrays.items() if level.has(role)}
+    one = lambda mapped: run(spec, result, like, tuple(rest), {**arrays, **mapped})
+    out = _map(one, mapped, level.size, is_cpu=is_cpu, in_loop=result == "g")
+    return out if level.has(result) else out.sum(0)
+
+
+def _map(
+    function: Callable[[Arrays], jax.Array],
+    mapped: Arrays,
+    size: int,
+    *,
+    is_cpu: bool,
+    in_loop: bool,
+) -> jax.Array:
+    """Different convolutions of different inputs."""
+    if not is_cpu:
+        return jax.vmap(function)(mapped)
+    # In a loop the program does not grow with their number.
+    if size > 1 and (in_loop or size > UNROLLED):
+        return lax.map(function, mapped)
+    slices = [{role: array[i] for role, array in mapped.items()} for i in range(size)]
+    return jnp.stack(list(map(function, slices)))
+
+
+def _shared_axes(spec: ConvSpec, level: Level) -> dict[Role, int] | None:
+    """The axis that both arrays of a level have, in each; None if it cannot take the level."""
+    lhs, rhs, out = spec.dimensions
+    match sorted(level.roles):
+        case ["g", "x"] if spec.batch_group_count == 1:
+            return {"x": lhs[0], "g": out[0]}
+        case ["g", "w"] if spec.grouping == (1, 1):
+            return {"w": rhs[0], "g": out[1]}
+        case ["w", "x"] if spec.grouping == (1, 1):
+            return {"x": lhs[1], "w": rhs[1]}
+    return None
+
+
+def _folded(
+    run: Callable,
+    spec: ConvSpec,
+    result: Role,
+    like: jax.ShapeDtypeStruct,
+    levels: Levels,
+    place: int,
+    axes: Mapping[Role, int],
+    arrays: Arrays,
+) -> jax.Array:
+    """With one level merged into an axis."""
+    size, rest = levels[place].size, (*levels[:place], *levels[place + 1 :])
+    ends = {r: (num_axes(levels[:place], r), num_axes(rest, r) + axis) for r, axis in axes.items()}
+    merged = {r: _merge(a, *ends[r]) if r in axes else a for r, a in arrays.items()}
+    if result not in axes:
+        return run(spec, result, like, rest, merged)
+    shape = list(like.shape)
+    shape[axes[result]] *= size
+    wide = jax.ShapeDtypeStruct(tuple(shape), like.dtype)
+    return _split(run(spec, result, wide, rest, merged), *ends[result], size)
+
+
+def _merge(x: jax.Array, source: int, target: int) -> jax.Array:
+    """Takes the axis `source` out, and merges it into `target` of what is left."""
+    x = jnp.moveaxis(x, source, target)
+    return x.reshape(*x.shape[:target], -1, *x.shape[target + 2 :])
+
+
+def _split(x: jax.Array, source: int, target: int, size: int) -> jax.Array:
+    """The inverse of `_merge`."""
+    x = x.reshape(*x.shape[:target], size, -1, *x.shape[target + 1 :])
+    return jnp.moveaxis(x, target, source)
