@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jfractal.errors import InputError
-from jfractal.inference.model import named_errors
+from jfractal.inference.net_errors import named_errors
 from jfractal.posterior.posterior import Posterior
 from jfractal.typing import Apply, Array, Float, KeyArray, Scalar
 
@@ -45,7 +45,7 @@ class Question:
             variables = posterior.sample(turn.key)
         else:
             variables = posterior.sample_at(turn.point, turn.key)
-        with named_errors():
+        with named_errors(x):
             outputs = self.network(posterior)(variables, x)
         return self.read(outputs)
 
