@@ -24,9 +24,10 @@ from numpyro.infer import NUTS
 from tqdm.auto import tqdm
 
 import jfractal as jf
-from experiments._methods import FitConfig, recipes, slug
+from experiments._methods import FitConfig, chosen, recipes
 from experiments._perceptron import Perceptron
-from experiments.report import Outcome, Section, Table
+from experiments.report import Outcome, Picture, Section, Table
+from experiments.rows import Rows
 from experiments.run import Options, Run
 from jfractal import testing, viz
 from jfractal.typing import KeyArray, Params
@@ -132,23 +133,18 @@ def run(config: Config, run: Run) -> Outcome:
     models = {"linear": config.linear, "net": config.net}
     parts = [(model, method) for model in models for method in config.methods]
     simulators = {name: simulator(model) for name, model in models.items()}
-    fits = {method: fit(config, method) for method in config.methods}
+    fits = {method: partial(fit, config, method) for method in _known(config)}
     key = jax.random.key(config.seed)
     calibrations: dict[str, dict[str, testing.Calibration]] = {name: {} for name in models}
+    rows = Rows()
     for index, (model, method) in enumerate(tqdm(parts, unit="method")):
         compute = partial(measure, config, fits[method], simulators[model], key)
         row = run.once(compute, model=model, method=method, step=index)
-        calibrations[model][method] = testing.Calibration(row["ranks"], config.fit.num_samples)
-    result = {
-        f"{figure}_{model}_{slug(method)}": value
-        for model, of_methods in calibrations.items()
-        for method, calibration in of_methods.items()
-        for figure, value in figures(calibration).items()
-    }
-    return Outcome(
-        {"dataset": DATASET, "dataset_requested": DATASET, **result},
-        [section(config, run, name, models[name], calibrations[name]) for name in models],
-    )
+        calibration = testing.Calibration(row["ranks"], config.fit.num_samples)
+        calibrations[model][method] = calibration
+        rows.add(figures(calibration), model=model, method=method)
+    sections = [section(config, models[name], calibrations[name]) for name in models]
+    return Outcome(DATASET, DATASET, rows, sections)
 
 
 def simulator(config: ModelConfig) -> testing.Simulator:
@@ -160,30 +156,30 @@ def simulator(config: ModelConfig) -> testing.Simulator:
     )
 
 
-def fit(config: Config, method: str) -> Callable[..., jf.Posterior]:
-    """A method with its settings, ``fit(log_joint, init, key) -> posterior``.
+def _known(config: Config) -> tuple[str, ...]:
+    """The methods that the settings name."""
+    model = simulator(config.linear).model
+    every = [*recipes(config.fit, model, lambda key: {}, config.linear.num_data), "NUTS"]
+    chosen(dict.fromkeys(every, lambda data, key: None), config.methods)
+    return config.methods
 
-    Raises:
-        InputError: If there is none of that name.
-    """
+
+def fit(
+    config: Config, method: str, model: jf.Model, start: Callable, data: Any, key: KeyArray
+) -> jf.Posterior:
+    """A method with its settings."""
     if method == "NUTS":
-        return partial(nuts, config)
-    known = recipes(config.fit, simulator(config.linear).log_joint, lambda key: {})
-    if method not in known:
-        raise jf.InputError(
-            f"`methods` must be out of {', '.join(map(repr, known))} and 'NUTS', got {method!r}"
-        )
-    return lambda log_joint, init, key: recipes(config.fit, log_joint, init)[method](key)
+        return nuts(config, model, start, data, key)
+    return recipes(config.fit, model, start, len(data[1]))[method](data, key)
 
 
-def nuts(
-    config: Config, log_joint: jf.LogJoint, init: Callable[[KeyArray], Params], key: KeyArray
-) -> jf.Samples:
+def nuts(config: Config, model: jf.Model, start: Callable, data: Any, key: KeyArray) -> jf.Samples:
     """One chain of NumPyro's kernel, traceable and so vmapped over data sets."""
     chains = config.chains
-    key_init, key_run = jax.random.split(key)
-    kernel = NUTS(potential_fn=lambda w: -log_joint(w), target_accept_prob=chains.target_accept)
-    state = kernel.init(key_run, chains.num_warmup, init(key_init), (), {})
+    key_start, key_run = jax.random.split(key)
+    potential = lambda w: -model.log_joint(w, data)
+    kernel = NUTS(potential_fn=potential, target_accept_prob=chains.target_accept)
+    state = kernel.init(key_run, chains.num_warmup, start(key_start), (), {})
 
     def draw(state: Any, num_steps: jax.Array) -> tuple[Any, Params]:
         state = jax.lax.fori_loop(0, num_steps, lambda _, s: kernel.sample(s, (), {}), state)
@@ -222,11 +218,7 @@ def figures(calibration: testing.Calibration) -> dict[str, float]:
 
 
 def section(
-    config: Config,
-    run: Run,
-    name: str,
-    model: ModelConfig,
-    calibrations: Mapping[str, testing.Calibration],
+    config: Config, model: ModelConfig, calibrations: Mapping[str, testing.Calibration]
 ) -> Section:
     """The histograms of one model, and what they say."""
     quantities = [*next(iter(calibrations.values())).ranks]
@@ -250,8 +242,8 @@ def section(
         "draws lie too close) differ from those of uniform ranks.",
         Table(["method", "p", *quantities], rows),
         [
-            (
-                run.figure(f"ranks_{name}", viz.rank_histograms(calibrations)),
+            Picture(
+                viz.rank_histograms(calibrations),
                 "Ranks of the truth among posterior draws. Grey: where 99 % of the bars of a "
                 "calibrated method end; red: bars that do not. Bars are cut off at four times "
                 "their even height.",

@@ -1,12 +1,13 @@
 """Oracles for inference methods, one's own too: known posteriors, and calibration by simulation.
 
-A method is ``fit(log_joint, init, key) -> posterior``, as all of `jfractal.inference` are once
-their settings are given::
+A method is ``fit(model, start, data, key) -> posterior``, e.g. one of `jfractal.inference` in the loop
+of `jfractal.fit`::
 
     from jfractal import testing
 
-    def fit(log_joint, init, key):
-        return my_sampler(log_joint, init, key, num_steps=5000)
+    def fit(model, start, data, key):
+        method = jf.variational(model, optax.adam(1e-2))
+        return jf.fit(method, start, data, key, num_steps=5000).posterior
 
     testing.assert_exact(fit, testing.ConjugateRegression.random(key), key)
     testing.assert_exact(fit, testing.GaussianTarget.random(key, condition=100.0), key)

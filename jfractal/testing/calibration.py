@@ -11,7 +11,8 @@ from scipy.stats import chisquare, norm
 
 from jfractal import ops
 from jfractal.errors import DivergenceError, InputError
-from jfractal.inference.log_joint import LogJoint
+from jfractal.inference.batch import Batch
+from jfractal.inference.model import Model
 from jfractal.testing.draws import stacked
 from jfractal.testing.moments import Fit
 from jfractal.testing.simulator import Simulator, invariants
@@ -19,8 +20,8 @@ from jfractal.typing import Array, Int, KeyArray, Params, Scalar
 
 __all__ = ["Calibration", "Quantities", "assert_calibrated", "simulate_ranks"]
 
-Quantities: TypeAlias = Callable[[Params, LogJoint], Mapping[str, Scalar]]
-"""Functions of weights and data by name, ``quantities(params, log_joint)``."""
+Quantities: TypeAlias = Callable[[Params, Model, Batch], Mapping[str, Scalar]]
+"""Functions of weights and data by name, ``quantities(params, model, data)``."""
 
 MAX_BINS, PER_BIN = 20, 10  # simulations expected in a bin; χ² needs about 5
 MIN_DRAWS = 2  # among fewer, ranks have no spread
@@ -170,7 +171,7 @@ def simulate_ranks(
     independent, else ranks are ∪-shaped.
 
     Args:
-        fit: The method. Its `init` draws from the prior.
+        fit: The method. Its `start` draws from the prior.
         simulator: What draws the truth.
         key: Random key; with the same, every method is given the same truths and data.
         num_simulations: Number of data sets, at least 20.
@@ -196,14 +197,14 @@ def simulate_ranks(
     def one(key: KeyArray) -> dict[str, tuple[Array, Array]]:
         key_weights, key_targets, key_fit, key_draws, key_ties = jax.random.split(key, 5)
         truth = simulator.draw_weights(key_weights)
-        log_joint = simulator.given(simulator.targets(truth, key_targets))
-        posterior = fit(log_joint, simulator.draw_weights, key_fit)
+        data = simulator.x, simulator.targets(truth, key_targets)
+        posterior = fit(simulator.model, simulator.draw_weights, data, key_fit)
         draws = stacked(posterior, key_draws, num_draws)
-        of_draws = jax.vmap(lambda w: quantities(w, log_joint))(draws)
+        of_draws = jax.vmap(lambda w: quantities(w, simulator.model, data))(draws)
         tie = jax.random.uniform(key_ties)
         return {
             name: (_rank(value, of_draws[name], tie), _is_finite(value, of_draws[name]))
-            for name, value in quantities(truth, log_joint).items()
+            for name, value in quantities(truth, simulator.model, data).items()
         }
 
     keys = jax.random.split(key, num_simulations)

@@ -1,7 +1,6 @@
 """Bayesian linear regression, of which everything is known."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -9,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jfractal.errors import InputError
-from jfractal.inference.log_joint import LogJoint
 from jfractal.inference.model import Model
 from jfractal.posterior.likelihoods import Gaussian as GaussianLikelihood
 from jfractal.posterior.priors import Gaussian as GaussianPrior
@@ -93,17 +91,7 @@ class ConjugateRegression:
         """Inputs and targets, ``(x, y)``."""
         return self.x, self.y
 
-    @property
-    def log_joint(self) -> LogJoint:
-        """What a method is given."""
-        return self.log_joint_of((self.x, self.y))
-
-    def log_joint_of(self, data: tuple[Any, Any]) -> LogJoint:
-        """The same model with other data, ``(x, y)``."""
-        prior, likelihood = GaussianPrior(self.prior_scale), GaussianLikelihood(self.noise_scale)
-        return LogJoint(self.net.apply, data, prior, likelihood)
-
-    def init(self, key: KeyArray) -> Params:
+    def start(self, key: KeyArray) -> Params:
         """A draw from the prior, far from the posterior."""
         return self.simulator.draw_weights(key)
 

@@ -8,7 +8,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from jfractal.errors import InputError
-from jfractal.inference.log_joint import LogJoint
+from jfractal.inference.batch import Batch
+from jfractal.inference.model import Model
 from jfractal.posterior.likelihoods import Gaussian as GaussianLikelihood
 from jfractal.posterior.priors import Gaussian as GaussianPrior
 from jfractal.testing.moments import Moments
@@ -21,10 +22,10 @@ __all__ = ["GaussianTarget"]
 class GaussianTarget:
     """``log p(D, w) = −½ (w − m)ᵀ Σ⁻¹ (w − m) + const``, over a tree of weights.
 
-    The tree is ``{"hidden": {"kernel": (⌊d/2⌋, 1)}, "output": {"bias": (d − ⌊d/2⌋,)}}``. The log
-    joint is a `LogJoint`, so that methods that look for data, likelihood and prior in it find them:
-    with λ the least eigenvalue of Σ⁻¹, ``N(0, 2/λ)`` is the prior, and a linear regression on as
-    many examples as weights the rest.
+    The tree is ``{"hidden": {"kernel": (⌊d/2⌋, 1)}, "output": {"bias": (d − ⌊d/2⌋,)}}``. It is
+    a model with data, so that methods find prior and likelihood: with λ the least eigenvalue of
+    Σ⁻¹, ``N(0, 2/λ)`` is the prior, and a linear regression on as many examples as weights the
+    rest.
 
     Attributes:
         exact: m and Σ.
@@ -66,20 +67,27 @@ class GaussianTarget:
         return cls(Moments(mean, (axes * variances) @ axes.T))
 
     @property
-    def log_joint(self) -> LogJoint:
+    def model(self) -> Model:
         """What a method is given."""
-        precision = np.linalg.inv(self.exact.covariance)
-        values, axes = np.linalg.eigh(precision)
-        of_prior = values[0] / 2
-        # x = xᵀ with x² + (λ/2) I = Σ⁻¹, and x y = Σ⁻¹ m.
-        roots = np.sqrt(values - of_prior)
-        x = (axes * roots) @ axes.T
-        y = (axes / roots) @ axes.T @ precision @ self.exact.mean
-        data = jnp.asarray(x, jnp.float32), jnp.asarray(y[:, None], jnp.float32)
-        prior = GaussianPrior(float(1 / np.sqrt(of_prior)))
-        return LogJoint(_apply, data, prior, GaussianLikelihood(1.0))
+        prior = GaussianPrior(float(1 / np.sqrt(self._spectrum[0][0] / 2)))
+        return Model(_apply, prior=prior, likelihood=GaussianLikelihood(1.0))
 
-    def init(self, key: KeyArray) -> Params:
+    @property
+    def data(self) -> Batch:
+        """Inputs and targets, ``(x, y)``."""
+        values, axes = self._spectrum
+        # x = xᵀ with x² + (λ/2) I = Σ⁻¹, and x y = Σ⁻¹ m.
+        roots = np.sqrt(values - values[0] / 2)
+        x = (axes * roots) @ axes.T
+        y = (axes * (values / roots)) @ axes.T @ self.exact.mean
+        return jnp.asarray(x, jnp.float32), jnp.asarray(y[:, None], jnp.float32)
+
+    @property
+    def _spectrum(self) -> tuple[np.ndarray, np.ndarray]:
+        """Eigenvalues of Σ⁻¹, the least first, and its axes."""
+        return np.linalg.eigh(np.linalg.inv(self.exact.covariance))
+
+    def start(self, key: KeyArray) -> Params:
         """Standard normal weights, beside the posterior."""
         dimension = len(self.exact.mean)
         w = jax.random.normal(key, (dimension,))

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from jfractal.inference.log_joint import LogJoint
+from jfractal.inference.batch import Batch
+from jfractal.inference.model import Model
 from jfractal.metrics.convergence import ess
 from jfractal.posterior.posterior import Posterior
 from jfractal.testing.draws import Draws, draws_of
@@ -24,8 +25,8 @@ __all__ = [
     "assert_mean_field",
 ]
 
-Fit: TypeAlias = Callable[[LogJoint, Callable[[KeyArray], Params], KeyArray], Posterior]
-"""A method with its settings: ``fit(log_joint, init, key) -> posterior``."""
+Fit: TypeAlias = Callable[[Model, Callable[[KeyArray], Params], Batch, KeyArray], Posterior]
+"""A method with its settings: ``fit(model, start, data, key) -> posterior``."""
 
 NUM_ERRORS = 4.0  # standard errors that an estimate may be off
 MIN_SIZE = 50  # effective draws, with fewer of which nothing would be found to be wrong
@@ -61,11 +62,16 @@ class Moments:
 
 
 class Solved(Protocol):
-    """A log joint whose posterior is known: `ConjugateRegression`, `GaussianTarget`."""
+    """A model and data whose posterior is known: `ConjugateRegression`, `GaussianTarget`."""
 
     @property
-    def log_joint(self) -> LogJoint:
+    def model(self) -> Model:
         """What a method is given."""
+        ...
+
+    @property
+    def data(self) -> Batch:
+        """Inputs and targets, ``(x, y)``."""
         ...
 
     @property
@@ -73,7 +79,7 @@ class Solved(Protocol):
         """Of the posterior."""
         ...
 
-    def init(self, key: KeyArray) -> Params:
+    def start(self, key: KeyArray) -> Params:
         """A start that is far from the posterior."""
         ...
 
@@ -117,7 +123,8 @@ def _assert_moments(
     fit: Fit, problem: Solved, expected: Moments, key: KeyArray, slack: float
 ) -> None:
     key_fit, key_draws = jax.random.split(key)
-    draws = draws_of(fit(problem.log_joint, problem.init, key_fit), key_draws)
+    posterior = fit(problem.model, problem.start, problem.data, key_fit)
+    draws = draws_of(posterior, key_draws)
     unit = problem.exact.std
     assert_mean(draws, expected, slack=slack * unit)
     assert_covariance(draws, expected, slack=slack * np.outer(unit, unit))

@@ -1,14 +1,15 @@
 """A simulator: weights from the prior, and data from the likelihood."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jfractal.inference.log_joint import LogJoint
+from jfractal.inference.batch import Batch, batch_size
+from jfractal.inference.model import Model
 from jfractal.posterior.gaussian import mean, mean_field, sample
 from jfractal.posterior.likelihoods import Gaussian as GaussianLikelihood
 from jfractal.posterior.priors import Gaussian as GaussianPrior
@@ -22,13 +23,14 @@ class Simulator:
     """The joint distribution of weights and targets, ``w ~ p(w), y ~ p(y | w, x)``, to draw from.
 
     Attributes:
-        log_joint: The same distribution as a method sees it: model, prior, likelihood, and the
-            inputs; its targets are only a place for simulated ones.
+        model: The same distribution as a method sees it.
+        x: Inputs.
         draw_weights: ``draw_weights(key) -> params``, from the prior.
         draw_targets: ``draw_targets(key, outputs) -> y``, from the likelihood.
     """
 
-    log_joint: LogJoint
+    model: Model
+    x: Any
     draw_weights: Callable[[KeyArray], Params]
     draw_targets: Callable[[KeyArray, Any], Any]
 
@@ -52,15 +54,14 @@ class Simulator:
         shapes = jax.eval_shape(lambda key: mean(net.init(key, x)["params"]), jax.random.key(0))
         zeros = jax.tree.map(lambda w: jnp.zeros(w.shape, w.dtype), shapes)
         prior = mean_field(zeros, scale=prior_scale)
-        outputs = jax.eval_shape(net.apply, {"params": zeros}, x)
-        log_joint = LogJoint(
+        model = Model(
             net.apply,
-            (x, jnp.zeros(outputs.shape, outputs.dtype)),
-            GaussianPrior(prior_scale),
-            GaussianLikelihood(noise_scale),
+            prior=GaussianPrior(prior_scale),
+            likelihood=GaussianLikelihood(noise_scale),
         )
         return cls(
-            log_joint,
+            model,
+            x,
             draw_weights=lambda key: sample(prior, key),
             draw_targets=lambda key, outputs: (
                 outputs + noise_scale * jax.random.normal(key, outputs.shape, outputs.dtype)
@@ -69,15 +70,10 @@ class Simulator:
 
     def targets(self, params: Params, key: KeyArray) -> Any:
         """Targets of the net that has these weights, at the inputs."""
-        outputs = self.log_joint.apply({"params": params}, self.log_joint.data[0])
-        return self.draw_targets(key, outputs)
-
-    def given(self, targets: Any) -> LogJoint:
-        """The log joint of these targets."""
-        return replace(self.log_joint, data=(self.log_joint.data[0], targets))
+        return self.draw_targets(key, self.model.apply({"params": params}, self.x))
 
 
-def invariants(params: Params, log_joint: LogJoint) -> dict[str, Scalar]:
+def invariants(params: Params, model: Model, data: Batch) -> dict[str, Scalar]:
     """What to test calibration by: functions of the weights that permuting hidden units leaves be.
 
     The outputs at the first, the middle and the last example, ``f(x[0])`` and so on, the log
@@ -87,12 +83,12 @@ def invariants(params: Params, log_joint: LogJoint) -> dict[str, Scalar]:
     Source: Modrák et al., "Simulation-based calibration checking for Bayesian computation: the
         choice of test quantities shapes sensitivity", Bayesian Analysis 2023.
     """
-    x, _ = log_joint.data
-    places = [0, log_joint.num_data // 2, log_joint.num_data - 1]
-    outputs = log_joint.apply({"params": params}, x[jnp.array(places)])
+    x, num_data = data[0], batch_size(data)
+    places = [0, num_data // 2, num_data - 1]
+    outputs = model.apply({"params": params}, x[jnp.array(places)])
     rows = outputs.reshape(len(places), -1)
     entries = [f"[{k}]" for k in range(rows.shape[1])] if rows.shape[1] > 1 else [""]
-    log_likelihood = log_joint.log_likelihood(params, log_joint.data).sum()
+    log_likelihood = model.log_likelihood({"params": params}, data).sum()
     return {
         **{
             f"f(x[{place}]){entry}": value
@@ -100,5 +96,5 @@ def invariants(params: Params, log_joint: LogJoint) -> dict[str, Scalar]:
             for entry, value in zip(entries, row)
         },
         "log likelihood": log_likelihood,
-        "log joint": log_likelihood + log_joint.prior.tree_log_prob(params),
+        "log joint": log_likelihood + model.prior.tree_log_prob(params),
     }

@@ -22,13 +22,13 @@ class Normal:
         return {"params": self.unravel(self.mean + self.root @ noise)}
 
 
-def newton(log_joint, init, key, *, temperature=1.0, shift=0.0, diagonal=False):
+def newton(model, start, data, key, *, temperature=1.0, shift=0.0, diagonal=False):
     """The posterior of a quadratic log joint; or tempered, or shifted by standard deviations."""
-    start, unravel = ravel_pytree(jax.tree.map(jnp.zeros_like, init(key)))
-    density = lambda w: log_joint(unravel(w))
-    precision = -jax.hessian(density)(start)
+    flat, unravel = ravel_pytree(jax.tree.map(jnp.zeros_like, start(key)))
+    density = lambda w: model.log_joint(unravel(w), data)
+    precision = -jax.hessian(density)(flat)
     covariance = jnp.linalg.inv(precision)
-    mean = covariance @ jax.grad(density)(start)
+    mean = covariance @ jax.grad(density)(flat)
     if diagonal:
         covariance = jnp.diag(1 / jnp.diag(precision))
     mean = mean + shift * jnp.sqrt(jnp.diag(covariance))

@@ -25,7 +25,7 @@ def test_log_joint_is_that_of_the_posterior_and_the_evidence():
     for key in jax.random.split(KEY, 3):
         flat = np.asarray(jax.random.normal(key, (4,)))
         posterior = multivariate_normal(PROBLEM.mean, PROBLEM.covariance).logpdf(flat)
-        joint = PROBLEM.log_joint(params_at(flat))
+        joint = PROBLEM.model.log_joint(params_at(flat), PROBLEM.data)
         np.testing.assert_allclose(joint, posterior + PROBLEM.log_evidence, rtol=1e-5)
 
 
@@ -33,7 +33,7 @@ def test_weights_are_in_the_order_of_the_tree():
     flat, _ = ravel_pytree(params_at(np.arange(4.0)))
     np.testing.assert_array_equal(flat, np.arange(4.0))
     params = jax.eval_shape(nn.Dense(1).init, KEY, PROBLEM.x)["params"]
-    assert jax.tree.map(jnp.shape, PROBLEM.init(KEY)) == jax.tree.map(lambda w: w.shape, params)
+    assert jax.tree.map(jnp.shape, PROBLEM.start(KEY)) == jax.tree.map(lambda w: w.shape, params)
 
 
 def test_predictive_is_the_ratio_of_two_evidences():

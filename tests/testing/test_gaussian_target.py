@@ -13,14 +13,15 @@ KEY = jax.random.key(0)
 @pytest.mark.parametrize("dimension", [2, 7])
 def test_log_joint_differs_from_the_density_by_a_constant(dimension):
     target = GaussianTarget.random(KEY, dimension=dimension, condition=50.0)
-    points = [target.init(key) for key in jax.random.split(KEY, 5)]
+    points = [target.start(key) for key in jax.random.split(KEY, 5)]
     exact = multivariate_normal(target.exact.mean, target.exact.covariance)
     difference = [
-        target.log_joint(w) - exact.logpdf(np.asarray(ravel_pytree(w)[0], np.float64))
+        target.model.log_joint(w, target.data)
+        - exact.logpdf(np.asarray(ravel_pytree(w)[0], np.float64))
         for w in points
     ]
     np.testing.assert_allclose(difference, difference[0], atol=2e-3)
-    assert np.ptp([target.log_joint(w) for w in points]) > 1.0
+    assert np.ptp([target.model.log_joint(w, target.data) for w in points]) > 1.0
 
 
 def test_condition_number():
@@ -31,7 +32,8 @@ def test_condition_number():
 
 def test_any_covariance():
     moments = Moments(np.array([5.0, -3.0]), np.array([[2.0, 0.9], [0.9, 0.5]]))
-    log_joint = GaussianTarget(moments).log_joint
+    target = GaussianTarget(moments)
+    log_joint = lambda w: target.model.log_joint(w, target.data)
     tree = lambda w: {"hidden": {"kernel": w[:1, None]}, "output": {"bias": w[1:]}}
     mode = jax.numpy.asarray(moments.mean, "float32")
     slope = jax.grad(lambda w: log_joint(tree(w)))(mode)

@@ -11,6 +11,7 @@ from scipy.stats import chisquare, norm
 import jfractal as jf
 from jfractal import testing
 from jfractal.testing import Calibration
+from jfractal.training import scan
 
 KEY = jax.random.key(3)
 SIMULATOR = testing.ConjugateRegression.random(jax.random.key(1), num_data=10).simulator
@@ -49,8 +50,8 @@ def test_a_method_without_correlations_is_not_calibrated(newton):
 
 
 def test_the_prior_passes_on_predictions_but_not_on_the_likelihood():
-    def no_data(log_joint, init, key):
-        zeros = jax.tree.map(jnp.zeros_like, init(key))
+    def no_data(model, start, data, key):
+        zeros = jax.tree.map(jnp.zeros_like, start(key))
         return jf.MeanField(jf.mean_field(zeros, scale=1.5))
 
     shapes = testing.simulate_ranks(no_data, SIMULATOR, KEY).shapes()
@@ -59,9 +60,9 @@ def test_the_prior_passes_on_predictions_but_not_on_the_likelihood():
 
 
 def test_a_method_that_cannot_be_traced_takes_turns(newton):
-    def on_the_host(log_joint, init, key):
-        assert np.isfinite(np.asarray(log_joint.data[1])).all()
-        return newton(log_joint, init, key)
+    def on_the_host(model, start, data, key):
+        assert np.isfinite(np.asarray(data[1])).all()
+        return newton(model, start, data, key)
 
     few = {"num_simulations": 20, "num_draws": 19}
     turns = testing.simulate_ranks(on_the_host, SIMULATOR, KEY, **few)
@@ -73,45 +74,46 @@ def test_a_method_that_cannot_be_traced_takes_turns(newton):
 def test_stored_draws_are_each_used_once():
     """The truth is the only number among the draws that is not theirs: ranks are as they lie."""
 
-    def fit(log_joint, init, key):
+    def fit(model, start, data, key):
         return jf.Samples({"w": jnp.arange(9.0)})
 
     simulator = testing.Simulator(
-        jf.LogJoint(
+        jf.Model(
             lambda variables, x: variables["params"]["w"][None],
-            (jnp.zeros(1), jnp.zeros(1)),
-            jf.priors.Gaussian(1.0),
-            jf.likelihoods.Gaussian(1.0),
+            prior=jf.priors.Gaussian(1.0),
+            likelihood=jf.likelihoods.Gaussian(1.0),
         ),
+        jnp.zeros(1),
         draw_weights=lambda key: {"w": jnp.asarray(4.5)},
         draw_targets=lambda key, outputs: outputs,
     )
     calibration = testing.simulate_ranks(
-        fit, simulator, KEY, num_simulations=20, num_draws=9, quantities=lambda w, _: w
+        fit, simulator, KEY, num_simulations=20, num_draws=9, quantities=lambda w, *_: w
     )
     np.testing.assert_array_equal(calibration.ranks["w"], 5)
 
 
+def laplace(model, start, data, key):
+    adam = optax.adam(optax.cosine_decay_schedule(0.1, 1500))
+    mode, _ = scan(jf.maximum_a_posteriori(model, adam), start, data, key, num_steps=1500)
+    return jf.laplace(model, mode.mean(), data)
+
+
+def sgld(model, start, data, key):
+    chain = {"num_warmup": 2000, "num_draws": 99, "thinning": 200}
+    method = jf.sgld(model, learning_rate=0.003, **chain)
+    return scan(method, start, data, key, num_steps=2000 + 99 * 200)[0]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "fit",
-    [
-        partial(
-            jf.laplace,
-            optimizer=optax.adam(optax.cosine_decay_schedule(0.1, 1500)),
-            num_steps=1500,
-        ),
-        partial(jf.sgld, learning_rate=0.003, num_warmup=2000, num_samples=99, thinning=200),
-    ],
-    ids=["laplace", "sgld"],
-)
+@pytest.mark.parametrize("fit", [laplace, sgld])
 def test_methods_of_the_library_are_calibrated(fit):
     testing.assert_calibrated(fit, SIMULATOR, KEY)
 
 
 def test_ties_are_broken_evenly(newton):
     calibration = testing.simulate_ranks(
-        newton, SIMULATOR, KEY, quantities=lambda w, _: {"constant": jnp.zeros(())}
+        newton, SIMULATOR, KEY, quantities=lambda w, *_: {"constant": jnp.zeros(())}
     )
     assert calibration.p_value > 0.01
 
@@ -173,11 +175,13 @@ def test_invariants_of_a_net_of_two_outputs():
     x = jnp.array([[0.0], [1.0], [2.0], [3.0]])
     simulator = testing.Simulator.gaussian(nn.Dense(2), x, prior_scale=1.0, noise_scale=0.1)
     params = {"bias": jnp.array([1.0, -1.0]), "kernel": jnp.array([[2.0, 0.5]])}
-    log_joint = simulator.given(simulator.targets(params, KEY))
-    values = testing.invariants(params, log_joint)
+    data = x, simulator.targets(params, KEY)
+    values = testing.invariants(params, simulator.model, data)
     assert values["f(x[0])[0]"] == 1.0 and values["f(x[0])[1]"] == -1.0
     assert values["f(x[2])[0]"] == 5.0 and values["f(x[3])[1]"] == 0.5
-    assert values["log joint"] == pytest.approx(float(log_joint(params)), rel=1e-5)
+    assert values["log joint"] == pytest.approx(
+        float(simulator.model.log_joint(params, data)), rel=1e-5
+    )
 
 
 def test_bad_input(newton):
