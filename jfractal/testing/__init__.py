@@ -1,7 +1,7 @@
 """Oracles for inference methods, one's own too: known posteriors, and calibration by simulation.
 
-A method is ``fit(model, start, data, key) -> posterior``, e.g. one of `jfractal.inference` in the loop
-of `jfractal.fit`::
+A method is ``fit(model, start, data, key) -> posterior``, e.g. one of `jfractal.inference` in the
+loop of `jfractal.fit`::
 
     from jfractal import testing
 
