@@ -18,8 +18,8 @@ import numpy as np
 from flax.traverse_util import unflatten_dict
 
 from jfractal.errors import InputError
-from jfractal.inference.chains import Chains, Diagnosis
 from jfractal.inference.log_joint import LogJoint
+from jfractal.inference.mcmc.chains import Chains, Diagnosis
 from jfractal.posterior.gaussian import named_leaves
 from jfractal.predictions.classification import Prediction
 from jfractal.typing import Apply, Float, Params
