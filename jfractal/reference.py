@@ -117,9 +117,7 @@ def save(
     return Reference(outputs, chains if with_weights else None, diagnosis, about)
 
 
-def load(
-    path: Path, model: Model, data: Batch, x: Any, *, apply: Apply | None = None
-) -> Reference:
+def load(path: Path, model: Model, data: Batch, x: Any, *, apply: Apply | None = None) -> Reference:
     """Loads a reference for a model, its data and the inputs to predict at, and for no others.
 
     The prior and the likelihood of the data are evaluated at fixed weights and compared with the

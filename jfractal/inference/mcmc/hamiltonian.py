@@ -1,85 +1,23 @@
 """Hamiltonian Monte Carlo, by NumPyro: the reference posterior."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import pi, sqrt
 from pathlib import Path
-from typing import Any, ClassVar
 
-import jax
 from numpyro.infer import HMC, NUTS
 
 from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.inference.batch import Batch
 from jfractal.inference.mcmc.chains import Chains
-from jfractal.inference.mcmc.kernel import LogDensity, Statistics
+from jfractal.inference.mcmc.euclidean import Hamiltonian
 from jfractal.inference.mcmc.sampler import Device, Plan, Precision, run
 from jfractal.inference.mcmc.starts import Starts
 from jfractal.inference.model import Model
 from jfractal.posterior.gaussian import Where, everywhere
-from jfractal.typing import Array, Float, KeyArray, Params
+from jfractal.typing import KeyArray, Params
 
 __all__ = ["hmc", "nuts", "quarter_period"]
-
-
-@dataclass(frozen=True)
-class Hamiltonian:
-    """Transitions of a kernel of NumPyro.
-
-    Attributes:
-        kind: Its class.
-        num_warmup: Steps in which it adapts.
-        options: Its arguments by name.
-    """
-
-    kind: type[HMC]
-    num_warmup: int
-    options: tuple[tuple[str, Any], ...]
-    statistics: ClassVar = (
-        "log_joint",
-        "energy",
-        "accept_prob",
-        "num_gradients",
-        "divergences",
-    )
-
-    def init(
-        self,
-        log_joint: LogDensity,
-        key: KeyArray,
-        start: Params,
-        inverse_mass: Float[Array, " weights"] | None,
-    ) -> Any:
-        """NumPyro's state of a chain."""
-        return self._kernel(log_joint, inverse_mass).init(key, self.num_warmup, start)
-
-    def step(self, log_joint: LogDensity, state: Any) -> tuple[Any, Statistics]:
-        """One trajectory."""
-        kernel = self._kernel(log_joint, None)
-        # What takes a step is made by `init`, the rest of which is not needed again.
-        jax.eval_shape(
-            lambda key, start: kernel.init(key, self.num_warmup, start), state.rng_key, state.z
-        )
-        state = kernel.sample(state, (), {})
-        return state, {
-            "log_joint": -state.potential_energy,
-            "energy": state.energy,
-            "accept_prob": state.accept_prob,
-            "num_gradients": state.num_steps,
-            "divergences": state.diverging.astype(state.num_steps.dtype),
-        }
-
-    def position(self, state: Any) -> Params:
-        """The weights."""
-        return state.z
-
-    def _kernel(self, log_joint: LogDensity, inverse_mass: Any) -> HMC:
-        return self.kind(
-            potential_fn=lambda w: -log_joint(w),
-            inverse_mass_matrix=inverse_mass,
-            **dict(self.options),
-        )
 
 
 def nuts(
