@@ -141,6 +141,8 @@ class Chains(Posterior):
 
     def _full(self, x: Any) -> Any:
         """With the axis of draws at its length; of a NumPy array that stood still, a view."""
+        if x.shape[1] == self.num_draws:
+            return x
         numpy = jnp if isinstance(x, jax.Array) else np
         return numpy.broadcast_to(x, (x.shape[0], self.num_draws, *x.shape[2:]))
 

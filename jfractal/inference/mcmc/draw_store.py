@@ -176,8 +176,11 @@ def _opened(path: Path, shape: tuple[int, ...], *, begun: bool) -> np.memmap:
     if not begun:
         return np.lib.format.open_memmap(path, "w+", np.float32, shape)
     try:
-        draws = np.lib.format.open_memmap(path, "r+")
-    except (FileNotFoundError, ValueError, EOFError) as error:
+        # To be read first: NumPy makes a file that is to be written to as long as it claims to be.
+        draws = np.load(path, mmap_mode="r")
+    except PermissionError:
+        raise
+    except (OSError, ValueError, EOFError, OverflowError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"`directory`: {path} is missing or damaged ({reason})") from error
     if draws.shape != shape or draws.dtype != np.float32:
@@ -185,7 +188,7 @@ def _opened(path: Path, shape: tuple[int, ...], *, begun: bool) -> np.memmap:
             f"`directory`: {path} is damaged, it must hold float32 of shape {shape}, got "
             f"{draws.dtype} of shape {draws.shape}"
         )
-    return draws
+    return np.lib.format.open_memmap(path, "r+")
 
 
 def _checksum(draws: np.ndarray) -> str:

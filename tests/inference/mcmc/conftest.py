@@ -12,6 +12,12 @@ def prior_alone(prior):
     return model, (jnp.zeros((2, 1)), jnp.zeros((2, 1)))
 
 
+def prior_of(scales):
+    """Gaussian weights, each of its own standard deviation."""
+    rules = [(name, jf.priors.Gaussian(scale)) for name, scale in scales.items()]
+    return jf.priors.ByPath(rules, jf.priors.Gaussian())
+
+
 def solved(problem):
     """The model and data of a problem of `jf.testing`."""
     log_joint = problem.log_joint

@@ -11,7 +11,7 @@ from numpyro.infer import HMC
 import jfractal as jf
 from jfractal.testing import assert_covariance, assert_mean, draws_of
 from tests.inference.conftest import flat
-from tests.inference.mcmc.conftest import prior_alone
+from tests.inference.mcmc.conftest import prior_alone, prior_of
 
 KEY = jax.random.key(4)
 SHORT = {"num_warmup": 30, "num_draws": 20}
@@ -86,9 +86,7 @@ def test_thinning_skips_draws(problem, target):
 def test_the_mass_matrix_starts_from_a_mean_field_fit():
     """Given the exact variances, the first steps are as good as adapted ones."""
     scales = {"bias": jnp.array([1e-3]), "kernel": jnp.array([[1.0], [1e3]])}
-    prior = jf.priors.ByPath(
-        {k: jf.priors.Gaussian(scales[k]) for k in scales}, jf.priors.Gaussian()
-    )
+    prior = prior_of(scales)
     starts = lambda key: jax.tree.map(lambda s: s * jax.random.normal(key, s.shape), scales)
     run = lambda inverse_mass: jf.nuts(
         *prior_alone(prior),

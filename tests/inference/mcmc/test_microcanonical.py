@@ -13,7 +13,7 @@ import jfractal as jf
 from jfractal.inference.mcmc.tuning import BatchMeans, EnergyTuner, Moments
 from jfractal.testing import GaussianTarget, assert_covariance, assert_mean, draws_of
 from tests.inference.conftest import flat
-from tests.inference.mcmc.conftest import prior_alone, solved
+from tests.inference.mcmc.conftest import prior_alone, prior_of, solved
 
 KEY = jax.random.key(4)
 BIASED = 0.1  # standard deviations, and products of two, that steps of finite length may cost
@@ -51,8 +51,8 @@ def test_gaussians_of_many_shapes_are_met(method, slack, adapt_mass):
 
 
 def test_acceptance_and_energy_are_those_asked_for(problem, target):
-    adjusted = jf.adjusted_mclmc(*target, KEY, starts=problem.init, target_accept=0.7)
-    assert adjusted.diagnostics["accept_prob"] == pytest.approx(0.7, abs=0.1)
+    adjusted = jf.adjusted_mclmc(*target, KEY, starts=problem.init, target_accept=0.8)
+    assert adjusted.diagnostics["accept_prob"] == pytest.approx(0.8, abs=0.1)
     for aim in (1e-2, 1e-4):
         chains = jf.mclmc(*target, KEY, starts=problem.init, energy_variance=aim)
         assert chains.diagnostics["energy_variance"] == pytest.approx(aim, rel=0.7)
@@ -66,11 +66,9 @@ def test_long_steps_are_not_trusted(problem, target):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_weights_of_all_scales_start_far_from_their_posterior(method):
-    """Six orders of magnitude: without the right first steps and mass, chains do not get there."""
-    scales = {"bias": jnp.array([1e-3, 1e-2]), "kernel": jnp.array([[1.0], [1e3]])}
-    prior = jf.priors.ByPath(
-        {k: jf.priors.Gaussian(scales[k]) for k in scales}, jf.priors.Gaussian()
-    )
+    """Four orders of magnitude: without the right first steps and mass, chains stay away."""
+    scales = {"bias": jnp.array([1e-3, 1e-2]), "kernel": jnp.array([[1.0], [10.0]])}
+    prior = prior_of(scales)
     starts = lambda key: jax.tree.map(lambda s: 3 * s * jax.random.normal(key, s.shape), scales)
     chains = method(*prior_alone(prior), KEY, starts=starts, num_warmup=8000)
     stds = jax.tree.map(lambda v: jnp.sqrt(v), chains.variance())
