@@ -18,6 +18,7 @@ from jfractal.inference import FractalModel as FractalModel
 from jfractal.inference import LogJoint as LogJoint
 from jfractal.inference import Method as Method
 from jfractal.inference import Model as Model
+from jfractal.inference import adjusted_mclmc as adjusted_mclmc
 from jfractal.inference import cosine_cycles as cosine_cycles
 from jfractal.inference import diagonal_laplace as diagonal_laplace
 from jfractal.inference import elbo as elbo
@@ -29,6 +30,7 @@ from jfractal.inference import laplace as laplace
 from jfractal.inference import maximum_a_posteriori as maximum_a_posteriori
 from jfractal.inference import mc_drop_path as mc_drop_path
 from jfractal.inference import mc_dropout as mc_dropout
+from jfractal.inference import mclmc as mclmc
 from jfractal.inference import nuts as nuts
 from jfractal.inference import sghmc as sghmc
 from jfractal.inference import sgld as sgld

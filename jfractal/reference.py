@@ -18,8 +18,9 @@ import numpy as np
 from flax.traverse_util import unflatten_dict
 
 from jfractal.errors import InputError
-from jfractal.inference.chains import Chains, Diagnosis
-from jfractal.inference.log_joint import LogJoint
+from jfractal.inference.batch import Batch, batch_size
+from jfractal.inference.mcmc.chains import Chains, Diagnosis
+from jfractal.inference.model import Model
 from jfractal.posterior.gaussian import named_leaves
 from jfractal.predictions.classification import Prediction
 from jfractal.typing import Apply, Float, Params
@@ -62,7 +63,8 @@ class Reference:
 def save(
     path: Path,
     chains: Chains,
-    log_joint: LogJoint,
+    model: Model,
+    data: Batch,
     x: Any,
     *,
     apply: Apply | None = None,
@@ -73,9 +75,10 @@ def save(
     Args:
         path: The file, ``.npz``; replaced atomically if it exists.
         chains: Draws, of `nuts` or `hmc`.
-        log_joint: What they were drawn from.
+        model: What they were drawn from.
+        data: Inputs and targets that they were drawn for, ``(x, y)``.
         x: Inputs to predict at, e.g. those of a test set.
-        apply: What predicts, if not the log joint's own `apply`: e.g. one column of the net.
+        apply: What predicts, if not the model's own `apply`: e.g. one column of the net.
         with_weights: Whether to store the weights too; else outputs only.
 
     Returns:
@@ -84,21 +87,21 @@ def save(
     Raises:
         InputError: If the file cannot be written.
     """
-    apply = apply or log_joint.apply
+    apply = apply or model.apply
     outputs = np.asarray(chains.outputs(apply, x))
     diagnosis = chains.diagnose(outputs)
-    weights = dict(named_leaves(chains.params))
+    weights = dict(named_leaves(chains.variables["params"]))
     shapes = {name: w.shape[2:] for name, w in weights.items()}
     about = {
-        "net": _described(getattr(log_joint.apply, "__self__", log_joint.apply)),
-        "prior": _described(log_joint.prior),
-        "likelihood": _described(log_joint.likelihood),
-        "num_data": log_joint.num_data,
-        "data": _fingerprint(log_joint.data),
+        "net": _described(getattr(model.apply, "__self__", model.apply)),
+        "prior": _described(model.prior),
+        "likelihood": _described(model.likelihood),
+        "num_data": batch_size(data),
+        "data": _fingerprint(data),
         "inputs": _fingerprint(x),
         "weights": shapes,
         "outputs_of": _described(getattr(apply, "__self__", apply)),
-        **_probe(log_joint, shapes, apply, x),
+        **_probe(model, data, shapes, apply, x),
         "figures": dict(diagnosis.figures),
         "reasons": diagnosis.reasons,
         "versions": {"python": platform.python_version()} | {p: _version(p) for p in PACKAGES},
@@ -114,7 +117,7 @@ def save(
     return Reference(outputs, chains if with_weights else None, diagnosis, about)
 
 
-def load(path: Path, log_joint: LogJoint, x: Any, *, apply: Apply | None = None) -> Reference:
+def load(path: Path, model: Model, data: Batch, x: Any, *, apply: Apply | None = None) -> Reference:
     """Loads a reference for a model, its data and the inputs to predict at, and for no others.
 
     The prior and the likelihood of the data are evaluated at fixed weights and compared with the
@@ -122,7 +125,8 @@ def load(path: Path, log_joint: LogJoint, x: Any, *, apply: Apply | None = None)
 
     Args:
         path: The file.
-        log_joint: The model and data that it is to be a reference for.
+        model: The model that it is to be a reference for.
+        data: Its data.
         x: The inputs.
         apply: What predicts, as for `save`.
 
@@ -137,14 +141,14 @@ def load(path: Path, log_joint: LogJoint, x: Any, *, apply: Apply | None = None)
     if "about" not in arrays:
         raise InputError(f"`path`: {path} holds no reference; `jf.reference.save` writes one")
     about = json.loads(str(arrays["about"]))
-    _check(Path(path), about, log_joint, x, apply or log_joint.apply)
+    _check(Path(path), about, model, data, x, apply or model.apply)
     group = lambda name: {
         key.removeprefix(name): value for key, value in arrays.items() if key.startswith(name)
     }
     weights, chains = group("weights/"), None
     if weights:
         params = unflatten_dict(weights, sep="/")
-        chains = Chains(params, group("statistics/"), arrays["warmup_gradients"])
+        chains = Chains({"params": params}, group("statistics/"), arrays["warmup_gradients"])
     diagnosis = Diagnosis(about["figures"], tuple(about["reasons"]))
     return Reference(arrays["outputs"], chains, diagnosis, about)
 
@@ -232,24 +236,28 @@ def _fingerprint(tree: Any) -> str:
     return digest.hexdigest()
 
 
-def _probe(log_joint: LogJoint, shapes: dict[str, Any], apply: Apply, x: Any) -> dict[str, float]:
+def _probe(
+    model: Model, data: Batch, shapes: dict[str, Any], apply: Apply, x: Any
+) -> dict[str, float]:
     """Prior, likelihood and outputs at weights that are the same for ever."""
     draw = np.random.RandomState(0).standard_normal
     weights = {name: jnp.asarray(draw(shape) / 4, "float32") for name, shape in shapes.items()}
     params: Params = unflatten_dict(weights, sep="/")
     return {
-        "log_prior_at_probe": float(log_joint.prior.tree_log_prob(params)),
-        "log_likelihood_at_probe": float(log_joint.log_likelihood(params, log_joint.data).sum()),
+        "log_prior_at_probe": float(model.prior.tree_log_prob(params)),
+        "log_likelihood_at_probe": float(model.log_likelihood({"params": params}, data).sum()),
         "output_at_probe": float(jnp.abs(apply({"params": params}, x)).mean()),
     }
 
 
-def _check(path: Path, about: dict[str, Any], log_joint: LogJoint, x: Any, apply: Apply) -> None:
-    for name, of, now in (("data", "data", log_joint.data), ("inputs", "inputs", x)):
+def _check(
+    path: Path, about: dict[str, Any], model: Model, data: Batch, x: Any, apply: Apply
+) -> None:
+    for name, of, now in (("data", "data", data), ("inputs", "inputs", x)):
         if about[of] != _fingerprint(now):
             raise InputError(f"`path`: {path} is a reference for other {name}")
     try:
-        probe = _probe(log_joint, about["weights"], apply, x)
+        probe = _probe(model, data, about["weights"], apply, x)
     except Exception as error:  # whatever a net of another shape raises
         raise InputError(
             f"`path`: {path} is a reference for another net: {about['net']}"
@@ -257,7 +265,7 @@ def _check(path: Path, about: dict[str, Any], log_joint: LogJoint, x: Any, apply
     if not np.isclose(probe["log_prior_at_probe"], about["log_prior_at_probe"], rtol=RTOL):
         raise InputError(
             f"`path`: {path} is a reference for another prior: {about['prior']}, "
-            f"not {_described(log_joint.prior)}"
+            f"not {_described(model.prior)}"
         )
     found, saved = probe["log_likelihood_at_probe"], about["log_likelihood_at_probe"]
     if not np.isclose(found, saved, rtol=RTOL):

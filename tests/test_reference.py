@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -13,21 +15,22 @@ NET = nn.Dense(3)
 PRIOR, LIKELIHOOD = jf.priors.Gaussian(1.0), jf.likelihoods.Categorical()
 
 
-def log_joint(net=NET, data=(X, Y), prior=PRIOR):
-    return jf.LogJoint(net.apply, data, prior, LIKELIHOOD)
+def target(net=NET, data=(X, Y), prior=PRIOR):
+    """A model and its data."""
+    return jf.Model(net.apply, prior=prior, likelihood=LIKELIHOOD), data
 
 
 @pytest.fixture(scope="module")
 def chains():
-    init = lambda key: NET.init(key, X)["params"]
-    return jf.nuts(log_joint(), init, jax.random.key(1), num_warmup=50, num_samples=20)
+    starts = lambda key: NET.init(key, X)["params"]
+    return jf.nuts(*target(), jax.random.key(1), starts=starts, num_warmup=50, num_draws=20)
 
 
 @pytest.mark.parametrize("with_weights", [True, False])
 def test_a_reference_comes_back(chains, tmp_path, with_weights):
     path = tmp_path / "new" / "reference.npz"
-    saved = jf.reference.save(path, chains, log_joint(), X_TEST, with_weights=with_weights)
-    loaded = jf.reference.load(path, log_joint(), X_TEST)
+    saved = jf.reference.save(path, chains, *target(), X_TEST, with_weights=with_weights)
+    loaded = jf.reference.load(path, *target(), X_TEST)
     np.testing.assert_array_equal(loaded.outputs, saved.outputs)
     np.testing.assert_allclose(
         loaded.outputs, chains.outputs(NET.apply, X_TEST), rtol=1e-5, atol=1e-5
@@ -43,7 +46,7 @@ def test_a_reference_comes_back(chains, tmp_path, with_weights):
 
 
 def test_predictions_are_mixtures_of_draws(chains, tmp_path):
-    reference = jf.reference.save(tmp_path / "a.npz", chains, log_joint(), X_TEST)
+    reference = jf.reference.save(tmp_path / "a.npz", chains, *target(), X_TEST)
     probs = jax.nn.softmax(chains.outputs(NET.apply, X_TEST))
     np.testing.assert_allclose(reference.prediction.probs, probs.mean((0, 1)), rtol=1e-4)
     by_chain = [prediction.probs for prediction in reference.prediction_by_chain]
@@ -51,41 +54,41 @@ def test_predictions_are_mixtures_of_draws(chains, tmp_path):
 
 
 def test_another_way_to_write_the_same_model_is_the_same(chains, tmp_path):
-    jf.reference.save(tmp_path / "a.npz", chains, log_joint(), X_TEST)
+    jf.reference.save(tmp_path / "a.npz", chains, *target(), X_TEST)
     net = nn.Dense(3, precision="highest")
-    written = jf.LogJoint(lambda v, x: net.apply(v, x), (X, Y), PRIOR, LIKELIHOOD)
-    assert jf.reference.load(tmp_path / "a.npz", written, X_TEST).diagnosis is not None
+    written = replace(target()[0], apply=lambda v, x: net.apply(v, x))
+    assert jf.reference.load(tmp_path / "a.npz", written, (X, Y), X_TEST).diagnosis is not None
 
 
 @pytest.mark.parametrize(
     ("other", "x", "reason"),
     [
-        (log_joint(data=(X, (Y + 1) % 3)), X_TEST, "other data"),
-        (log_joint(), X_TEST[:4], "other inputs"),
-        (log_joint(prior=jf.priors.Gaussian(2.0)), X_TEST, r"another prior: Gaussian\(scale=1.0"),
-        (log_joint(net=nn.Dense(4)), X_TEST, "another net"),
-        (log_joint(net=nn.Sequential([NET, jnp.tanh])), X_TEST, "another net"),
-        (log_joint(net=nn.Dense(3, use_bias=False)), X_TEST, "another net"),
+        (target(data=(X, (Y + 1) % 3)), X_TEST, "other data"),
+        (target(), X_TEST[:4], "other inputs"),
+        (target(prior=jf.priors.Gaussian(2.0)), X_TEST, r"another prior: Gaussian\(scale=1.0"),
+        (target(net=nn.Dense(4)), X_TEST, "another net"),
+        (target(net=nn.Sequential([NET, jnp.tanh])), X_TEST, "another net"),
+        (target(net=nn.Dense(3, use_bias=False)), X_TEST, "another net"),
         (
-            log_joint(net=nn.Dense(3, dot_general=lambda *a, **k: -jax.lax.dot_general(*a, **k))),
+            target(net=nn.Dense(3, dot_general=lambda *a, **k: -jax.lax.dot_general(*a, **k))),
             X_TEST,
             "another net",
         ),
     ],
 )
 def test_a_reference_for_something_else_is_refused(chains, tmp_path, other, x, reason):
-    jf.reference.save(tmp_path / "a.npz", chains, log_joint(), X_TEST)
+    jf.reference.save(tmp_path / "a.npz", chains, *target(), X_TEST)
     with pytest.raises(jf.InputError, match=reason):
-        jf.reference.load(tmp_path / "a.npz", other, x)
+        jf.reference.load(tmp_path / "a.npz", *other, x)
 
 
 def test_the_outputs_may_be_those_of_a_part(chains, tmp_path):
     doubled = lambda variables, x: 2 * NET.apply(variables, x)
-    jf.reference.save(tmp_path / "a.npz", chains, log_joint(), X_TEST, apply=doubled)
-    loaded = jf.reference.load(tmp_path / "a.npz", log_joint(), X_TEST, apply=doubled)
+    jf.reference.save(tmp_path / "a.npz", chains, *target(), X_TEST, apply=doubled)
+    loaded = jf.reference.load(tmp_path / "a.npz", *target(), X_TEST, apply=doubled)
     np.testing.assert_allclose(loaded.outputs, 2 * chains.outputs(NET.apply, X_TEST), rtol=1e-5)
     with pytest.raises(jf.InputError, match="outputs of another `apply`"):
-        jf.reference.load(tmp_path / "a.npz", log_joint(), X_TEST)
+        jf.reference.load(tmp_path / "a.npz", *target(), X_TEST)
 
 
 def test_files_that_are_no_reference_are_refused(tmp_path):
@@ -93,7 +96,7 @@ def test_files_that_are_no_reference_are_refused(tmp_path):
     np.savez(tmp_path / "other.npz", a=np.ones(3))
     for name in ("missing", "text", "other"):
         with pytest.raises(jf.InputError, match=name):
-            jf.reference.load(tmp_path / f"{name}.npz", log_joint(), X_TEST)
+            jf.reference.load(tmp_path / f"{name}.npz", *target(), X_TEST)
 
 
 # Somebody else's predictions

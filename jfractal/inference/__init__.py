@@ -1,17 +1,12 @@
 """From a model and data to a posterior: one file a method."""
 
 from jfractal.inference import kl_weight as kl_weight
-from jfractal.inference.chains import Chains as Chains
-from jfractal.inference.chains import Diagnosis as Diagnosis
 from jfractal.inference.elbo import Elbo as Elbo
 from jfractal.inference.elbo import elbo as elbo
 from jfractal.inference.ensemble import PerMember as PerMember
 from jfractal.inference.ensemble import ensemble as ensemble
 from jfractal.inference.fractal_model import FractalModel as FractalModel
 from jfractal.inference.fractal_model import fractal_model as fractal_model
-from jfractal.inference.hmc import hmc as hmc
-from jfractal.inference.hmc import nuts as nuts
-from jfractal.inference.hmc import quarter_period as quarter_period
 from jfractal.inference.ivon import ivon as ivon
 from jfractal.inference.laplace import diagonal_laplace as diagonal_laplace
 from jfractal.inference.laplace import laplace as laplace
@@ -19,10 +14,17 @@ from jfractal.inference.log_joint import LogJoint as LogJoint
 from jfractal.inference.maximum_a_posteriori import maximum_a_posteriori as maximum_a_posteriori
 from jfractal.inference.mc_drop_path import mc_drop_path as mc_drop_path
 from jfractal.inference.mc_dropout import mc_dropout as mc_dropout
+from jfractal.inference.mcmc import Chains as Chains
+from jfractal.inference.mcmc import Diagnosis as Diagnosis
+from jfractal.inference.mcmc import Precision as Precision
+from jfractal.inference.mcmc import adjusted_mclmc as adjusted_mclmc
+from jfractal.inference.mcmc import hmc as hmc
+from jfractal.inference.mcmc import mclmc as mclmc
+from jfractal.inference.mcmc import nuts as nuts
+from jfractal.inference.mcmc import quarter_period as quarter_period
 from jfractal.inference.method import Method as Method
 from jfractal.inference.model import Model as Model
 from jfractal.inference.rate import cosine_cycles as cosine_cycles
-from jfractal.inference.sampler import Precision as Precision
 from jfractal.inference.sghmc import sghmc as sghmc
 from jfractal.inference.sgld import sgld as sgld
 from jfractal.inference.sub_networks import SubNetworks as SubNetworks

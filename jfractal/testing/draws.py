@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jfractal.errors import InputError
-from jfractal.inference.chains import Chains
+from jfractal.inference.mcmc.chains import Chains
 from jfractal.posterior.samples import Ensemble, Posterior, Samples
 from jfractal.typing import Float, KeyArray, Params
 

@@ -11,14 +11,21 @@ import pytest
 import jfractal as jf
 from tests.inference.conftest import flat
 
-CALL = {"trajectory_length": 1.5, "num_warmup": 30, "num_samples": 60}
 PROBLEM = jf.testing.ConjugateRegression.random(jax.random.key(1))
+CALL = {
+    "model": PROBLEM.model,
+    "data": PROBLEM.data,
+    "key": jax.random.key(4),
+    "starts": PROBLEM.init,
+    "trajectory_length": 1.5,
+    "num_warmup": 30,
+    "num_draws": 60,
+}
 
 KILLED = """
 import os, signal, sys
-import jax
 import jfractal as jf
-from tests.inference.test_killed import CALL, PROBLEM
+from tests.inference.mcmc.test_killed import CALL
 
 replace, left = os.replace, iter(range(int(sys.argv[2])))
 
@@ -28,18 +35,16 @@ def cut(*paths):
     replace(*paths)
 
 os.replace = cut
-jf.hmc(PROBLEM.log_joint, PROBLEM.init, jax.random.key(4), directory=sys.argv[1], **CALL)
+jf.hmc(directory=sys.argv[1], **CALL)
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("looks", [0, 3, 6])  # before any state was kept, in warm-up, after it
+@pytest.mark.parametrize(
+    "looks", [0, 1, 3, 7]
+)  # before there is any file, before any draw, in warm-up, after it
 def test_a_killed_run_has_the_draws_of_one_that_was_not(tmp_path, looks):
     process = subprocess.run([sys.executable, "-c", KILLED, tmp_path, str(looks)], check=False)
     assert process.returncode == -signal.SIGKILL
-    run = lambda directory: flat(
-        jf.hmc(
-            PROBLEM.log_joint, PROBLEM.init, jax.random.key(4), directory=directory, **CALL
-        ).params
-    )
+    run = lambda directory: flat(jf.hmc(directory=directory, **CALL).params)
     np.testing.assert_array_equal(run(tmp_path), run(None))

@@ -1,0 +1,193 @@
+"""Microcanonical Langevin Monte Carlo: chains of constant speed, without and with acceptance."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jfractal.errors import InputError
+from jfractal.inference.batch import Batch
+from jfractal.inference.mcmc.chains import Chains
+from jfractal.inference.mcmc.hamiltonian import check_fraction
+from jfractal.inference.mcmc.isokinetic import Adjusted, Unadjusted
+from jfractal.inference.mcmc.sampler import Device, Plan, Precision, run
+from jfractal.inference.mcmc.starts import Starts
+from jfractal.inference.model import Model
+from jfractal.posterior.gaussian import Where, everywhere
+from jfractal.typing import KeyArray, Params
+
+__all__ = ["adjusted_mclmc", "mclmc"]
+
+
+def mclmc(
+    model: Model,
+    data: Batch,
+    key: KeyArray,
+    *,
+    starts: Starts,
+    where: Where = everywhere,
+    num_chains: int = 4,
+    num_warmup: int = 5000,
+    num_draws: int = 500,
+    thinning: int = 10,
+    energy_variance: float = 5e-4,
+    adapt_mass: bool = True,
+    inverse_mass: Params | None = None,
+    temperature: float = 1.0,
+    batch_size: int | None = None,
+    precision: Precision = "float32",
+    directory: str | Path | None = None,
+    devices: Sequence[Device] | None = None,
+    progress: bool | None = None,
+) -> Chains:
+    """Samples ``p(w | D)`` with microcanonical Langevin Monte Carlo, of which no step is rejected.
+
+    ``dw = u dt``, ``du = (I − u uᵀ) (∇ log p(w | D) dt / (d − 1) + η dB)``: a chain moves at
+    constant speed, turns towards higher density, and forgets its direction over a path of length L.
+    A step is two gradients. Steps of a finite length ε bias the draws by a little, which the
+    variance of the energy bounds: `energy_variance` of 0.0005 per weight stands for errors of
+    second moments of a few per cent. `adjusted_mclmc` has no bias.
+
+    Warm-up tunes ε, the mass and L, for every chain by itself. With the members of a deep ensemble
+    for `starts`, this is MILE.
+
+    Args:
+        model: As for `nuts`.
+        data: As for `nuts`.
+        key: Random key.
+        starts: As for `nuts`.
+        where: As for `nuts`.
+        num_chains: As for `nuts`.
+        num_warmup: Steps of each chain to adapt, at least 1.
+        num_draws: As for `nuts`.
+        thinning: Steps from one draw to the next, at least 1: neighbours are very much alike.
+        energy_variance: Of a step, in nats² per weight, that ε is tuned to, above 0. MILE has 0.1
+            for the weights of nets, of which only predictions count.
+        adapt_mass: Whether warm-up adapts a diagonal mass matrix, or only ε and L.
+        inverse_mass: As for `nuts`; the identity if left out.
+        temperature: As for `nuts`.
+        batch_size: As for `nuts`.
+        precision: As for `nuts`.
+        directory: As for `nuts`.
+        devices: As for `nuts`.
+        progress: As for `nuts`.
+
+    Returns:
+        `Chains`, whose statistics have ``energy_error`` in place of an acceptance probability.
+
+    Raises:
+        InputError: As for `nuts`, or if fewer than 2 weights move.
+
+    Example:
+        ::
+
+            method = jf.ensemble(jf.maximum_a_posteriori(model, optax.adam(1e-3)), 8)
+            fit = jf.fit(method, init, (x, y), key_fit, num_epochs=20, batch_size=128)
+            chains = jf.mclmc(model, (x, y), key, starts=fit.posterior, num_chains=8)
+
+    References:
+        Robnik & Seljak, "Fluctuation without dissipation: microcanonical Langevin Monte Carlo",
+        2024; Sommer et al., "Microcanonical Langevin ensembles: advancing the sampling of Bayesian
+        neural networks", ICLR 2025 (MILE).
+    """
+    if not 0 < energy_variance < float("inf"):
+        raise InputError(f"`energy_variance` must be above 0 and finite, got {energy_variance}")
+    return run(
+        Unadjusted(num_warmup, float(energy_variance), adapt_mass),
+        model,
+        data,
+        key,
+        Plan(
+            starts=starts,
+            where=where,
+            num_chains=num_chains,
+            num_warmup=num_warmup,
+            num_draws=num_draws,
+            thinning=thinning,
+            inverse_mass=inverse_mass,
+            temperature=temperature,
+            batch_size=batch_size,
+            precision=precision,
+            directory=directory,
+            devices=devices,
+            progress=progress,
+        ),
+    )
+
+
+def adjusted_mclmc(
+    model: Model,
+    data: Batch,
+    key: KeyArray,
+    *,
+    starts: Starts,
+    where: Where = everywhere,
+    num_chains: int = 4,
+    num_warmup: int = 1000,
+    num_draws: int = 500,
+    thinning: int = 1,
+    target_accept: float = 0.9,
+    adapt_mass: bool = True,
+    inverse_mass: Params | None = None,
+    temperature: float = 1.0,
+    batch_size: int | None = None,
+    precision: Precision = "float32",
+    directory: str | Path | None = None,
+    devices: Sequence[Device] | None = None,
+    progress: bool | None = None,
+) -> Chains:
+    """Samples ``p(w | D)`` with microcanonical trajectories that are accepted or rejected.
+
+    The dynamics of `mclmc` without its noise: a direction is drawn, followed for a quarter of a
+    period on average, and the end is accepted with the probability that makes the draws exact.
+
+    Args:
+        model: As for `nuts`.
+        data: As for `nuts`.
+        key: Random key.
+        starts: As for `nuts`.
+        where: As for `nuts`.
+        num_chains: As for `nuts`.
+        num_warmup: Trajectories of each chain to adapt step size and mass, at least 1.
+        num_draws: As for `nuts`.
+        thinning: Trajectories from one draw to the next, at least 1.
+        target_accept: Acceptance probability that the step size is adapted to, in (0, 1).
+        adapt_mass: As for `mclmc`.
+        inverse_mass: As for `nuts`; the identity if left out.
+        temperature: As for `nuts`.
+        batch_size: As for `nuts`.
+        precision: As for `nuts`.
+        directory: As for `nuts`.
+        devices: As for `nuts`.
+        progress: As for `nuts`.
+
+    Returns:
+        `Chains`.
+
+    Raises:
+        InputError: As for `mclmc`.
+
+    References:
+        Robnik, Cohn-Gordon & Seljak, "Metropolis adjusted microcanonical Hamiltonian Monte Carlo",
+        2025.
+    """
+    check_fraction(target_accept)
+    return run(
+        Adjusted(num_warmup, float(target_accept), adapt_mass),
+        model,
+        data,
+        key,
+        Plan(
+            starts=starts,
+            where=where,
+            num_chains=num_chains,
+            num_warmup=num_warmup,
+            num_draws=num_draws,
+            thinning=thinning,
+            inverse_mass=inverse_mass,
+            temperature=temperature,
+            batch_size=batch_size,
+            precision=precision,
+            directory=directory,
+            devices=devices,
+            progress=progress,
+        ),
+    )

@@ -1,0 +1,142 @@
+"""Chains: a posterior like any other, and whether to trust it."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.scipy.stats import norm
+
+import jfractal as jf
+from tests.inference.conftest import flat
+from tests.inference.mcmc.conftest import prior_alone
+
+KEY = jax.random.key(4)
+
+hmc = partial(jf.hmc, trajectory_length=1.5)
+
+
+@pytest.fixture(scope="module")
+def chains(problem, target):
+    return jf.nuts(*target, KEY, starts=problem.init, num_warmup=200, num_draws=500)
+
+
+@pytest.fixture(scope="module")
+def short(problem, target):
+    return hmc(*target, KEY, starts=problem.init, num_warmup=30, num_draws=20)
+
+
+def test_chains_are_a_posterior_like_any_other(problem, chains):
+    outputs = jf.sample_outputs(
+        problem.net.apply, chains, problem.x, jax.random.key(0), num_samples=2000
+    )
+    design = problem.design
+    exact = np.sqrt(np.einsum("ni,ij,nj->n", design, problem.covariance, design))
+    np.testing.assert_allclose(outputs[..., 0].std(0), exact, rtol=0.25)
+    np.testing.assert_allclose(outputs[..., 0].mean(0), design @ problem.mean, atol=0.06)
+    assert chains.outputs(problem.net.apply, problem.x).shape == (4, 500, 30, 1)
+    np.testing.assert_allclose(flat(chains.mean()), flat(chains.params).mean((0, 1)), rtol=1e-3)
+    np.testing.assert_allclose(flat(chains.variance()), flat(chains.params).var((0, 1)), rtol=1e-3)
+    assert "Chains of" in repr(chains) and len(repr(chains).splitlines()) < 20
+
+
+def test_draws_lie_chain_after_chain(chains):
+    biases = chains.samples.params["bias"]
+    np.testing.assert_array_equal(biases[500:1000], chains.params["bias"][1])
+    first_of_last_chain = chains.sample_at(0.75, jax.random.key(0))["params"]["bias"]
+    np.testing.assert_array_equal(first_of_last_chain, chains.params["bias"][3, 0])
+    drawn = jax.vmap(chains.sample)(jax.random.split(KEY, 100))["params"]["bias"]
+    assert len(np.unique(drawn)) > 80 and np.isin(drawn, chains.params["bias"]).all()
+
+
+def test_what_is_known_of_a_draw_is_its_own(target, chains):
+    model, data = target
+    of_draws = jax.vmap(jax.vmap(lambda w: model.log_joint(w, data)))(chains.params)
+    np.testing.assert_allclose(chains.statistics["log_joint"], of_draws, rtol=1e-4)
+    assert (chains.statistics["num_gradients"] >= 1).all() and chains.warmup_gradients.shape == (4,)
+
+
+def test_chains_come_back_in_another_process(chains, tmp_path):
+    chains.save(tmp_path / "chains.npz")
+    code = (
+        "import sys, jax, jfractal as jf; chains = jf.load(sys.argv[1]);"
+        "print(chains.params['bias'].sum(), chains.diagnostics['rhat'])"
+    )
+    run = [sys.executable, "-c", code, tmp_path / "chains.npz"]
+    out = subprocess.run(run, capture_output=True, text=True, check=True).stdout.split()
+    found = float(chains.params["bias"].sum()), chains.diagnostics["rhat"]
+    np.testing.assert_allclose([float(x) for x in out], found, rtol=1e-5)
+    jax.tree.map(np.testing.assert_array_equal, jf.load(tmp_path / "chains.npz"), chains)
+
+
+# Diagnosis
+
+
+def test_chains_that_agree_are_trusted(problem, chains):
+    diagnosis = chains.diagnose(chains.outputs(problem.net.apply, problem.x))
+    assert diagnosis.converged, str(diagnosis)
+    assert diagnosis.figures["rhat_predictions"] < 1.01
+    assert "agree" in str(diagnosis)
+
+
+def test_weights_are_judged_on_request_and_have_no_say(problem, chains):
+    diagnosis = chains.diagnose(weights=True)
+    for name, judge, worst in (("rhat", jf.metrics.rhat, max), ("ess", jf.metrics.ess, min)):
+        expected = worst(judge(flat(chains.params)).tolist())
+        assert diagnosis.figures[f"{name}_weights"] == pytest.approx(expected)
+    assert "ess_tail_weights" in diagnosis.figures
+    assert "rhat_weights" not in chains.diagnose().figures
+    apart = {"w": jnp.arange(4.0)[:, None, None] + chains.params["bias"]}
+    assert (
+        replace(chains, variables={"params": apart}).diagnose(weights=True).reasons
+        == diagnosis.reasons
+    )
+
+
+class TwoModes(jf.priors.Prior):
+    """Each as good as the other."""
+
+    def at(self, path, shape):
+        return self
+
+    def log_prob(self, w):
+        return jnp.logaddexp(norm.logpdf(w, -20.0), norm.logpdf(w, 20.0))
+
+
+def test_chains_in_two_modes_are_not_trusted():
+    """The log joint alone would not tell."""
+    starts = lambda key: {"bias": 20 * jnp.sign(jax.random.normal(key, (1,)))}
+    options = {"num_warmup": 100, "num_draws": 200}
+    chains = hmc(*prior_alone(TwoModes()), jax.random.key(0), starts=starts, **options)
+    diagnosis = chains.diagnose(chains.params["bias"])
+    assert not diagnosis.converged
+    assert "R-hat of the predictions" in str(diagnosis) and "NOT" in str(diagnosis)
+
+
+def with_statistics(chains, **values):
+    return replace(chains, statistics={**chains.statistics, **values})
+
+
+def test_divergences_and_short_chains_are_said(short):
+    reasons = with_statistics(short, divergences=np.eye(4, 20)).diagnose().reasons
+    assert any("4 trajectories" in reason for reason in reasons)
+    assert any("effective sample size" in reason for reason in reasons)
+
+
+def test_chains_that_never_moved_are_not_trusted(short):
+    still = with_statistics(short, log_joint=np.ones((4, 20)), energy=np.ones((4, 20)))
+    assert any("R-hat" in reason for reason in still.diagnose().reasons)
+
+
+def test_arviz_finds_what_we_find(chains):
+    arviz = pytest.importorskip("arviz")
+    theirs = chains.to_arviz()
+    for ours, name in (("rhat", "rhat"), ("ess", "ess")):
+        found = float(getattr(arviz, name)(theirs["sample_stats"]["lp"].values))
+        assert found == pytest.approx(chains.diagnostics[ours], rel=0.02)
+    np.testing.assert_array_equal(theirs["posterior"]["kernel"], chains.params["kernel"])
+    assert not theirs["sample_stats"]["diverging"].any()

@@ -1,0 +1,183 @@
+"""Microcanonical Langevin Monte Carlo: exact with acceptance, and as good as its steps without."""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jfractal as jf
+from jfractal.inference.mcmc.tuning import BatchMeans, EnergyTuner, Moments
+from jfractal.testing import GaussianTarget, assert_covariance, assert_mean, draws_of
+from tests.inference.conftest import flat
+from tests.inference.mcmc.conftest import prior_alone, prior_of, solved
+
+KEY = jax.random.key(4)
+BIASED = 0.1  # standard deviations, and products of two, that steps of finite length may cost
+
+METHODS = [jf.mclmc, jf.adjusted_mclmc]
+
+
+@pytest.mark.parametrize(
+    ("method", "slack"),
+    [
+        (jf.adjusted_mclmc, 0.0),
+        (jf.mclmc, BIASED),
+        (partial(jf.mclmc, energy_variance=1e-6, thinning=30), 0.0),
+    ],
+)
+def test_the_exact_posterior_is_met(problem, target, method, slack):
+    chains = method(*target, KEY, starts=problem.init)
+    assert chains.diagnostics["rhat"] < 1.02 and chains.diagnostics["divergences"] == 0
+    std = problem.exact.std
+    assert_mean(draws_of(chains, KEY), problem.exact, slack=slack * std)
+    assert_covariance(draws_of(chains, KEY), problem.exact, slack=slack * np.outer(std, std))
+
+
+@pytest.mark.parametrize(("method", "slack"), [(jf.adjusted_mclmc, 0.0), (jf.mclmc, BIASED)])
+@pytest.mark.parametrize("adapt_mass", [True, False])
+def test_gaussians_of_many_shapes_are_met(method, slack, adapt_mass):
+    problem = GaussianTarget.random(jax.random.key(3), dimension=20, condition=100.0)
+    thinning = 20 if method is jf.mclmc else 2
+    chains = method(
+        *solved(problem), KEY, starts=problem.init, adapt_mass=adapt_mass, thinning=thinning
+    )
+    std = problem.exact.std
+    assert_mean(draws_of(chains, KEY), problem.exact, slack=slack * std)
+    assert_covariance(draws_of(chains, KEY), problem.exact, slack=slack * np.outer(std, std))
+
+
+def test_acceptance_and_energy_are_those_asked_for(problem, target):
+    adjusted = jf.adjusted_mclmc(*target, KEY, starts=problem.init, target_accept=0.8)
+    assert adjusted.diagnostics["accept_prob"] == pytest.approx(0.8, abs=0.1)
+    for aim in (1e-2, 1e-4):
+        chains = jf.mclmc(*target, KEY, starts=problem.init, energy_variance=aim)
+        assert chains.diagnostics["energy_variance"] == pytest.approx(aim, rel=0.7)
+    assert jf.mclmc(*target, KEY, starts=problem.init).diagnose().converged
+
+
+def test_long_steps_are_not_trusted(problem, target):
+    chains = jf.mclmc(*target, KEY, starts=problem.init, energy_variance=0.1)
+    assert "variance of the energy" in str(chains.diagnose())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_weights_of_all_scales_start_far_from_their_posterior(method):
+    """Four orders of magnitude: without the right first steps and mass, chains stay away."""
+    scales = {"bias": jnp.array([1e-3, 1e-2]), "kernel": jnp.array([[1.0], [10.0]])}
+    prior = prior_of(scales)
+    starts = lambda key: jax.tree.map(lambda s: 3 * s * jax.random.normal(key, s.shape), scales)
+    chains = method(*prior_alone(prior), KEY, starts=starts, num_warmup=8000)
+    stds = jax.tree.map(lambda v: jnp.sqrt(v), chains.variance())
+    jax.tree.map(lambda std, s: np.testing.assert_allclose(std, s, rtol=0.2), stds, scales)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_chain_is_the_same_alone_as_among_others(problem, target, method):
+    """Each is tuned by itself."""
+    options = {"precision": "float64", "num_warmup": 60, "num_draws": 10}
+    run = lambda **o: flat(method(*target, KEY, starts=problem.init, **options, **o).params)
+    together = run(num_chains=2)
+    np.testing.assert_allclose(run(num_chains=1)[0], together[0], rtol=1e-4)
+    np.testing.assert_allclose(run(num_chains=2, devices=jax.devices()), together, rtol=1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_goes_on_where_it_was(problem, target, tmp_path, method):
+    run = lambda directory: method(
+        *target, KEY, starts=problem.init, num_warmup=60, num_draws=10, directory=directory
+    )
+    whole = run(None)
+    jax.tree.map(np.testing.assert_array_equal, whole, run(tmp_path))
+    jax.tree.map(np.testing.assert_array_equal, whole, run(tmp_path))
+
+
+def test_chains_start_from_the_members_of_an_ensemble():
+    """MILE: members are trained, and each is where a chain begins and is tuned."""
+    x = jax.random.normal(jax.random.key(0), (60, 2))
+    y = (x[:, 0] * x[:, 1] > 0).astype(int)
+    net = nn.Sequential([nn.Dense(8), nn.tanh, nn.Dense(2)])
+    model = jf.Model(
+        net.apply, prior=jf.priors.Gaussian(1.0), likelihood=jf.likelihoods.Categorical()
+    )
+    method = jf.ensemble(jf.maximum_a_posteriori(model, optax.adam(3e-2)), 3)
+    init = lambda key: net.init(key, x)["params"]
+    ensemble = jf.fit(method, init, (x, y), KEY, num_steps=200).posterior
+    chains = jf.mclmc(model, (x, y), KEY, starts=ensemble, num_chains=3, num_warmup=1000)
+    assert chains.diagnostics["divergences"] == 0
+    prediction = jf.predict(net.apply, chains, x, KEY, num_samples=50)
+    assert (prediction.probs.argmax(-1) == y).mean() > 0.9
+    # Still the posterior: NUTS from the same starts has the same log joint.
+    nuts = jf.nuts(model, (x, y), KEY, starts=ensemble, num_chains=3, num_warmup=200)
+    means = [c.statistics["log_joint"].mean() for c in (chains, nuts)]
+    assert means[0] == pytest.approx(means[1], abs=1.0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_weight_has_no_direction(method):
+    with pytest.raises(jf.InputError, match="at least 2 weights"):
+        method(*prior_alone(jf.priors.Gaussian(1.0)), KEY, starts=lambda key: {"w": jnp.ones(1)})
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        (jf.mclmc, {"energy_variance": 0.0}),
+        (jf.mclmc, {"energy_variance": float("nan")}),
+        (jf.adjusted_mclmc, {"target_accept": 1.0}),
+    ],
+)
+def test_bad_input(problem, target, method, options):
+    with pytest.raises(jf.InputError, match=next(iter(options))):
+        method(*target, KEY, starts=problem.init, **options)
+
+
+# What warm-up learns
+
+
+def test_moments_are_those_of_all_points():
+    x = 100 + jax.random.normal(KEY, (50, 3))
+    weights = jax.random.uniform(KEY, (50,)).at[:5].set(0)
+    moments = Moments.none(x[0])
+    for point, weight in zip(x, weights):
+        moments = moments.add(point, weight)
+    np.testing.assert_allclose(moments.mean, np.average(x, 0, weights), rtol=1e-5)
+    expected = np.average((np.asarray(x) - np.average(x, 0, weights)) ** 2, 0, weights)
+    np.testing.assert_allclose(moments.variance, expected, rtol=1e-4)
+
+
+def test_the_step_size_is_found_from_single_errors():
+    """Of a target whose error in energy is ``7 ε³`` times a normal number."""
+
+    def step(carry, noise):
+        tuner, size = carry
+        tuner = tuner.after((7 * size**3 * noise) ** 2 / 1e-2, size, jnp.array(True))
+        return (tuner, tuner.step_size(size)), None
+
+    start = (EnergyTuner.fresh(jnp.dtype("float32")), jnp.array(5.0))
+    (_, size), _ = jax.lax.scan(step, start, jax.random.normal(KEY, (2000,)))
+    assert float(size) == pytest.approx((0.1 / 7) ** (1 / 3), rel=0.2)
+
+
+def test_a_step_out_of_the_numbers_is_shortened():
+    tuner = EnergyTuner.fresh(jnp.dtype("float32"))
+    tuner = tuner.after(jnp.array(jnp.nan), jnp.array(2.0), jnp.array(False))
+    assert float(tuner.step_size(jnp.array(2.0))) == pytest.approx(1.6)
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.9])
+def test_batch_means_find_the_autocorrelation_time(rho):
+    """Of an autoregression, ``(1 + ρ) / (1 − ρ)``."""
+    noise = jax.random.normal(KEY, (20_000, 30))
+
+    def step(carry, new):
+        x, batches, place = carry
+        x = rho * x + jnp.sqrt(1 - rho**2) * new
+        return (x, batches.add(x, place, 500, jnp.array(True)), place + 1), None
+
+    start = (noise[0], BatchMeans.none(noise[0]), jnp.array(1))
+    (_, batches, _), _ = jax.lax.scan(step, start, noise)
+    assert float(batches.time(500)) == pytest.approx((1 + rho) / (1 - rho), rel=0.15)
