@@ -10,6 +10,7 @@ from jfractal.errors import InputError
 from jfractal.inference import frameworks
 from jfractal.inference.batch import Batch
 from jfractal.inference.net_errors import named_errors
+from jfractal.nn.fast import fast
 from jfractal.posterior.gaussian import gaussians
 from jfractal.posterior.likelihoods import Likelihood, check_likelihood, per_example
 from jfractal.posterior.priors import PriorLike, as_prior
@@ -220,7 +221,7 @@ class Model:
         """
         x, y = batch
         with named_errors(x):
-            outputs = self.apply(variables, x)
+            outputs = fast(self.apply)(variables, x)
         return per_example(self.likelihood, outputs, y)
 
     def log_joint(self, params: Params, data: Batch) -> Scalar:
@@ -250,10 +251,10 @@ class Model:
         x, y = batch
         with named_errors(x):
             if self.train is not None:
-                outputs, variables = self.train(variables, x, key)
+                outputs, variables = fast(self.train)(variables, x, key)
             elif gaussians(variables["params"]):
-                outputs = self.apply(variables, x, rngs={"posterior": key})
+                outputs = fast(self.apply)(variables, x, rngs={"posterior": key})
             else:
-                outputs = self.apply(variables, x)
+                outputs = fast(self.apply)(variables, x)
         metrics = self.likelihood.metrics(outputs, y)
         return Pass(per_example(self.likelihood, outputs, y), metrics, variables)

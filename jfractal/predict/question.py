@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jfractal.errors import InputError
 from jfractal.inference.net_errors import named_errors
+from jfractal.nn.fast import fast
 from jfractal.posterior.posterior import Posterior
 from jfractal.typing import Apply, Array, Float, KeyArray, Scalar
 
@@ -46,7 +47,7 @@ class Question:
         else:
             variables = posterior.sample_at(turn.point, turn.key)
         with named_errors(x):
-            outputs = self.network(posterior)(variables, x)
+            outputs = fast(self.network(posterior))(variables, x)
         return self.read(outputs)
 
     def network(self, posterior: Any) -> Apply:
