@@ -87,11 +87,12 @@ def run(config: Config, run: Run) -> Outcome:
     net = nets.fractal_net(config.model, len(split.source.class_names))
     method = nets.deterministic(config, net, len(split.train[0]))
     variables = nets.train(config, run, method, net, split).variables
+    model = nets.model_of(config, net)
 
     found, exits = networks(config, net, variables, split), Rows()
     variables = nets.recalibrated(net, variables, split, routes=net.columns)
     for threshold in THRESHOLDS:
-        figures = early_exit(net, variables, split, threshold)
+        figures = early_exit(model, variables, split, threshold)
         exits.add(figures, kind="early exit", threshold=threshold)
     sets = prediction_sets(config, net, variables, split)
     rows = Rows([*found, *exits, *sets])
@@ -222,11 +223,11 @@ def latencies(
 
 
 def early_exit(
-    net: BlockNet, variables: Variables, split: Split, threshold: float
+    model: jf.FractalModel, variables: Variables, split: Split, threshold: float
 ) -> dict[str, float]:
     """What the cascade costs and is worth at a threshold, and where images leave it."""
     answer = anytime.early_exit(
-        net,
+        model,
         jf.Point(variables),
         np.asarray(split.standardise(split.test[0])),
         jax.random.key(0),
@@ -234,7 +235,7 @@ def early_exit(
         batch_size=routes.BATCH,
     )
     labels = split.test[1]
-    shares = {f"share_{c}": float((answer.column == c).mean()) for c in net.columns}
+    shares = {f"share_{c}": float((answer.column == c).mean()) for c in model.net.columns}
     return {
         "mflops": float(answer.flops.mean()) / 1e6,
         "accuracy": float(metrics.accuracy(answer.probs, labels)),
