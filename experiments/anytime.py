@@ -32,9 +32,6 @@ labels in 2.2, 1.8 and 1.7 classes. Nested sets are larger, 3.5, 2.6 and 2.2 cla
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from statistics import median
-from time import perf_counter
-from typing import Any
 
 import jax
 import numpy as np
@@ -45,6 +42,7 @@ from experiments import _routes as routes
 from experiments import report
 from experiments._images import DataConfig, Split
 from experiments._nets import TrainConfig
+from experiments._timing import milliseconds
 from experiments.report import Outcome, Section
 from experiments.rows import Rows
 from experiments.run import Run
@@ -57,7 +55,6 @@ Choice = tuple[int | None, ...]
 
 THRESHOLDS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 COSTS = {"mflops": "MFLOP an image", "latency_ms": "latency (ms)"}
-WORTH = {"accuracy": "accuracy", "nll": "NLL (nats)", "ece": "ECE"}
 
 
 @dataclass(frozen=True)
@@ -107,13 +104,13 @@ def run(config: Config, run: Run) -> Outcome:
             Section(
                 "Networks within the net",
                 "The column that each block runs alone, or all of them joined.",
-                report.table(found, COSTS | WORTH, by=("kind", "network")),
+                report.table(found, COSTS | routes.SCORES, by=("kind", "network")),
             ),
             Section(
                 "Early exit",
                 "An image leaves after the first column whose largest probability is at least the "
                 "threshold.",
-                report.table(exits, mflops | WORTH | shares, by=("threshold",)),
+                report.table(exits, mflops | routes.SCORES | shares, by=("threshold",)),
             ),
             Section(
                 "Prediction sets",
@@ -145,7 +142,8 @@ def networks(config: Config, net: BlockNet, variables: Variables, split: Split) 
     }
     choices = dict.fromkeys(choice for group in kinds.values() for choice in group)
     lone = {choice: extracted(net, variables, split, choice) for choice in choices}
-    milliseconds = dict(zip(lone, latencies(config, list(lone.values()), split)))
+    image = split.standardise(split.test[0][:1])
+    times = milliseconds(lone, image, num_rounds=config.num_timings)
     rows = Rows()
     for kind, group in kinds.items():
         for choice in group:
@@ -154,7 +152,7 @@ def networks(config: Config, net: BlockNet, variables: Variables, split: Split) 
                 small.apply, jf.Point(leaves), split, split.test[0], num_samples=1
             )
             mflops = small.num_flops(split.train[0].shape[1:]) / 1e6
-            figures = {"mflops": mflops, "latency_ms": milliseconds[choice]}
+            figures = {"mflops": mflops, "latency_ms": times[choice]}
             figures |= routes.scores(prediction, split.test[1])
             name = " ".join("all" if c is None else str(c) for c in choice)
             rows.add(figures, kind=kind, network=name)
@@ -195,28 +193,6 @@ def extracted(
     """A network of its own, with the batch statistics that its blocks have together."""
     measured = nets.recalibrated(net, variables, split, routes=(choice,), **options)
     return jf.extract(net, measured, column=choice)
-
-
-def latencies(
-    config: Config, networks: list[tuple[BlockNet, Variables]], split: Split
-) -> list[float]:
-    """Median milliseconds of each network for one image, from the device and back.
-
-    In rounds, each network once, so that what else the machine does slows all of them alike.
-    """
-    image = split.standardise(split.test[0][:1])
-    forwards = [jax.jit(net.apply).lower(variables, image).compile() for net, variables in networks]
-
-    def once(forward: Any, variables: Variables) -> float:
-        began = perf_counter()
-        jax.block_until_ready(forward(variables, image))
-        return 1e3 * (perf_counter() - began)
-
-    rounds = [
-        [once(forward, variables) for forward, (_, variables) in zip(forwards, networks)]
-        for _ in range(config.num_timings)
-    ]
-    return [median(times) for times in zip(*rounds)]
 
 
 # Early exit

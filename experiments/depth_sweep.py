@@ -87,7 +87,7 @@ def run(config: Config, run: Run) -> Outcome:
             )
             scores = routes.scores(prediction, split.test[1])
             rows.add({"num_params": net.num_params(shape), **scores}, net=name, layers=net.depth())
-    names = {"num_params": "parameters", "accuracy": "accuracy", "nll": "NLL (nats)", "ece": "ECE"}
+    names = {"num_params": "parameters", **routes.SCORES}
     axes = {"xlabel": "layers", "ylabel": "test accuracy"}
     return Outcome(
         split.source.name,
