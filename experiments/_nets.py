@@ -88,10 +88,6 @@ class TrainConfig:
     log_every: int = 20
     """Steps between two rows of metrics."""
 
-    def __post_init__(self):
-        if not self.learning_rate > 0:
-            raise jf.InputError(f"`learning_rate` must be above 0, got {self.learning_rate}")
-
 
 @dataclass(frozen=True)
 class NetConfig(Options):
@@ -179,6 +175,8 @@ def num_steps(config: TrainConfig, num_examples: int) -> int:
 
 def optimizer(config: TrainConfig, steps: int) -> optax.GradientTransformation:
     """The optimiser with its schedule over so many steps; weight decay on the kernels only."""
+    if not config.learning_rate > 0:
+        raise jf.InputError(f"`learning_rate` must be above 0, got {config.learning_rate}")
     if config.schedule == "one_cycle":
         rise = max(steps // 5, 1)
         up = optax.linear_schedule(config.learning_rate / 10, config.learning_rate, rise)

@@ -15,14 +15,10 @@ from jfractal import metrics, topology, viz
 
 BATCH = 500  # examples in a pass of an evaluation
 
-METRICS = {
-    "depth": "convolutions in series",
-    "mflops": "MFLOP an example",
-    "accuracy": "accuracy",
-    "nll": "NLL (nats)",
-    "ece": "ECE",
-}
-"""What is told of a route, and what it is called in a table."""
+SCORES = {"accuracy": "accuracy", "nll": "NLL (nats)", "ece": "ECE"}
+"""What predictions are worth, and what that is called in a table."""
+METRICS = {"depth": "convolutions in series", "mflops": "MFLOP an example", **SCORES}
+"""What is told of a route."""
 
 
 def routes_of(net: Any) -> dict[str, Callable[..., Any]]:

@@ -1,13 +1,13 @@
 """One fractal net at every price: columns, a column for each block, and early exit.
 
 A trained fractal net (Larsson, Maire & Shakhnarovich, ICLR 2017) is a family of networks: each
-column alone, the whole, and any mixture that takes one column of some blocks and all of others.
-This finds the mixtures worth their price (block by block, by validation likelihood gained for each
-operation), extracts every network with its batch norm folded in, and sets accuracy and NLL
-against floating-point operations and against latency, measured one image at a time. Early exit
-runs the columns from the shallowest on and lets an image go when one is sure enough. Prediction
-sets of the columns are nested by intersection, so that none grows with depth (the aim of Jazbec et
-al., "Early-exit neural networks with nested prediction sets", UAI 2024).
+column alone, the whole net, and any mixture of lone columns in some blocks and all columns in the
+others. This experiment finds the mixtures that are worth their price (block by block, by the
+validation likelihood gained for each operation), extracts every network with its batch norm folded
+in, and shows accuracy and NLL against floating-point operations and against the latency of one
+image. Early exit runs the columns from the shallowest on, and an image leaves when one is sure
+enough. Prediction sets of the columns are intersected, so that no set grows with depth (the aim of
+Jazbec et al., "Early-exit neural networks with nested prediction sets", UAI 2024).
 
 Laptop: 25,000 training images, 4 epochs of two passes, all 10,000 test images of a JPEG copy of
 CIFAR-10; 27 minutes of training and 36 of questions on a single core with other work beside it.
@@ -18,13 +18,13 @@ CIFAR-10; 27 minutes of training and 36 of questions on a single core with other
     accuracy                     .658        .724        .730          .733            .736
     NLL (nats)                   .954        .782        .774          .766            .749
 
-Column 2 is the bargain: a quarter of the operations and a fifth of the time of the whole net, for
-one point of accuracy. Mixtures block by block are rarely better at their price (and a block that
-runs column 3 among others that run column 2 makes them worse). Early exit lies on the line between
-columns 2 and 3 in accuracy (.728 at 53 MFLOPs, .731 at 79) and above it in NLL, for it pays for
-every column that an image has passed. Each column's own 90 % sets hold .90, .90 and .89 of the
-labels in 2.2, 1.8 and 1.7 classes; nested ones are larger, 3.5, 2.6 and 2.2, and hold .97, .95 and
-.94. The standard error of an accuracy is 0.4 points.
+Column 2 is the bargain: it takes a quarter of the operations and a fifth of the time of the whole
+net, and loses one point of accuracy. Mixtures are rarely better at their price, and a block that
+runs column 3 among blocks that run column 2 makes them worse. Early exit lies on the line between
+columns 2 and 3 in accuracy (.728 at 53 MFLOPs, .731 at 79) and above it in NLL, because an image
+pays for every column that it has passed. Each column's own 90 % sets hold .90, .90 and .89 of the
+labels in 2.2, 1.8 and 1.7 classes. Nested sets are larger, 3.5, 2.6 and 2.2 classes, and hold .97,
+.95 and .94. The standard error of an accuracy is 0.4 points.
 
     make experiment NAME=anytime
     make experiment NAME=anytime ARGS="--preset paper"    # 400 epochs; needs a GPU or TPU
@@ -32,9 +32,6 @@ labels in 2.2, 1.8 and 1.7 classes; nested ones are larger, 3.5, 2.6 and 2.2, an
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from statistics import median
-from time import perf_counter
-from typing import Any
 
 import jax
 import numpy as np
@@ -45,6 +42,7 @@ from experiments import _routes as routes
 from experiments import report
 from experiments._images import DataConfig, Split
 from experiments._nets import TrainConfig
+from experiments._timing import milliseconds
 from experiments.report import Outcome, Section
 from experiments.rows import Rows
 from experiments.run import Run
@@ -57,7 +55,6 @@ Choice = tuple[int | None, ...]
 
 THRESHOLDS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 COSTS = {"mflops": "MFLOP an image", "latency_ms": "latency (ms)"}
-WORTH = {"accuracy": "accuracy", "nll": "NLL (nats)", "ece": "ECE"}
 
 
 @dataclass(frozen=True)
@@ -87,11 +84,12 @@ def run(config: Config, run: Run) -> Outcome:
     net = nets.fractal_net(config.model, len(split.source.class_names))
     method = nets.deterministic(config, net, len(split.train[0]))
     variables = nets.train(config, run, method, net, split).variables
+    model = nets.model_of(config, net)
 
     found, exits = networks(config, net, variables, split), Rows()
     variables = nets.recalibrated(net, variables, split, routes=net.columns)
     for threshold in THRESHOLDS:
-        figures = early_exit(net, variables, split, threshold)
+        figures = early_exit(model, variables, split, threshold)
         exits.add(figures, kind="early exit", threshold=threshold)
     sets = prediction_sets(config, net, variables, split)
     rows = Rows([*found, *exits, *sets])
@@ -106,13 +104,13 @@ def run(config: Config, run: Run) -> Outcome:
             Section(
                 "Networks within the net",
                 "The column that each block runs alone, or all of them joined.",
-                report.table(found, COSTS | WORTH, by=("kind", "network")),
+                report.table(found, COSTS | routes.SCORES, by=("kind", "network")),
             ),
             Section(
                 "Early exit",
                 "An image leaves after the first column whose largest probability is at least the "
                 "threshold.",
-                report.table(exits, mflops | WORTH | shares, by=("threshold",)),
+                report.table(exits, mflops | routes.SCORES | shares, by=("threshold",)),
             ),
             Section(
                 "Prediction sets",
@@ -144,7 +142,8 @@ def networks(config: Config, net: BlockNet, variables: Variables, split: Split) 
     }
     choices = dict.fromkeys(choice for group in kinds.values() for choice in group)
     lone = {choice: extracted(net, variables, split, choice) for choice in choices}
-    milliseconds = dict(zip(lone, latencies(config, list(lone.values()), split)))
+    image = split.standardise(split.test[0][:1])
+    times = milliseconds(lone, image, num_rounds=config.num_timings)
     rows = Rows()
     for kind, group in kinds.items():
         for choice in group:
@@ -153,7 +152,7 @@ def networks(config: Config, net: BlockNet, variables: Variables, split: Split) 
                 small.apply, jf.Point(leaves), split, split.test[0], num_samples=1
             )
             mflops = small.num_flops(split.train[0].shape[1:]) / 1e6
-            figures = {"mflops": mflops, "latency_ms": milliseconds[choice]}
+            figures = {"mflops": mflops, "latency_ms": times[choice]}
             figures |= routes.scores(prediction, split.test[1])
             name = " ".join("all" if c is None else str(c) for c in choice)
             rows.add(figures, kind=kind, network=name)
@@ -196,37 +195,15 @@ def extracted(
     return jf.extract(net, measured, column=choice)
 
 
-def latencies(
-    config: Config, networks: list[tuple[BlockNet, Variables]], split: Split
-) -> list[float]:
-    """Median milliseconds of each network for one image, from the device and back.
-
-    In rounds, each network once, so that what else the machine does slows all of them alike.
-    """
-    image = split.standardise(split.test[0][:1])
-    forwards = [jax.jit(net.apply).lower(variables, image).compile() for net, variables in networks]
-
-    def once(forward: Any, variables: Variables) -> float:
-        began = perf_counter()
-        jax.block_until_ready(forward(variables, image))
-        return 1e3 * (perf_counter() - began)
-
-    rounds = [
-        [once(forward, variables) for forward, (_, variables) in zip(forwards, networks)]
-        for _ in range(config.num_timings)
-    ]
-    return [median(times) for times in zip(*rounds)]
-
-
 # Early exit
 
 
 def early_exit(
-    net: BlockNet, variables: Variables, split: Split, threshold: float
+    model: jf.FractalModel, variables: Variables, split: Split, threshold: float
 ) -> dict[str, float]:
     """What the cascade costs and is worth at a threshold, and where images leave it."""
     answer = anytime.early_exit(
-        net,
+        model,
         jf.Point(variables),
         np.asarray(split.standardise(split.test[0])),
         jax.random.key(0),
@@ -234,7 +211,7 @@ def early_exit(
         batch_size=routes.BATCH,
     )
     labels = split.test[1]
-    shares = {f"share_{c}": float((answer.column == c).mean()) for c in net.columns}
+    shares = {f"share_{c}": float((answer.column == c).mean()) for c in model.net.columns}
     return {
         "mflops": float(answer.flops.mean()) / 1e6,
         "accuracy": float(metrics.accuracy(answer.probs, labels)),

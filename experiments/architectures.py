@@ -1,10 +1,10 @@
 """Fractal, residual, dense and plain nets of equal size, trained alike.
 
-Four architectures that differ by the expression of their blocks only: FractalNet (Larsson et al.,
-ICLR 2017), ResNet (He et al., CVPR 2016), DenseNet (Huang et al., CVPR 2017) and a plain net. Equal
-numbers of parameters (widths are scaled until they agree), equal data, steps and optimiser, and no
-drop-path, which only the fractal could use. Reports accuracy, NLL, ECE, training speed, and how
-large the gradient of each unit is, by its depth, before and after training.
+Four architectures differ only in the expression of their blocks: FractalNet (Larsson et al., ICLR
+2017), ResNet (He et al., CVPR 2016), DenseNet (Huang et al., CVPR 2017) and a plain net. They have
+equal numbers of parameters (widths are scaled until they agree), data, steps and optimiser, and no
+drop-path, which only the fractal net could use. The report shows accuracy, NLL, ECE, training
+speed, and the gradient of each unit by its depth, before and after training.
 
 Laptop: 10,000 training images, 8 epochs, one seed, all 10,000 test images of a JPEG copy of
 CIFAR-10; 50 minutes of processor time (58 minutes on one core with other work beside it).
@@ -16,11 +16,11 @@ CIFAR-10; 50 minutes of processor time (58 minutes on one core with other work b
     NLL (nats)         .835       .919       .868       .934
     ECE                .036       .032       .026       .037
 
-At 20 layers, and after so few steps, joining paths of many lengths helps: the fractal net is best,
-the plain one, which at this depth still trains, is last; the standard error of an accuracy is 0.5
-points. The fractal net's gradients are the smallest before training and as large as those of the
-others after it. It is the slowest a step (77 images a second against 134 of the plain net, with
-other work beside), for its units are many and small.
+At 20 layers and after so few steps, joining paths of many lengths helps. The fractal net is the
+best, and the plain net, which still trains at this depth, is the worst; the standard error of an
+accuracy is 0.5 points. The fractal net's gradients are the smallest before training and as large as
+those of the others after it. Its steps are the slowest (77 images a second against 134 of the plain
+net, with other work on the machine), because its units are many and small.
 
     make experiment NAME=architectures
     make experiment NAME=architectures ARGS="--preset paper"    # 400 epochs; needs a GPU or TPU

@@ -10,12 +10,12 @@ are left out of training; the epistemic part should tell their images from the o
     make experiment NAME=cifar_bayes_fractal
     make experiment NAME=cifar_bayes_fractal ARGS="--data.held-out 0 1"
 
-Some 23 minutes on 2 CPU cores, 8 of them for the predictions by 16 networks at every depth; expect
-70 % of the images of eight classes, and an AUROC of 0.64 of the total, the aleatoric and the
-epistemic entropy alike. The `paper` preset has not been run. The posterior is cold: the KL counts
-with a factor below 1 (flag --posterior.kl-weight). At factor 1 all labels together are worth fewer
-nats than it costs to say anything about two million weights, and the mean-field optimum is close to
-the prior (see `digits_fractal`).
+Laptop: 23 minutes on 2 CPU cores, 8 of them for the predictions of 16 networks at every depth.
+Expect 70 % of the images of eight classes, and an AUROC of 0.64 for each of the total, the
+aleatoric and the epistemic entropy. The `paper` preset has not been run. The posterior is cold: the
+KL has a factor below 1 (flag --posterior.kl-weight). At factor 1 all labels together are worth
+fewer nats than it costs to say anything about two million weights, and the mean-field optimum is
+close to the prior (see `digits_fractal`).
 """
 
 from dataclasses import dataclass, field, replace

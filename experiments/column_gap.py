@@ -1,14 +1,14 @@
 """How far the deepest column of a fractal net falls behind the whole, and what closes the gap.
 
-FractalNet's deepest column, extracted, is published to be as good as the whole net (Larsson, Maire
-& Shakhnarovich, ICLR 2017, table 1: 4.68 against 4.60 % error); ports lose 0.3 to 12 points. Two
-suspects are crossed here. Batch statistics: one running average for all routes (``shared``), one
-for the joined net and one for columns alone (``switchable``; Yu et al., ICLR 2019), or measured
-after training for each route (``recalibrated``; Yu & Huang, ICCV 2019). Training: half of the
-batches run one random column (``sampled``, the paper's text), every batch runs the joined net and
-all columns (``two_pass``, the authors' code; twice the cost), or half of each batch runs joined and
-the rest is shared out among the columns (``partitioned``). Statistics do not act on training, so
-one training serves all three kinds. Same images, epochs and batches throughout.
+The deepest column of FractalNet, extracted, is reported to be as good as the whole net (Larsson,
+Maire & Shakhnarovich, ICLR 2017, table 1: 4.68 against 4.60 % error). Ports lose 0.3 to 12 points.
+This experiment crosses two suspects. Batch statistics: one running average for all routes
+(``shared``), one for the whole net and one for columns alone (``switchable``; Yu et al., ICLR
+2019), or statistics measured for each route after training (``recalibrated``; Yu & Huang, ICCV
+2019). Training: half of the batches run one random column (``sampled``, the paper's text), every
+batch runs the whole net and all columns (``two_pass``, the authors' code; twice the cost), or half
+of each batch runs the whole net and the columns share the rest (``partitioned``). Statistics do not
+influence training, so one training serves all three kinds. Images, epochs and batches are equal.
 
     make experiment NAME=column_gap
     make experiment NAME=column_gap ARGS="--preset paper"    # 3 × 400 epochs; needs a GPU or TPU
@@ -21,15 +21,15 @@ minutes on 2 CPU cores. Accuracy of the whole net and of column 3 alone, and the
     two_pass          .707  .683   2.4      .735  .733  0.2       .742  .731  1.1
     partitioned       .616  .592   2.4      .642  .630  1.2       .652  .629  2.3
 
-So statistics of its own bring the deepest column of the paper's training from 12 points behind to
-2, and two passes bring it within 0.2 of a much better net, at twice the cost an epoch; two epochs
-of them were ahead of four of the others on validation images (.661 against .656 and .641). Where
-the whole net gains by recalibration (.742 from .735), the gap is the larger: the running averages
-of the joined net come from batches that had paths dropped. The loss of two passes is a sum of two,
-so at one learning rate its steps are about twice as long; how much of its lead is due to that was
-not measured. The standard error of one accuracy is 0.5 points; an earlier run of the same settings
-had gaps of 11.9, 1.1, 2.2 / 2.2, 0.7, 0.7 / −0.1, 1.3, 2.0. All columns start aligned
-(--model.kernel-init), which the paper does not do.
+Statistics of its own bring the deepest column of the paper's training from 12 points behind the
+whole net to 2. Two passes bring it within 0.2 points of a much better net, at twice the cost of an
+epoch; after two epochs they were ahead of the others after four on validation images (.661 against
+.656 and .641). Where the whole net gains by recalibration (.742 from .735), the gap grows: the
+running averages of the whole net come from batches that had paths dropped. Two passes count the
+loss twice, as in the authors' code, so their steps are about twice as long at the same learning
+rate; how much of their lead is due to that was not measured. The standard error of one accuracy is
+0.5 points; an earlier run of the same settings had gaps of 11.9, 1.1, 2.2 / 2.2, 0.7, 0.7 / −0.1,
+1.3, 2.0. All columns start aligned (--model.kernel-init), which the paper does not do.
 """
 
 from collections.abc import Iterator

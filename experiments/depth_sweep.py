@@ -1,13 +1,14 @@
 """Depth: fractal nets of 5 to 40 layers, their deepest columns, and plain nets of equal depth.
 
 FractalNet's central claim: with more columns the whole net goes on improving, and its deepest
-column, extracted as a plain net, is about as good; while a plain net of that depth, trained alone,
-gets worse and at last fails. Being shallow and deep at once, the fractal trains what does not
+column, extracted as a plain net, is about as good, while a plain net of that depth, trained alone,
+gets worse and finally fails. The fractal net is shallow and deep at once, and trains what does not
 train by itself (Larsson, Maire & Shakhnarovich, "FractalNet: Ultra-deep neural networks without
-residuals", ICLR 2017, arXiv:1605.07648, §4.3 and table 4). Narrow nets of 1 to C columns, plain
-nets of their depths, same data, steps and optimiser. Fractal nets train by two passes, the joined
-net and all columns, as in the authors' code; batch statistics are measured anew afterwards, with
-nothing dropped; columns are extracted with their batch norm folded in.
+residuals", ICLR 2017, arXiv:1605.07648, §4.3 and table 4). This experiment trains narrow nets of 1
+to C columns and plain nets of their depths, with the same data, steps and optimiser. Fractal nets
+are trained in two passes, the whole net and all columns, as in the authors' code. Batch statistics
+are measured again afterwards, with nothing dropped, and columns are extracted with their batch norm
+folded in.
 
     make experiment NAME=depth_sweep                          # 1 to 4 columns: 5 to 40 layers
     make experiment NAME=depth_sweep ARGS="--preset paper"    # to 160 layers; needs a GPU or TPU
@@ -21,11 +22,12 @@ minutes on 2 CPU cores. Test accuracy:
     that column of C = 4         .560    .572    .483    .289
     plain net                    .632    .630    .560    .265
 
-After so few steps the plain net of 40 layers fails; the same 40 layers within the fractal do a
-little better (.353 in an earlier run of the same settings), the whole far better; but they too are
-at the beginning of their training, and at 10 and 20 layers plain nets are as good as the whole nets
-and better than the columns. Nor are the terms quite equal: the loss of two passes is a sum of two,
-so at one learning rate the fractal nets take longer steps, and every image passes twice.
+After so few steps the plain net of 40 layers fails. The same 40 layers within the fractal net do a
+little better (.353 in an earlier run of the same settings), and the whole net does far better. But
+these nets too are at the beginning of their training, and at 10 and 20 layers plain nets are as
+good as the whole nets and better than the columns. Nor are the terms quite equal: two passes count
+the loss twice, as in the authors' code, so the fractal nets take longer steps at the same learning
+rate, and every image passes twice.
 """
 
 from collections.abc import Iterator
@@ -85,7 +87,7 @@ def run(config: Config, run: Run) -> Outcome:
             )
             scores = routes.scores(prediction, split.test[1])
             rows.add({"num_params": net.num_params(shape), **scores}, net=name, layers=net.depth())
-    names = {"num_params": "parameters", "accuracy": "accuracy", "nll": "NLL (nats)", "ece": "ECE"}
+    names = {"num_params": "parameters", **routes.SCORES}
     axes = {"xlabel": "layers", "ylabel": "test accuracy"}
     return Outcome(
         split.source.name,

@@ -14,10 +14,7 @@ costs about a nat, and all labels together are worth some 3,000.
 """
 
 from dataclasses import dataclass, field, replace
-from time import perf_counter
-from typing import Any
 
-import jax
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -26,6 +23,7 @@ from experiments import _nets as nets
 from experiments import _routes as routes
 from experiments._images import DataConfig, Split
 from experiments._nets import ModelConfig, PosteriorConfig, TrainConfig
+from experiments._timing import milliseconds
 from experiments.report import Outcome, Picture, Section, table
 from experiments.rows import Rows
 from experiments.run import Run
@@ -97,7 +95,6 @@ def run(config: Config, run: Run) -> Outcome:
     q = posteriors["mean field"]
     smaller = smaller_nets(bayes, {"params": q.params, **q.variables}, split)
     rows.rows += smaller.rows
-    nll = {"accuracy": "accuracy", "nll": "NLL (nats)", "ece": "ECE"}
     return Outcome(
         source.name,
         source.requested,
@@ -109,7 +106,7 @@ def run(config: Config, run: Run) -> Outcome:
                 "NLL in nats per image.",
                 table(
                     rows.where(route=tuple(routes.routes_of(bayes))),
-                    nll,
+                    routes.SCORES,
                     by=("route",),
                     across="method",
                 ),
@@ -159,7 +156,7 @@ def smaller_nets(net: BlockNet, variables: Variables, split: Split) -> Rows:
         name: (small, {**leaves, "params": jf.mean(leaves["params"])})
         for name, (small, leaves) in smaller.items()
     }
-    times = milliseconds(means, inputs)
+    times = milliseconds(means, inputs, num_rounds=20)
     rows = Rows()
     for name, (small, leaves) in means.items():
         prediction = routes.classify(
@@ -182,19 +179,3 @@ def smaller_section(snr: dict[int, float], rows: Rows) -> Section:
         f"Signal-to-noise: {shown}. Time of one pass over all test images, median of 20.",
         table(rows, names, by=("net",)),
     )
-
-
-def milliseconds(smaller: dict[str, tuple[BlockNet, Variables]], inputs: Any) -> dict[str, Any]:
-    """Median time of a pass of each net, in rounds: what slows the machine slows all alike."""
-    forwards = {
-        name: jf.ops.jit(lambda x, net=net, leaves=leaves: net.apply(leaves, x))
-        for name, (net, leaves) in smaller.items()
-    }
-
-    def once(forward: Any) -> float:
-        began = perf_counter()
-        jax.block_until_ready(forward(inputs))
-        return 1e3 * (perf_counter() - began)
-
-    rounds = [[once(forward) for forward in forwards.values()] for _ in range(21)]
-    return dict(zip(forwards, np.median(rounds[1:], axis=0).tolist()))

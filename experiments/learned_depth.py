@@ -1,17 +1,17 @@
 """Does a net select its own depth? A distribution over its columns, trained with the weights.
 
-The columns of a fractal net are nets of different depth in one, and drop-path trains them all
-alike. Here which column answers is a random variable with a posterior π, trained with the weights
+The columns of a fractal net are nets of different depth, and drop-path trains them all alike. Here
+the column that answers is a random variable with a posterior π, which is trained with the weights
 on ``Σ_c π_c L_c + KL(π ‖ uniform) / N`` (depth uncertainty: Antorán, Allingham & Hernández-Lobato,
-NeurIPS 2020): does π find the depth that suits the number N of training images? Beside it, the same
-net with π fixed at its prior (drop-path in expectation), and the best of its columns.
+NeurIPS 2020). Does π find the depth that suits the number N of training images? The comparison is
+the same net with π fixed at its prior (drop-path in expectation), and the best of its columns.
 
     make experiment NAME=learned_depth
     make experiment NAME=learned_depth ARGS="--warm-up 0"        # π learns from the first step on
     make experiment NAME=learned_depth ARGS="--preset paper"     # CIFAR-10; needs a GPU or TPU
 
-Some 200 s of CPU time. Digits, columns of 3, 6 and 12
-convolutions, 360 test images; seeds 0, 1, 2:
+Laptop: about 200 s of CPU time. Digits, columns of 3, 6 and 12 convolutions, 360 test images;
+seeds 0, 1, 2:
 
     training images                                      100               300              1287
     π of column 1                               .03 .05 .03       .01 .01 .01       .01 .01 .01
@@ -25,14 +25,14 @@ convolutions, 360 test images; seeds 0, 1, 2:
     accuracy, mixture by π                   .875 .883 .903    .933 .972 .969    .956 .969 .978
     accuracy, uniform drop-path              .933 .944 .931    .975 .975 .978    .986 .989 .992
 
-So it selects a depth, the more firmly the more images there are, and with 300 and more the one that
-test images prefer too, five times out of six. But it selects by the training likelihood, which of
-weights that are points charges nothing for overfitting: 100 images are fitted by columns 2 and 3
-alike, and about half of π lies on column 3, by far the worst on test images. Selecting has a price
-besides: mixing all columns alike is more accurate at every size, and better in NLL with 100 images,
-if not with 1287. And it hangs on the optimisation: if π learns from the first step on, it closes on
-one column within 75 steps (at .97 and more) and leaves the others untrained: on column 2 with seed
-0, on column 3 with seed 1, whether of 100 images or of 1287.
+π selects a depth, and more firmly with more images. With 300 images and more, the test images
+prefer the same column five times out of six. But π selects by the training likelihood, and weights
+that are points pay nothing for overfitting: columns 2 and 3 fit 100 images equally well, so about
+half of π lies on column 3, by far the worst on test images. Selection also has a price. Mixing all
+columns alike is more accurate at every size, and has the better NLL with 100 images, though not
+with 1287. And the result depends on the optimisation. If π learns from the first step on, it closes
+on one column within 75 steps (at .97 and more) and leaves the others untrained: column 2 with seed
+0, column 3 with seed 1, with 100 images as with 1287.
 """
 
 from collections.abc import Hashable
@@ -70,10 +70,6 @@ class Config(nets.Config):
     warm_up: float = 0.5
     """Share of the steps, at the start, in which that distribution stays at its prior."""
 
-    def __post_init__(self):
-        if not 0 <= self.warm_up <= 1:
-            raise jf.InputError(f"`warm_up` must be in [0, 1], got {self.warm_up}")
-
 
 LAPTOP = Config(
     data=DataConfig(name="digits", num_validation=150, flip=False, shift=1),
@@ -103,6 +99,8 @@ PRESETS = {
 
 def run(config: Config, run: Run) -> Outcome:
     """Trains with a learned and with a fixed distribution over columns, on more and more images."""
+    if not 0 <= config.warm_up <= 1:
+        raise jf.InputError(f"`warm_up` must be in [0, 1], got {config.warm_up}")
     split, rows = Split.load(config.data, config.seed), Rows()
     net = nets.fractal_net(config.model, len(split.source.class_names))
     num_steps = nets.num_steps(config.train, len(split.train[0]))

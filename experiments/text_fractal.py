@@ -1,10 +1,10 @@
 """A fractal net reads film reviews: sentences of Rotten Tomatoes, negative or positive.
 
-The fractal net of images with one axis fewer: an embedding of every word, then blocks of fractal
-convolutions along the sentence, each followed by a max-pool by 2, then the mean over what is left
-of the sentence. Trained from scratch with drop-path, local and global, it predicts at every depth.
-Beside it stands what a deep net has to beat on a data set of this size: logistic regression on a
-bag of words and pairs of words.
+This is the fractal net of images with one axis fewer: an embedding of every word, blocks of fractal
+convolutions along the sentence, each followed by a max-pool by 2, and the mean over what is left of
+the sentence. The net is trained from scratch with local and global drop-path, and predicts at every
+depth. The baseline is what a deep net has to beat on a data set of this size: logistic regression
+on a bag of words and pairs of words.
 
     make experiment NAME=text_fractal
     make experiment NAME=text_fractal ARGS="--data.name docstrings"    # needs no download
@@ -14,13 +14,13 @@ test texts right, column 1 alone 78.0 % and column 2 alone 78.9 %. It does not b
 words, which gets exactly as many, 79.1 %, and is better calibrated: NLL 0.44 nats against 0.49, ECE
 0.03 against 0.07. The standard error of the difference in accuracy is 1.1 points.
 
-The settings were chosen on the validation texts, in some thirty short runs; most came to between 75
-and 77 % (standard error 1.3 points; bag of words 75.8 %), so the choice is within the noise. Runs
-all but equal to this one came to 77.2 and 76.4 % with two seeds. Dropout within the blocks, in
-front of batch norm, is left out: with one seed, running averages then fitted so badly that the
-whole net got 69 %, and 76 % with statistics measured anew. So they are measured anew, without
-dropout, before the test; the curves of validation accuracy are those of running averages. Paper: a
-wider and deeper net, with no published result behind it; it has not been run yet.
+The settings were chosen on the validation texts, in about thirty short runs. Most of them got
+between 75 and 77 % (standard error 1.3 points; bag of words 75.8 %), so the choice is within the
+noise. Nearly equal runs got 77.2 and 76.4 % with two seeds. The blocks have no dropout in front of
+their batch norm: with one seed, running averages then fitted so badly that the whole net got 69 %,
+and 76 % with statistics measured again. Statistics are therefore measured again before the test,
+without dropout; the curves of validation accuracy are those of running averages. Paper: a wider and
+deeper net, with no published result to compare with; it has not been run yet.
 """
 
 from dataclasses import dataclass, field, replace

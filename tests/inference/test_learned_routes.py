@@ -85,7 +85,7 @@ def test_predictions_mix_the_columns():
     model = model_of(Constant())
     log_likelihood = model.log_likelihood(constant(probs), BATCH)
     np.testing.assert_allclose(log_likelihood, np.log(probs @ np.exp(-NLL)), rtol=1e-6)
-    prediction = jf.predict(model.apply, jf.Point(constant(probs)), BATCH[0], KEY, num_samples=1)
+    prediction = jf.predict(model, jf.Point(constant(probs)), BATCH[0], KEY, num_samples=1)
     np.testing.assert_allclose(prediction.probs[:, 0], probs @ np.exp(-NLL), rtol=1e-6)
 
 
