@@ -99,7 +99,8 @@ def _kronecker(
         products = jnp.outer(_above(0.0, of_inputs), _above(0.0, of_outputs))
         trace = jnp.trace(a)
         values = products / jnp.where(trace == 0, 1, trace) + _shared(path, own[path])
-        _check(path, values, jnp.concatenate([of_inputs, of_outputs]))
+        factors = jnp.minimum(of_inputs.min(), of_outputs.min())
+        _check(path, values, jnp.where(jnp.isnan(values).any(), factors, values.min()))
         precision[path] = values
     std = jax.tree.map(lambda p: 1 / jnp.sqrt(p), precision)
     return KroneckerGaussian(params, inputs, outputs, std, variables), _log_det(precision)
@@ -156,7 +157,7 @@ def _check(path: str, finite: Any, eigenvalues: Any) -> None:
     Args:
         path: The leaf.
         finite: Numbers that are finite and positive where there is a Gaussian.
-        eigenvalues: Of the precision, or of the data's part in it.
+        eigenvalues: Of the precision, or of the data's part in it, of which the least is shown.
     """
     known, values = concrete(finite), concrete(eigenvalues)
     if known is None or values is None or (np.isfinite(known).all() and (known > 0).all()):
