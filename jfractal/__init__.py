@@ -20,7 +20,7 @@ from jfractal.inference import Method as Method
 from jfractal.inference import Model as Model
 from jfractal.inference import adjusted_mclmc as adjusted_mclmc
 from jfractal.inference import cosine_cycles as cosine_cycles
-from jfractal.inference import diagonal_laplace as diagonal_laplace
+from jfractal.inference import dropout as dropout
 from jfractal.inference import elbo as elbo
 from jfractal.inference import ensemble as ensemble
 from jfractal.inference import fractal_model as fractal_model
@@ -34,6 +34,7 @@ from jfractal.inference import mclmc as mclmc
 from jfractal.inference import nuts as nuts
 from jfractal.inference import sghmc as sghmc
 from jfractal.inference import sgld as sgld
+from jfractal.inference import sub_networks as sub_networks
 from jfractal.inference import swag as swag
 from jfractal.inference import variational as variational
 from jfractal.nn import BayesConv as BayesConv
@@ -49,6 +50,8 @@ from jfractal.posterior import Dropout as Dropout
 from jfractal.posterior import Ensemble as Ensemble
 from jfractal.posterior import FactorGaussian as FactorGaussian
 from jfractal.posterior import Gaussian as Gaussian
+from jfractal.posterior import KroneckerGaussian as KroneckerGaussian
+from jfractal.posterior import Laplace as Laplace
 from jfractal.posterior import MeanField as MeanField
 from jfractal.posterior import Point as Point
 from jfractal.posterior import Posterior as Posterior
@@ -57,6 +60,7 @@ from jfractal.posterior import Samples as Samples
 from jfractal.posterior import kl as kl
 from jfractal.posterior import kl_by_leaf as kl_by_leaf
 from jfractal.posterior import likelihoods as likelihoods
+from jfractal.posterior import linearize as linearize
 from jfractal.posterior import mean as mean
 from jfractal.posterior import mean_field as mean_field
 from jfractal.posterior import priors as priors
@@ -64,7 +68,6 @@ from jfractal.posterior import prune as prune
 from jfractal.posterior import sample as sample
 from jfractal.posterior import snr as snr
 from jfractal.posterior import variance as variance
-from jfractal.predict import linearize as linearize
 from jfractal.predict import predict as predict
 from jfractal.predict import sample_outputs as sample_outputs
 from jfractal.predictions import BinaryPrediction as BinaryPrediction

@@ -1,144 +1,238 @@
-"""Second derivatives of the log joint at one setting of the weights."""
+"""Second derivatives of the log likelihood and of the log prior at one setting of the weights."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from math import ceil, prod
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from jfractal import ops
 from jfractal.errors import InputError
-from jfractal.inference.log_joint import LogJoint
-from jfractal.posterior.gaussian import Where
-from jfractal.posterior.leaves import replace, select
-from jfractal.typing import Array, Float, Params
+from jfractal.identity import ByContent
+from jfractal.inference.batch import Batch
+from jfractal.inference.batch import batch_size as count_examples
+from jfractal.inference.model import Model, named_errors
+from jfractal.posterior.kronecker_gaussian import as_matrix
+from jfractal.posterior.leaves import replace
+from jfractal.posterior.likelihoods import per_example
+from jfractal.posterior.priors.prior import Prior
+from jfractal.typing import Array, Float, Params, Scalar, Variables
 
-__all__ = ["gauss_newton", "gauss_newton_diagonal", "prior_hessian", "prior_precision"]
+__all__ = [
+    "Contract",
+    "Curvature",
+    "Leaves",
+    "diagonal",
+    "full",
+    "gauss_newton",
+    "kronecker",
+    "prior_hessian",
+    "prior_precision",
+]
+
+Leaves = dict[str, Any]
+"""Arrays by the path of the leaf that they belong to."""
+
+Contract = Callable[[Leaves, Leaves], Any]
+"""``contract(J, H J)`` over a batch, by path "batch outputs *shape"; a tree of arrays."""
+
+
+class Curvature(NamedTuple):
+    """Sums over the data.
+
+    Attributes:
+        parts: Of the Gauss–Newton matrix, what `contract` keeps.
+        log_likelihood: ``log p(D | w)``, in nats.
+    """
+
+    parts: Any
+    log_likelihood: Scalar
+
+
+def full(jacobian: Leaves, product: Leaves) -> Float[Array, "weights weights"]:
+    """The whole matrix ``Σ_n J_nᵀ H_n J_n``, over leaves in the order of `ravel_pytree`."""
+
+    def flat(leaves: Leaves) -> Array:
+        rows = jax.tree.leaves(jax.tree.map(lambda j: j.reshape(*j.shape[:2], -1), leaves))
+        return jnp.concatenate(rows, axis=-1)
+
+    return jnp.einsum("boi,boj->ij", flat(jacobian), flat(product))
+
+
+def diagonal(jacobian: Leaves, product: Leaves) -> Leaves:
+    """The diagonal of `full`, by path and of the shapes of the leaves."""
+    return jax.tree.map(lambda j, hj: (j * hj).sum((0, 1)), jacobian, product)
+
+
+def kronecker(jacobian: Leaves, product: Leaves) -> dict[str, tuple[Array, Array]]:
+    """Both partial traces of each leaf's block of `full`, over its outputs and over its inputs.
+
+    ``A_ik = Σ_f G_(if)(kf)`` and ``B_fg = Σ_i G_(if)(ig)``, the leaf as a matrix, see `as_matrix`.
+    If the block is a Kronecker product, it is ``A ⊗ B / tr A``. Else that product has the same
+    partial traces and, if G is divided by its trace, the least relative entropy
+    ``tr G (log G − log A ⊗ B)`` of all products.
+    """
+    over = jax.vmap(jax.vmap(as_matrix))
+    inputs = lambda j, hj: jnp.einsum("boif,bokf->ik", over(j), over(hj))
+    outputs = lambda j, hj: jnp.einsum("boif,boig->fg", over(j), over(hj))
+    return {
+        path: (inputs(j, product[path]), outputs(j, product[path])) for path, j in jacobian.items()
+    }
 
 
 def gauss_newton(
-    log_joint: LogJoint,
-    params: Params,
-    where: Where,
+    model: Model,
+    variables: Variables,
+    chosen: Leaves,
+    data: Batch | Iterable[Batch],
+    contract: Contract,
     *,
     batch_size: int | None = None,
-) -> Float[Array, "weights weights"]:
-    """Generalised Gauss–Newton matrix of the negative log likelihood, summed over the data.
+) -> Curvature:
+    """Parts of the generalised Gauss–Newton matrix of the negative log likelihood.
 
     ``G = Σ_n J_nᵀ H_n J_n`` with the Jacobian ``J = ∂f/∂w`` of the model's outputs and
     ``H = −∂² log p(y | f) / ∂f²``: the Hessian, if the model were linear in its weights.
 
     Args:
-        log_joint: Data, model and likelihood.
-        params: Where to take it.
-        where: ``where(path, leaf)`` picks the weights w, see `jfractal.posterior.leaves.select`.
-        batch_size: Examples whose Jacobians are in memory at a time, "batch outputs weights"; all
-            of them if left out.
+        model: Net and likelihood.
+        variables: Where to take it, as `Model.apply` takes them.
+        chosen: The weights w, by path.
+        data: Inputs and targets, ``(x, y)``, or an iterable of batches of them.
+        contract: Which parts of the matrix: `full`, `diagonal` or `kronecker`.
+        batch_size: Examples whose Jacobians are in memory at a time, "batch outputs weights"; as
+            many as memory allows if left out, see `ops.memory_budget`.
 
     Returns:
-        The matrix, over the chosen leaves in the order of `ravel_pytree`.
+        A `Curvature`.
 
-    Source: Schraudolph, "Fast curvature matrix-vector products", Neural Computation 2002.
+    Raises:
+        InputError: If the data are none.
+
+    References:
+        Schraudolph, "Fast curvature matrix-vector products", Neural Computation 2002.
     """
-    return _over_data(
-        lambda jacobian, product: jnp.einsum("boi,boj->ij", jacobian, product),
-        log_joint,
-        params,
-        where,
-        batch_size,
-    )
+    asked = ByContent((model, contract))
+    total = None
+    for batch in _batches(data):
+        size = batch_size or _size(model, variables, chosen, batch)
+        part = _over_batch(asked, min(size, count_examples(batch)), variables, chosen, batch)
+        total = part if total is None else jax.tree.map(jnp.add, total, part)
+    if total is None:
+        raise InputError("`data` must give at least one batch, got none")
+    return total
 
 
-def gauss_newton_diagonal(
-    log_joint: LogJoint,
-    params: Params,
-    where: Where,
-    *,
-    batch_size: int | None = None,
-) -> Float[Array, " weights"]:
-    """The diagonal of `gauss_newton`, without the rest of it; arguments as there."""
-    return _over_data(
-        lambda jacobian, product: jnp.einsum("boi,boi->i", jacobian, product),
-        log_joint,
-        params,
-        where,
-        batch_size,
-    )
+def prior_hessian(prior: Prior, chosen: Leaves) -> Float[Array, "weights weights"]:
+    """``−∂² log p(w) / ∂w²`` over the chosen leaves, in the order of `full`."""
+    start, unravel = ravel_pytree(chosen)
+    return jax.hessian(lambda w: -prior.tree_log_prob(unravel(w)))(start)
 
 
-def prior_hessian(
-    log_joint: LogJoint, params: Params, where: Where
-) -> Float[Array, "weights weights"]:
-    """``−∂² log p(w) / ∂w²`` over the chosen leaves, in the order of `gauss_newton`."""
-    start, unravel = ravel_pytree(select(params, where))
-
-    def loss(weights):
-        return -log_joint.prior.tree_log_prob(replace(params, unravel(weights)))
-
-    return jax.hessian(loss)(start)
-
-
-def prior_precision(log_joint: LogJoint, params: Params, where: Where) -> Float[Array, " weights"]:
-    """The diagonal of `prior_hessian`, which must be all of it.
+def prior_precision(prior: Prior, chosen: Leaves) -> Leaves:
+    """The diagonal of `prior_hessian` by path, which must be all of it.
 
     Raises:
         InputError: If the weights of a leaf are not independent under the prior.
     """
 
     def of_leaf(path: str, w: Array) -> Array:
-        prior = log_joint.prior.at(path, w.shape)
-        if jax.eval_shape(prior.log_prob, w).shape != w.shape:
+        own = prior.at(path, w.shape)
+        if jax.eval_shape(own.log_prob, w).shape != w.shape:
             raise InputError(
-                f"the prior must be independent over the weights of '{path}', got {prior}"
+                f"the prior must be independent over the weights of '{path}', got {own}"
             )
-        slope = jax.grad(lambda w: prior.log_prob(w).sum())
+        slope = jax.grad(lambda w: own.log_prob(w).sum())
         return -jax.jvp(slope, (w,), (jnp.ones_like(w),))[1]
 
-    leaves = select(params, where)
-    return ravel_pytree({path: of_leaf(path, w) for path, w in leaves.items()})[0]
+    return {path: of_leaf(path, w) for path, w in chosen.items()}
 
 
-def _over_data(
-    contract: Callable[[Array, Array], Array],
-    log_joint: LogJoint,
-    params: Params,
-    where: Where,
-    batch_size: int | None,
-) -> Array:
-    """``Σ contract(J, H J)`` over batches, with J and H J "batch outputs weights"."""
-
-    @ops.jit
-    def run(params, data):
-        start, unravel = ravel_pytree(select(params, where))
-
-        def example(x, y):
-            def apply(weights):
-                variables = {"params": replace(params, unravel(weights))}
-                return log_joint.apply(variables, x[None])[0]
-
-            def loss(outputs):
-                return -log_joint.likelihood.log_likelihood(outputs[None], y[None])[0]
-
-            outputs = apply(start)
-            jacobian = jax.jacrev(apply)(start).reshape(outputs.size, -1)
-            hessian = jax.hessian(loss)(outputs).reshape(outputs.size, outputs.size)
-            return jacobian, hessian @ jacobian
-
-        return _total(lambda batch: contract(*jax.vmap(example)(*batch)), data, batch_size)
-
-    return run(params, log_joint.data)
+def _batches(data: Any) -> Iterator[Batch]:
+    """A pair of trees is one batch; all else is iterated over, once."""
+    if isinstance(data, tuple) and len(data) == 2:
+        yield data
+        return
+    if not isinstance(data, Iterable):
+        raise InputError(
+            "`data` must be a pair of inputs and targets, (x, y), or an iterable of such batches, "
+            f"got a {type(data).__name__}"
+        )
+    for batch in data:
+        count_examples(batch)
+        x, y = jax.tree.map(lambda a: a if isinstance(a, jax.Array) else np.asarray(a), batch)
+        yield x, y
 
 
-def _total(function: Callable[[Any], Array], data: Any, batch_size: int | None) -> Array:
-    """``Σ function(batch)`` over batches of all the data; the last may be smaller."""
-    num_data = jax.tree.leaves(data)[0].shape[0]
-    size = batch_size or num_data
-    whole = num_data - num_data % size
-    batches = jax.tree.map(lambda x: x[:whole].reshape(-1, size, *x.shape[1:]), data)
-    zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(function, data))
-    total, _ = lax.scan(lambda total, batch: (total + function(batch), None), zeros, batches)
-    if whole == num_data:
-        return total
-    return total + function(jax.tree.map(lambda x: x[whole:], data))
+def _size(model: Model, variables: Variables, chosen: Leaves, batch: Batch) -> int:
+    """Examples whose Jacobians, and products of them, fit into what a pass may take."""
+    x, _ = batch
+    count_examples(batch)
+    with named_errors():
+        outputs = jax.eval_shape(model.apply, variables, jax.tree.map(lambda a: a[:1], x))
+    num_outputs = sum(prod(out.shape) for out in jax.tree.leaves(outputs))
+    num_weights = sum(w.size for w in chosen.values())
+    return max(ops.memory_budget() // (3 * 4 * num_outputs * num_weights), 1)
+
+
+@partial(ops.jit, static_argnums=(0, 1))
+def _over_batch(
+    asked: ByContent[tuple[Model, Contract]],
+    size: int,
+    variables: Variables,
+    chosen: Leaves,
+    batch: Batch,
+) -> Curvature:
+    """`Curvature` of a batch, by `size` examples at a time."""
+    model, contract = asked.value
+    num_examples = count_examples(batch)
+    example = jax.vmap(partial(_example, model, variables, chosen))
+
+    def sums(rows: Array, counts: Array) -> Curvature:
+        x, y = jax.tree.map(lambda a: jnp.asarray(a)[rows], batch)
+        jacobian, product, log_likelihood = example(x, y, counts)
+        return Curvature(contract(jacobian, product), log_likelihood.sum())
+
+    # The last turn is filled up with examples that count for nothing.
+    turns = np.arange(ceil(num_examples / size) * size).reshape(-1, size)
+    rows, counts = (
+        jnp.asarray(np.minimum(turns, num_examples - 1)),
+        jnp.asarray(turns < num_examples),
+    )
+    zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(sums, rows[0], counts[0]))
+    add = lambda total, turn: (jax.tree.map(jnp.add, total, sums(*turn)), None)
+    return lax.scan(add, zeros, (rows, counts))[0]
+
+
+def _example(
+    model: Model, variables: Variables, chosen: Leaves, x: Any, y: Any, counts: Array
+) -> tuple[Leaves, Leaves, Scalar]:
+    """``J`` and ``H J`` by path, "outputs *shape", and the log likelihood of one example."""
+    alone = lambda tree: jax.tree.map(lambda a: a[None], tree)
+    params = variables["params"]
+
+    def apply(leaves: Leaves) -> Any:
+        weights: Params = replace(params, leaves)
+        with named_errors():
+            outputs = model.apply({**variables, "params": weights}, alone(x))
+        return jax.tree.map(_wide, outputs)
+
+    def log_likelihood(outputs: Array) -> Scalar:
+        return per_example(model.likelihood, unravel(outputs), alone(y))[0]
+
+    outputs, unravel = ravel_pytree(apply(chosen))
+    value, hessian = log_likelihood(outputs), -jax.hessian(log_likelihood)(outputs)
+    jacobian = jax.tree.map(_wide, jax.jacrev(lambda w: ravel_pytree(apply(w))[0])(chosen))
+    hessian, value = (jnp.where(counts, a, 0) for a in (hessian, value))
+    product = jax.tree.map(lambda j: jnp.tensordot(hessian, j, 1), jacobian)
+    return jacobian, product, value
+
+
+def _wide(x: Array) -> Array:
+    """In single precision or better, whatever the net computes in."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))

@@ -12,6 +12,7 @@ from jfractal.inference.method import check_model, count_data
 from jfractal.inference.model import Model
 from jfractal.posterior.divergence import kl
 from jfractal.posterior.gaussian import sample
+from jfractal.posterior.pruning import settled
 from jfractal.typing import KeyArray, Params, Scalar, Variables
 
 __all__ = ["Elbo", "elbo"]
@@ -83,6 +84,7 @@ def elbo(
     if weight is not None and not weight >= 0:
         raise InputError(f"`kl_weight` must be at least 0, got {kl_weight}")
     num_data = count_data(batch, num_data)
+    params = settled(params)
     key_kl, key_draw = jax.random.split(key)
 
     def one(key: KeyArray):

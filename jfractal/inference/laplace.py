@@ -1,162 +1,130 @@
-"""Laplace's approximation: the Gaussian that the log joint looks like from its maximum."""
+"""Laplace's approximation: the Gaussian that the log joint looks like from trained weights."""
 
-from collections.abc import Callable
+from collections.abc import Iterable
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from jax import lax
-from jax.flatten_util import ravel_pytree
 
+from jfractal import ops
 from jfractal.concrete import concrete
+from jfractal.counts import check_counts
 from jfractal.errors import InputError
-from jfractal.inference.curvature import (
-    gauss_newton,
-    gauss_newton_diagonal,
-    prior_hessian,
-    prior_precision,
-)
-from jfractal.inference.log_joint import LogJoint
-from jfractal.inference.maximum_a_posteriori import maximum_a_posteriori
-from jfractal.posterior.factor_gaussian import FactorGaussian
-from jfractal.posterior.gaussian import Gaussian, Where, everywhere, inverse_softplus
-from jfractal.posterior.leaves import replace, select
-from jfractal.posterior.samples import MeanField
-from jfractal.typing import Array, Float, KeyArray, Params
+from jfractal.inference.batch import Batch
+from jfractal.inference.curvature import Leaves, gauss_newton
+from jfractal.inference.method import check_model
+from jfractal.inference.model import Model
+from jfractal.inference.structure import STRUCTURES
+from jfractal.inference.trained import trained
+from jfractal.posterior.gaussian import Where, everywhere
+from jfractal.posterior.kronecker_gaussian import as_matrix
+from jfractal.posterior.laplace import Laplace
+from jfractal.posterior.leaves import select
+from jfractal.typing import Params, Scalar, Variables
 
-__all__ = ["diagonal_laplace", "laplace"]
+__all__ = ["laplace"]
+
+COPIES = 5  # of a matrix that is factorised: itself, its parts, its root, the inverse
 
 
 def laplace(
-    log_joint: LogJoint,
-    init: Callable[[KeyArray], Params],
-    key: KeyArray,
+    model: Model,
+    params: Params | Variables,
+    data: Batch | Iterable[Batch],
     *,
-    optimizer: optax.GradientTransformation,
-    num_steps: int,
-    batch_size: int | None = None,
     where: Where = everywhere,
-) -> FactorGaussian:
-    """``q(w) = N(ŵ, (G + P)⁻¹)``, full covariance, at the maximum a posteriori ŵ.
+    structure: Literal["full", "diagonal", "kronecker"] = "full",
+    batch_size: int | None = None,
+) -> Laplace:
+    """``q(w) = N(ŵ, (G + P)⁻¹)`` around trained weights ŵ, whoever trained them.
 
-    G is the Gauss–Newton matrix of the likelihood, see `gauss_newton`, and P the precision of the
-    prior. Exact for a Gaussian posterior. A matrix over all chosen weights is built and factorised:
-    choose a last layer, or all of a small net. Likelihood and prior must be log-concave, the one in
-    the model's outputs and the other at ŵ, and where the data say nothing the prior must be curved;
-    else the matrix may have no inverse.
+    G is the Gauss–Newton matrix of the likelihood over all data, see `gauss_newton`, and P the
+    curvature of the prior. The approximation is exact for a Gaussian posterior. `predict` runs the
+    net made linear at ŵ, of which q is the posterior, see `linearize`; in the weights of a last
+    layer that is the net itself.
+
+    `structure` says what is kept of G. ``full`` keeps the whole matrix, over all weights that
+    `where` picks. ``diagonal`` keeps the diagonal: the variances are those of a weight given all
+    others, as for the best mean-field Gaussian. ``kronecker`` keeps for each leaf, as a matrix of
+    "inputs outputs", the Kronecker product ``A ⊗ B / tr A`` of the partial traces of its block: any
+    leaf of any net has them, whatever layer it is in. K-FAC, by contrast, takes the inputs of a
+    layer and the gradients of its outputs to be independent; both are exact where one example or
+    one output direction counts.
 
     Args:
-        log_joint: Data, model, prior and likelihood.
-        init: Draws the start, e.g. ``lambda key: net.init(key, x)["params"]``.
-        key: Random key.
-        optimizer: From optax, to find ŵ; it sees the log joint in nats per example.
-        num_steps: Number of its steps, at least 1.
-        batch_size: Examples in a step, and whose Jacobians ("batch outputs weights") are in memory
-            at a time afterwards; all of them if left out.
+        model: Net, prior and likelihood; the net runs as in evaluation.
+        params: ŵ: the weights, or all variables of the model, ``{"params": ..., "batch_stats":
+            ...}``. Gaussian leaves are taken at their mean.
+        data: All inputs and targets, ``(x, y)``, trees of arrays; or an iterable of batches of
+            them, which is gone through once.
         where: ``where(path, leaf)`` picks the leaves that become uncertain, e.g.
             ``lambda path, leaf: path.startswith("head/")``; the others stay at ŵ.
+        structure: ``full`` for d weights takes about 5 d² numbers, ``kronecker`` as many for the
+            sides of every leaf, ``diagonal`` takes 2 d.
+        batch_size: Examples whose Jacobians, "batch outputs weights", are in memory at a time; as
+            many as memory allows if left out.
 
     Returns:
-        A `FactorGaussian` posterior with as many factors as chosen weights.
+        A `Laplace` posterior. Its `log_marginal_likelihood` compares priors and nets.
 
     Raises:
-        InputError: If `num_steps` or `batch_size` is out of range, `where` picks nothing, or the
-            matrix has no inverse root; under `jit`, draws are NaN.
-        DivergenceError: If ŵ is not finite; under `jit`, draws are NaN.
+        InputError: If an argument is out of range, `where` picks nothing, the matrices do not fit
+            into memory, the log joint is not finite, or it is not curved downwards in every
+            direction; under `jit`, draws are NaN in place of the last two. The prior of
+            ``diagonal`` must be independent over weights, that of ``kronecker`` must give all
+            weights of a leaf the same curvature.
 
-    Source: MacKay, Neural Computation 1992; Daxberger et al., "Laplace redux", NeurIPS 2021.
+    Example:
+        ::
+
+            q = jf.laplace(model, params, (x, y), where=lambda path, leaf: path.startswith("head/"))
+            p = jf.predict(model, q, x_new, key, num_samples=100)
+
+    References:
+        MacKay, Neural Computation 1992; Daxberger et al., "Laplace redux", NeurIPS 2021; Immer et
+        al., "Scalable marginal likelihood estimation for model selection in deep learning", ICML
+        2021. Partial traces: Morwani et al., "A new perspective on Shampoo's preconditioner",
+        ICLR 2025; K-FAC: Martens & Grosse, ICML 2015.
     """
-    params = _maximum(log_joint, init, key, optimizer, num_steps, batch_size)
-    prior = prior_hessian(log_joint, params, where)
-    precision = prior + gauss_newton(log_joint, params, where, batch_size=batch_size)
-    rows = _finite(_inverse_root(precision, prior))
-    chosen = select(params, where)
-    _, unravel = ravel_pytree(chosen)
-    std = jax.tree.map(jnp.zeros_like, chosen)
-    return FactorGaussian(params, std=std, factors=jax.vmap(unravel)(rows))
+    check_model(model)
+    if structure not in STRUCTURES:
+        raise InputError(f"`structure` must be one of {tuple(STRUCTURES)}, got {structure!r}")
+    if batch_size is not None:
+        check_counts(batch_size=batch_size)
+    weights, variables = trained(params, "laplace")
+    chosen = select(weights, where)
+    kept = STRUCTURES[structure]
+    _check_memory(structure, chosen)
+    everything = {"params": weights, **variables}
+    total = gauss_newton(model, everything, chosen, data, kept.contract, batch_size=batch_size)
+    wide = jax.tree.map(lambda w: w.astype(jnp.promote_types(w.dtype, jnp.float32)), chosen)
+    log_joint = total.log_likelihood + model.prior.tree_log_prob(wide)
+    _check_finite(total.log_likelihood, log_joint)
+    gaussian, log_det = kept.gaussian(model.prior, total.parts, wide, weights, variables)
+    num_weights = sum(w.size for w in chosen.values())
+    evidence = log_joint + num_weights / 2 * jnp.log(2 * jnp.pi) - log_det / 2
+    return Laplace(gaussian, evidence, tuple(chosen))
 
 
-def _inverse_root(
-    precision: Float[Array, "weights weights"], prior: Float[Array, "weights weights"]
-) -> Float[Array, "weights weights"]:
-    """Rows r_k with ``precision⁻¹ = Σ_k r_k r_kᵀ``."""
-    # (R Rᵀ)⁻¹ = R⁻ᵀ R⁻¹, a hundred times faster; NaN in float32 where many data have little noise.
-    root = jnp.linalg.cholesky(precision)
-    rows = jax.scipy.linalg.solve_triangular(root, jnp.eye(len(root)), lower=True)
-    finite = jnp.isfinite(rows).all()
-
-    def by_eigenvalues() -> Array:
-        # Under vmap both branches run, and two batches of LAPACK at once may wait for each other's
-        # threads for ever: so this one waits for the root, and is one call for both matrices.
-        both = jnp.where(finite, jnp.eye(len(prior)), jnp.stack([precision, prior]))
-        (values, of_prior), (vectors, _) = jnp.linalg.eigh(both)
-        # None is below the prior's least, but for rounding, which goes by the largest.
-        return vectors.T / jnp.sqrt(jnp.maximum(values, of_prior[0]))[:, None]
-
-    return lax.cond(finite, lambda: rows, by_eigenvalues)
-
-
-def _finite(numbers: Array) -> Array:
-    """What they are; if they can be seen not to be finite, there is no Gaussian to make of them."""
-    known = concrete(numbers)
-    if known is not None and not np.isfinite(known).all():
+def _check_memory(structure: str, chosen: Leaves) -> None:
+    """Refuses matrices that would take more memory than there is."""
+    sizes = {path: jax.eval_shape(as_matrix, w).shape for path, w in chosen.items()}
+    sides = STRUCTURES[structure].sides(list(sizes.values()))
+    needed, available = COPIES * 4 * sum(side**2 for side in sides), ops.device_memory()
+    if needed > available:
         raise InputError(
-            "the log joint must be finite and curved downwards in every direction at its maximum: "
-            "choose a `prior` that is, such as a Gaussian, or other weights by `where`"
+            f"`structure={structure!r}` needs matrices of up to {max(sides):,} rows, "
+            f"{needed / 2**30:,.0f} GiB of {available / 2**30:,.0f}: choose another `structure`, "
+            "or fewer weights by `where`, such as those of the last layer"
         )
-    return numbers
 
 
-def diagonal_laplace(
-    log_joint: LogJoint,
-    init: Callable[[KeyArray], Params],
-    key: KeyArray,
-    *,
-    optimizer: optax.GradientTransformation,
-    num_steps: int,
-    batch_size: int | None = None,
-    where: Where = everywhere,
-) -> MeanField:
-    """``q(w_i) = N(ŵ_i, 1 / (G + P)_ii)``: `laplace` without correlations.
-
-    The variances are those of a weight given all others, as for the best mean-field Gaussian.
-
-    Args:
-        log_joint: As for `laplace`.
-        init: As for `laplace`.
-        key: Random key.
-        optimizer: As for `laplace`.
-        num_steps: As for `laplace`.
-        batch_size: As for `laplace`.
-        where: As for `laplace`.
-
-    Returns:
-        A `MeanField` posterior, the chosen leaves Gaussian and the others arrays.
-
-    Raises:
-        InputError: As for `laplace`, or if the weights of a leaf are not independent under the
-            prior.
-        DivergenceError: As for `laplace`.
-    """
-    params = _maximum(log_joint, init, key, optimizer, num_steps, batch_size)
-    precision = gauss_newton_diagonal(log_joint, params, where, batch_size=batch_size)
-    precision += prior_precision(log_joint, params, where)
-    chosen = select(params, where)
-    _, unravel = ravel_pytree(chosen)
-    rho = unravel(_finite(inverse_softplus(1 / jnp.sqrt(precision))))
-    return MeanField(replace(params, jax.tree.map(Gaussian, chosen, rho)))
-
-
-def _maximum(
-    log_joint: LogJoint,
-    init: Callable[[KeyArray], Params],
-    key: KeyArray,
-    optimizer: optax.GradientTransformation,
-    num_steps: int,
-    batch_size: int | None,
-) -> Params:
-    point = maximum_a_posteriori(
-        log_joint, init, key, optimizer=optimizer, num_steps=num_steps, batch_size=batch_size
-    )
-    return point.variables["params"]
+def _check_finite(log_likelihood: Scalar, log_joint: Scalar) -> None:
+    for name, value in (("likelihood", log_likelihood), ("joint", log_joint)):
+        known: Any = concrete(value)
+        if known is not None and not np.isfinite(known):
+            raise InputError(
+                f"the log {name} must be finite at `params`, got {known}: are the weights finite, "
+                "and the targets what the likelihood takes?"
+            )

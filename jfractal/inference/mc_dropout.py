@@ -10,12 +10,18 @@ from jfractal.inference.batch import batch_size
 from jfractal.inference.method import Descent, Method, descent
 from jfractal.inference.model import Model
 from jfractal.inference.point import negative_log_joint
+from jfractal.inference.trained import trained
 from jfractal.posterior.dropout import Dropout
 from jfractal.posterior.gaussian import Where
 from jfractal.posterior.leaves import select
-from jfractal.typing import Params
+from jfractal.typing import Array, Params, Variables
 
-__all__ = ["mc_dropout"]
+__all__ = ["dropout", "mc_dropout"]
+
+
+def matrices(path: str, leaf: Array) -> bool:
+    """Picks leaves of at least two axes."""
+    return leaf.ndim > 1
 
 
 def mc_dropout(
@@ -24,13 +30,14 @@ def mc_dropout(
     *,
     rate: float = 0.1,
     num_samples: int = 1,
-    where: Where = lambda path, leaf: leaf.ndim > 1,
+    where: Where = matrices,
 ) -> Method:
     """``argmax E_q[log p(D, w)]`` over `Dropout` posteriors q, by stochastic gradient ascent.
 
     That is the ELBO but for the entropy of q, which is constant. It is a posterior over weights:
     dropout layers in the model are neither needed nor used. In a linear model it is ridge
-    regression with a penalty of ``rate / (1 − rate) diag(XᵀX)`` beside the prior's.
+    regression with a penalty of ``rate / (1 − rate) diag(XᵀX)`` beside the prior's. For a net that
+    was trained otherwise see `dropout`.
 
     Args:
         model: What to fit.
@@ -56,21 +63,14 @@ def mc_dropout(
     References:
         Gal & Ghahramani, "Dropout as a Bayesian approximation", ICML 2016.
     """
-    if not 0 <= rate < 1:
-        raise InputError(f"`rate` must be in [0, 1), got {rate}")
+    _check_rate(rate)
     check_counts(num_samples=num_samples)
-
-    def rates(params: Params) -> dict[str, float]:
-        kernels = select(params, where)
-        if vectors := [path for path, leaf in kernels.items() if leaf.ndim < 2]:
-            raise InputError(f"`where` must pick leaves of at least two axes, got {vectors}")
-        return dict.fromkeys(kernels, rate)
 
     def loss(params, model, state, batch, key, num_data):
         size = batch_size(batch)
         if size % num_samples:
             raise InputError(f"`num_samples` must divide the batch of {size}, got {num_samples}")
-        masked = Dropout(params, rates(params))
+        masked = Dropout(params, _rates(params, rate, where))
 
         def share(turn):
             key, batch = turn
@@ -85,6 +85,50 @@ def mc_dropout(
         return values.mean(), (info, jax.tree.map(lambda v: v[-1], variables))
 
     def posterior(state: Descent) -> Dropout:
-        return Dropout(state.params, rates(state.params), state.variables)
+        return Dropout(state.params, _rates(state.params, rate, where), state.variables)
 
     return descent("MC dropout", model, optimizer, loss, posterior)
+
+
+def dropout(params: Params | Variables, *, rate: float = 0.1, where: Where = matrices) -> Dropout:
+    """Monte Carlo dropout of a trained net: what its predictions are worth without some inputs.
+
+    The net need not have been trained with dropout, nor have dropout layers; if it was, take the
+    rate of its training. See `mc_dropout` for training under it.
+
+    Args:
+        params: The weights that somebody trained, or all variables of the model, ``{"params": ...,
+            "batch_stats": ...}``. Gaussian leaves are taken at their mean.
+        rate: Probability of dropping an input of a kernel, in [0, 1).
+        where: As for `mc_dropout`.
+
+    Returns:
+        A `Dropout` posterior, for `predict`.
+
+    Raises:
+        InputError: As `mc_dropout`, or if `params` are no weights.
+
+    Example:
+        ::
+
+            posterior = jf.dropout(params, rate=0.2)
+            p = jf.predict(model, posterior, x, key, num_samples=100)
+
+    References:
+        Gal & Ghahramani, ICML 2016, §4.
+    """
+    _check_rate(rate)
+    weights, variables = trained(params, "dropout")
+    return Dropout(weights, _rates(weights, rate, where), variables)
+
+
+def _check_rate(rate: float) -> None:
+    if not 0 <= rate < 1:
+        raise InputError(f"`rate` must be in [0, 1), got {rate}")
+
+
+def _rates(params: Params, rate: float, where: Where) -> dict[str, float]:
+    kernels = select(params, where)
+    if vectors := [path for path, leaf in kernels.items() if leaf.ndim < 2]:
+        raise InputError(f"`where` must pick leaves of at least two axes, got {vectors}")
+    return dict.fromkeys(kernels, rate)

@@ -14,7 +14,7 @@ from jfractal.nn.block_net import BlockNet
 from jfractal.nn.joins import draw_alive
 from jfractal.posterior.posterior import Posterior, check_posterior
 from jfractal.storage import storable
-from jfractal.typing import Array, Bool, KeyArray, Params, Variables
+from jfractal.typing import Apply, Array, Bool, KeyArray, Params, Variables
 
 __all__ = ["SubNetworks", "all_sub_networks", "sub_networks"]
 
@@ -52,6 +52,11 @@ class SubNetworks(Posterior):
     def variance(self) -> Params:
         """The variance of every weight, whatever is dropped."""
         return self.posterior.variance()
+
+    def predictive(self, apply: Apply) -> Apply:
+        """What answers under draws from the posterior within."""
+        own = getattr(self.posterior, "predictive", None)
+        return apply if own is None else own(apply)
 
 
 def sub_networks(net: BlockNet, posterior: Posterior, *, rate: float = 0.15) -> SubNetworks:

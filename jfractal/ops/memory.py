@@ -1,5 +1,6 @@
 """How much memory a function takes, told from its program before anything is compiled."""
 
+import os
 from collections.abc import Callable, Iterator
 from math import prod
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Var
 
-__all__ = ["live_bytes", "memory_budget", "side_by_side_budget"]
+__all__ = ["device_memory", "live_bytes", "memory_budget", "side_by_side_budget"]
 
 DEVICE_SHARE = 4  # of an accelerator's memory, the part of a pass is one in so many
 
@@ -44,10 +45,20 @@ def side_by_side_budget() -> int:
     return _accelerator_share() or CPU_SIDE_BY_SIDE
 
 
+def device_memory() -> int:
+    """Bytes of memory of the device: of the accelerator if there is one, else of the host."""
+    return _accelerator_memory() or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def _accelerator_share() -> int:
     """Zero if there is none."""
+    return _accelerator_memory() // DEVICE_SHARE
+
+
+def _accelerator_memory() -> int:
+    """Zero if there is none."""
     statistics = jax.local_devices()[0].memory_stats() or {}
-    return statistics.get("bytes_limit", 0) // DEVICE_SHARE
+    return statistics.get("bytes_limit", 0)
 
 
 def _peak(jaxpr: Jaxpr) -> int:

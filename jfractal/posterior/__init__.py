@@ -11,6 +11,9 @@ from jfractal.posterior.gaussian import mean as mean
 from jfractal.posterior.gaussian import mean_field as mean_field
 from jfractal.posterior.gaussian import sample as sample
 from jfractal.posterior.gaussian import variance as variance
+from jfractal.posterior.kronecker_gaussian import KroneckerGaussian as KroneckerGaussian
+from jfractal.posterior.laplace import Laplace as Laplace
+from jfractal.posterior.linear import linearize as linearize
 from jfractal.posterior.posterior import Posterior as Posterior
 from jfractal.posterior.pruning import group_snr as group_snr
 from jfractal.posterior.pruning import prune as prune

@@ -1,10 +1,14 @@
 """How far a posterior is from its prior."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 
 from jfractal.posterior.gaussian import Gaussian, named_leaves
-from jfractal.posterior.priors import PriorLike, as_prior
+from jfractal.posterior.posterior import check_tree
+from jfractal.posterior.priors import Prior, PriorLike, as_prior
+from jfractal.posterior.pruning import pruned
 from jfractal.posterior.routes import Routes
 from jfractal.typing import KeyArray, Params, Scalar
 
@@ -14,8 +18,8 @@ __all__ = ["kl", "kl_by_leaf"]
 def kl(params: Params, prior: PriorLike, key: KeyArray | None = None) -> Scalar:
     """Kullback-Leibler divergence KL(q ‖ p) of a tree, in nats, summed over all weights.
 
-    Leaves that are arrays are point estimates and contribute nothing. A `Routes` has a prior of its
-    own, the uniform distribution.
+    Leaves that are arrays are point estimates and contribute nothing, and so do weights that have
+    been pruned, see `prune`. A `Routes` has a prior of its own, the uniform distribution.
 
     Args:
         params: A tree with Gaussian leaves.
@@ -27,7 +31,8 @@ def kl(params: Params, prior: PriorLike, key: KeyArray | None = None) -> Scalar:
         A scalar.
 
     Raises:
-        InputError: If the prior needs a key and none is given, or does not fit the tree.
+        InputError: If the prior needs a key and none is given, or does not fit the tree, or
+            `params` is a posterior.
     """
     return sum(kl_by_leaf(params, prior, key).values(), start=jnp.zeros(()))
 
@@ -46,13 +51,25 @@ def kl_by_leaf(params: Params, prior: PriorLike, key: KeyArray | None = None) ->
     Raises:
         InputError: As for `kl`.
     """
+    check_tree(params, "kl", "it with the `params` of a `MeanField`; others have no KL here")
     prior = as_prior(prior)
     named = named_leaves(params)
     routes = {path: x.kl() for path, x in named if isinstance(x, Routes)}
     leaves = {path: x for path, x in named if isinstance(x, Gaussian)}
     keys = [None] * len(leaves) if key is None else jax.random.split(key, max(len(leaves), 1))
     gaussians = {
-        path: prior.at(path, leaf.mean.shape).kl(leaf, k)
+        path: _of_leaf(prior.at(path, leaf.mean.shape), leaf, k)
         for (path, leaf), k in zip(leaves.items(), keys)
     }
     return gaussians | routes
+
+
+def _of_leaf(prior: Prior, leaf: Gaussian, key: KeyArray | None) -> Scalar:
+    is_pruned = pruned(leaf)
+    # As good as 0, yet with a logarithm, and so for the gradient too, in every dtype.
+    narrow = replace(leaf, rho=jnp.where(is_pruned, -12, leaf.rho).astype(leaf.rho.dtype))
+    terms = jnp.asarray(prior.kl(narrow, key))
+    if terms.shape == is_pruned.shape:
+        return jnp.where(is_pruned, 0, terms).sum()
+    # A joint density of all weights says nothing of that of some.
+    return jnp.where(is_pruned.any(), jnp.nan, terms.sum())

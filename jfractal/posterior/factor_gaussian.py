@@ -48,7 +48,7 @@ class FactorGaussian(Posterior):
         shared = ops.normal(key_shared, (rank,), flat.dtype)
         centre = select(self.params, lambda path, _: path in self.factors)
         draw = jax.tree.map(
-            lambda m, s, e, f: m + s * e + jnp.tensordot(shared, f, 1),
+            lambda m, s, e, f: (m + s * e + jnp.tensordot(shared, f, 1)).astype(m.dtype),
             centre,
             self.std,
             own,

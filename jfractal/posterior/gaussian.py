@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from jfractal import ops
 from jfractal.errors import InputError
+from jfractal.posterior.posterior import check_tree
 from jfractal.posterior.routes import Routes
 from jfractal.storage import storable
 from jfractal.typing import Array, Float, KeyArray, Params
@@ -177,6 +178,7 @@ def mean_field(
             mean_field(params, where=lambda path, leaf: "column2_" in path)  # one column
             mean_field(params, where=lambda path, leaf: path.endswith("kernel"))  # no biases
     """
+    check_tree(params, "mean_field", "it with `posterior.mean()`")
     if not scale > 0:
         raise InputError(f"`scale` must be above 0, got {scale}")
     if estimator not in get_args(Estimator):
@@ -211,6 +213,7 @@ def sample(
     Returns:
         The tree with the chosen Gaussian leaves replaced by a draw.
     """
+    check_tree(params, "sample", "`posterior.sample(key)`")
     noise = iter(normals(key, [leaf.mean for leaf in gaussians(params) if where(leaf)]))
     return map_gaussians(lambda leaf: leaf.at(next(noise)) if where(leaf) else leaf, params)
 
@@ -232,11 +235,13 @@ def normal_like(key: KeyArray, tree: Params) -> Params:
 
 def mean(params: Params) -> Params:
     """The tree of means: the network at the centre of the posterior."""
+    check_tree(params, "mean", "`posterior.mean()`")
     return map_gaussians(lambda leaf: leaf.mean, params)
 
 
 def variance(params: Params) -> Params:
     """The tree of variances, e.g. for the mass matrix of `nuts`; 0 where a leaf is an array."""
+    check_tree(params, "variance", "`posterior.variance()`")
     zeros = jax.tree.map(
         lambda x: x if _is_gaussian(x) else jnp.zeros_like(x), params, is_leaf=_is_gaussian
     )

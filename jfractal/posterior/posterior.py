@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jfractal import storage
 from jfractal.errors import InputError
-from jfractal.typing import KeyArray, Params, Variables
+from jfractal.typing import Apply, KeyArray, Params, Variables
 
 __all__ = ["Posterior", "check_posterior", "check_tree"]
 
@@ -18,7 +18,8 @@ SHOWN = 12  # leaves in a repr, so that it fits on a screen
 class Posterior:
     """A distribution over the variables of a model, as a pytree.
 
-    A subclass gives `sample`, `mean` and `variance`. `predict` asks for no more than `sample`, so
+    A subclass gives `sample`, `mean` and `variance`, and `predictive` where another net than that
+    of the model answers. `predict` asks for no more than `sample`, so
     any object with that method will do there.
     """
 
@@ -33,6 +34,17 @@ class Posterior:
     def variance(self) -> Params:
         """The variance of every weight, as a tree of arrays."""
         raise NotImplementedError
+
+    def predictive(self, apply: Apply) -> Apply:
+        """What answers under a draw in a prediction: the net itself, unless a subclass says else.
+
+        Args:
+            apply: The net, ``apply(variables, x) -> outputs``.
+
+        Returns:
+            Another such function of the variables that `sample` draws.
+        """
+        return apply
 
     def save(self, path: str | Path) -> None:
         """Writes the posterior to one file, which `jf.load` reads in any process.

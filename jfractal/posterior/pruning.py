@@ -9,9 +9,12 @@ import jax.numpy as jnp
 
 from jfractal.errors import InputError
 from jfractal.posterior.gaussian import Gaussian, Where, everywhere, gaussians, map_gaussians
-from jfractal.typing import Array, Params, Scalar
+from jfractal.posterior.posterior import check_tree
+from jfractal.typing import Array, Bool, Params, Scalar
 
-__all__ = ["group_snr", "prune", "snr", "unit_snr"]
+__all__ = ["group_snr", "prune", "pruned", "settled", "snr", "unit_snr"]
+
+INSTEAD = "it with the `params` of a `MeanField`"
 
 
 def snr(params: Params) -> Params:
@@ -25,6 +28,8 @@ def snr(params: Params) -> Params:
 
     Source: Blundell et al., "Weight uncertainty in neural networks", ICML 2015, §5.1.
     """
+
+    check_tree(params, "snr", INSTEAD)
 
     def ratio(leaf: Any) -> Array:
         if isinstance(leaf, Gaussian):
@@ -47,6 +52,7 @@ def group_snr(params: Params, *, where: Where = everywhere) -> Scalar:
     Returns:
         A scalar; infinite if there is no Gaussian leaf in the group: nothing of it is in doubt.
     """
+    check_tree(params, "group_snr", INSTEAD)
     group = gaussians(params, where)
     if not group:
         return jnp.asarray(jnp.inf)
@@ -67,6 +73,8 @@ def unit_snr(params: Params, *, axis: int = -1) -> Params:
         The tree with a vector in place of each leaf.
     """
 
+    check_tree(params, "unit_snr", INSTEAD)
+
     def by_slice(leaf: Any) -> Array:
         return jax.vmap(group_snr, in_axes=axis)(jax.tree.map(jnp.atleast_2d, leaf))
 
@@ -76,8 +84,10 @@ def unit_snr(params: Params, *, axis: int = -1) -> Params:
 def prune(params: Params, fraction: float, *, where: Where = everywhere) -> Params:
     """Sets the share of the weights with the lowest signal-to-noise to zero, for certain.
 
-    The weights of the whole tree compete. Those that go get mean 0 and standard deviation 0, so
-    that every draw is exactly zero there; the KL to a prior is infinite from then on.
+    The weights of the whole tree compete. Those that go get mean 0 and standard deviation 0 (a rho
+    of −∞), so that every draw is exactly zero there. They are no longer part of the model: the
+    prior of the pruned net puts all its mass on zero there, too, and their `kl` is 0. The posterior
+    can be trained on, by a method that starts from it anew: pruned weights get no gradient.
 
     Args:
         params: A tree with Gaussian leaves.
@@ -88,10 +98,11 @@ def prune(params: Params, fraction: float, *, where: Where = everywhere) -> Para
         The tree, of the same shapes.
 
     Raises:
-        InputError: If `fraction` is not between 0 and 1.
+        InputError: If `fraction` is not between 0 and 1, or `params` is a posterior.
 
     Source: Blundell et al., ICML 2015, §5.1 and Table 2.
     """
+    check_tree(params, "prune", INSTEAD)
     if not 0 <= fraction <= 1:
         raise InputError(f"`fraction` must be between 0 and 1, got {fraction}")
     ratios = [snr(leaf).ravel() for leaf in gaussians(params, where)]
@@ -108,6 +119,18 @@ def prune(params: Params, fraction: float, *, where: Where = everywhere) -> Para
         return replace(leaf, mean=jnp.where(mask, 0, leaf.mean), rho=rho)
 
     return map_gaussians(silence, params, where)
+
+
+def pruned(leaf: Gaussian) -> Bool[Array, "*shape"]:
+    """Which weights of a leaf have been pruned."""
+    return leaf.rho == -jnp.inf
+
+
+def settled(params: Params) -> Params:
+    """The same tree, through which no gradient reaches the means of pruned weights."""
+    return map_gaussians(
+        lambda leaf: replace(leaf, mean=jnp.where(pruned(leaf), 0, leaf.mean)), params
+    )
 
 
 def _is_gaussian(x: Any) -> bool:

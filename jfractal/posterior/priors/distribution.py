@@ -13,7 +13,7 @@ from numpyro.distributions.kl import kl_divergence
 from jfractal.errors import InputError
 from jfractal.posterior.gaussian import Gaussian
 from jfractal.posterior.priors.prior import Prior
-from jfractal.typing import Array, KeyArray, Scalar
+from jfractal.typing import Array, KeyArray
 
 __all__ = ["Distribution", "PriorLike", "as_prior"]
 
@@ -72,7 +72,7 @@ class Distribution(Prior):
         with jax.numpy_rank_promotion("allow"):
             return jnp.asarray(self.distribution.log_prob(w))
 
-    def kl(self, leaf: Gaussian, key: KeyArray | None = None) -> Scalar:
+    def kl(self, leaf: Gaussian, key: KeyArray | None = None) -> Array:
         """Of NumPyro's `kl_divergence` where it has the pair, else of one draw, in nats."""
         # The KL is summed over the leaf, so it does not matter which axes are an event.
         prior = self.distribution
@@ -80,7 +80,7 @@ class Distribution(Prior):
             prior = prior.base_dist
         try:
             with jax.numpy_rank_promotion("allow"):
-                return kl_divergence(dist.Normal(leaf.mean, leaf.std), prior).sum()
+                return kl_divergence(dist.Normal(leaf.mean, leaf.std), prior)
         except NotImplementedError:
             return super().kl(leaf, key)
 

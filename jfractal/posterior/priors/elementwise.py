@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from jfractal.errors import InputError
 from jfractal.posterior.gaussian import Gaussian as GaussianLeaf
 from jfractal.posterior.priors.prior import Prior, check_positive
-from jfractal.typing import Array, KeyArray, Scalar
+from jfractal.typing import Array, KeyArray
 
 __all__ = ["Cauchy", "Gaussian", "HorseshoeLike", "Laplace", "ScaleMixture", "StudentT"]
 
@@ -45,11 +45,11 @@ class Gaussian(Prior):
         """Elementwise log density at `w`, in nats."""
         return stats.norm.logpdf(w, self.mean, self.scale)
 
-    def kl(self, leaf: GaussianLeaf, key: KeyArray | None = None) -> Scalar:
-        """``Σ log(s₀/s) + (s² + (m − m₀)²) / 2s₀² − ½``, in nats."""
+    def kl(self, leaf: GaussianLeaf, key: KeyArray | None = None) -> Array:
+        """``log(s₀/s) + (s² + (m − m₀)²) / 2s₀² − ½`` of every weight, in nats."""
         s = leaf.std / self.scale
         z = (leaf.mean - self.mean) / self.scale
-        return (0.5 * (s**2 + z**2 - 1) - jnp.log(s)).sum()
+        return 0.5 * (s**2 + z**2 - 1) - jnp.log(s)
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,8 @@ class Laplace(Prior):
         """Elementwise log density at `w`, in nats."""
         return stats.laplace.logpdf(w, 0.0, self.scale)
 
-    def kl(self, leaf: GaussianLeaf, key: KeyArray | None = None) -> Scalar:
-        """``Σ log 2b − ½ log 2πe s² + E|w| / b``, in nats.
+    def kl(self, leaf: GaussianLeaf, key: KeyArray | None = None) -> Array:
+        """``log 2b − ½ log 2πe s² + E|w| / b`` of every weight, in nats.
 
         ``E|w| = s √(2/π) exp(−m²/2s²) + m erf(m / s√2)``, the mean of the folded normal.
         """
@@ -112,7 +112,7 @@ class Laplace(Prior):
         mean_abs = s * jnp.sqrt(2 / jnp.pi) * jnp.exp(-0.5 * z**2)
         mean_abs += m * jax.scipy.special.erf(z / jnp.sqrt(2))
         entropy = 0.5 * jnp.log(2 * jnp.pi * jnp.e) + jnp.log(s)
-        return (jnp.log(2 * self.scale) - entropy + mean_abs / self.scale).sum()
+        return jnp.log(2 * self.scale) - entropy + mean_abs / self.scale
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ class Flat(Prior):
         """Zeros."""
         return jnp.zeros_like(w)
 
-    def kl(self, leaf: GaussianLeaf, key: KeyArray | None = None) -> Scalar:
+    def kl(self, leaf: GaussianLeaf, key: KeyArray | None = None) -> Array:
         """Refuses: a density that does not integrate to 1 has no KL.
 
         Raises:

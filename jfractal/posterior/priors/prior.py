@@ -53,8 +53,11 @@ class Prior:
         )
         return sum(terms, start=jnp.zeros(()))
 
-    def kl(self, leaf: Gaussian, key: KeyArray | None = None) -> Scalar:
-        """KL(leaf ‖ self) in nats, summed: ``log q(w) − log p(w)`` at one draw ``w ~ q``.
+    def kl(self, leaf: Gaussian, key: KeyArray | None = None) -> Array:
+        """The terms whose sum is KL(leaf ‖ self): ``log q(w) − log p(w)`` at one draw ``w ~ q``.
+
+        In nats. One for each entry of the leaf where entries are independent, fewer where they are
+        not.
 
         Raises:
             InputError: If no key is given.
@@ -62,7 +65,8 @@ class Prior:
         if key is None:
             raise InputError(f"the KL to {self!r} has no closed form: `key` must be given")
         w = leaf.sample(key)
-        return leaf.log_prob(w).sum() - self.log_prob(w).sum()
+        log_q, log_p = leaf.log_prob(w), self.log_prob(w)
+        return log_q - log_p if jnp.shape(log_p) == log_q.shape else log_q.sum() - log_p.sum()
 
 
 def check_positive(**parameters: Any) -> None:

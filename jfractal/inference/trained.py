@@ -1,0 +1,26 @@
+"""Weights that somebody else trained, as a post-hoc method takes them."""
+
+import jax
+
+from jfractal.inference.method import started
+from jfractal.posterior.gaussian import mean
+from jfractal.posterior.posterior import check_tree
+from jfractal.typing import Params, Variables
+
+__all__ = ["trained"]
+
+
+def trained(params: Params | Variables, function: str) -> tuple[Params, Variables]:
+    """The weights, and the other collections of the model.
+
+    Args:
+        params: Weights, or all variables of a model; Gaussian leaves are taken at their mean.
+        function: Who asks, for the message.
+
+    Raises:
+        InputError: If it is a posterior, there are no weights, or one is not a floating-point
+            array.
+    """
+    check_tree(params, function, "`posterior.mean()`, or give the `variables` of a `Point`")
+    weights, variables = started(params, jax.random.key(0))
+    return mean(weights), variables

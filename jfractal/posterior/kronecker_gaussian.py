@@ -1,0 +1,72 @@
+"""A Gaussian whose covariance within a leaf is all but a Kronecker product."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jfractal.posterior.gaussian import normal_like
+from jfractal.posterior.leaves import replace, select
+from jfractal.posterior.posterior import Posterior
+from jfractal.storage import storable
+from jfractal.typing import Array, Float, KeyArray, Params, Variables
+
+__all__ = ["KroneckerGaussian", "as_matrix"]
+
+
+def as_matrix(leaf: Array) -> Float[Array, "inputs outputs"]:
+    """A leaf as a matrix: its last axis is that of the outputs, and a vector is one row."""
+    return leaf.reshape(-1, leaf.shape[-1] if leaf.ndim else 1)
+
+
+@storable
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False, repr=False)
+class KroneckerGaussian(Posterior):
+    """``w = params + U (std ∘ E) Vᵀ`` for each leaf as a matrix, with E standard normal.
+
+    Its precision is ``(U ⊗ V) diag(std⁻²) (U ⊗ V)ᵀ`` with orthogonal U and V: that of a Kronecker
+    product ``A ⊗ B`` plus a multiple of the identity, whose eigenvectors are those of A and of B.
+    Leaves are independent of each other.
+
+    Attributes:
+        params: The tree of weights at the centre.
+        inputs: U by path, "inputs inputs": all axes of a leaf but the last.
+        outputs: V by path, "outputs outputs".
+        std: Standard deviations in these directions, by path, "inputs outputs". Leaves whose paths
+            are not here are fixed.
+        variables: Other collections that `apply` needs, e.g. ``{"batch_stats": ...}``.
+    """
+
+    # `Any`, for JAX rebuilds trees with shapes and other stand-ins where arrays were.
+    params: Params
+    inputs: Any
+    outputs: Any
+    std: Any
+    variables: Variables = field(default_factory=dict)
+
+    def sample(self, key: KeyArray) -> Variables:
+        """One draw of all weights, of the shapes and dtypes of `params`."""
+        centre, noise = self._centre(), normal_like(key, self.std)
+        draw = {}
+        for path, m in centre.items():
+            step = self.inputs[path] @ (self.std[path] * noise[path]) @ self.outputs[path].T
+            draw[path] = m + step.reshape(m.shape).astype(m.dtype)
+        return {"params": replace(self.params, draw), **self.variables}
+
+    def mean(self) -> Params:
+        """The weights at the centre."""
+        return self.params
+
+    def variance(self) -> Params:
+        """``U² std² (V²)ᵀ`` with squares of entries; 0 where a leaf is fixed."""
+        zeros = jax.tree.map(jnp.zeros_like, self.params)
+        diagonal = {}
+        for path, m in self._centre().items():
+            squares = self.inputs[path] ** 2 @ self.std[path] ** 2 @ self.outputs[path].T ** 2
+            diagonal[path] = squares.reshape(m.shape).astype(m.dtype)
+        return replace(zeros, diagonal)
+
+    def _centre(self) -> dict[str, Any]:
+        return select(self.params, lambda path, _: path in self.std)

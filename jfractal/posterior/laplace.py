@@ -1,0 +1,51 @@
+"""What Laplace's approximation returns: a Gaussian, and the net it is the posterior of."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+
+from jfractal.posterior.linear import linearize
+from jfractal.posterior.posterior import Posterior
+from jfractal.storage import storable
+from jfractal.typing import Apply, KeyArray, Params, Variables
+
+__all__ = ["Laplace"]
+
+
+@storable
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False, repr=False)
+class Laplace(Posterior):
+    """A Gaussian around trained weights, of which the net made linear there predicts.
+
+    Attributes:
+        gaussian: The Gaussian: a `FactorGaussian`, a `MeanField` or a `KroneckerGaussian`.
+        log_marginal_likelihood: ``log p(D)`` of the net made linear, in nats, summed over the data,
+            given the weights that are fixed: the higher, the better the prior and the net.
+        paths: The uncertain leaves.
+    """
+
+    # `Any`, for JAX rebuilds trees with shapes and other stand-ins where arrays were.
+    gaussian: Any
+    log_marginal_likelihood: Any
+    paths: tuple[str, ...] = field(metadata={"static": True})
+
+    def sample(self, key: KeyArray) -> Variables:
+        """One draw from the Gaussian."""
+        return self.gaussian.sample(key)
+
+    def mean(self) -> Params:
+        """The trained weights."""
+        return self.gaussian.mean()
+
+    def variance(self) -> Params:
+        """The variance of every weight; 0 where a leaf is fixed."""
+        return self.gaussian.variance()
+
+    def predictive(self, apply: Apply) -> Apply:
+        """The net made linear in the uncertain weights at their mean, see `linearize`.
+
+        Where the net is linear in them, as in its last layer, that is the net itself.
+        """
+        return linearize(apply, self.mean(), lambda path, _: path in self.paths)
