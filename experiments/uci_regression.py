@@ -284,7 +284,7 @@ def test(
     """Scores on the test rows, in the units of the target and in nats a row."""
     prediction = jf.predict(
         model, posterior, split.x_test, key, num_samples=config.fit.num_samples
-    ).rescaled(split.mean, split.scale)
+    ).in_original_units(split.mean, split.scale)
     return {
         "rmse": metrics.rmse(prediction.mean, split.y_test),
         "log_likelihood": prediction.log_prob(split.y_test).mean(),

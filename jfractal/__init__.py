@@ -15,7 +15,6 @@ from jfractal.errors import DivergenceError as DivergenceError
 from jfractal.errors import InputError as InputError
 from jfractal.inference import Chains as Chains
 from jfractal.inference import FractalModel as FractalModel
-from jfractal.inference import LogJoint as LogJoint
 from jfractal.inference import Method as Method
 from jfractal.inference import Model as Model
 from jfractal.inference import adjusted_mclmc as adjusted_mclmc

@@ -9,7 +9,6 @@ from jfractal.inference.fractal_model import FractalModel as FractalModel
 from jfractal.inference.fractal_model import fractal_model as fractal_model
 from jfractal.inference.ivon import ivon as ivon
 from jfractal.inference.laplace import laplace as laplace
-from jfractal.inference.log_joint import LogJoint as LogJoint
 from jfractal.inference.maximum_a_posteriori import maximum_a_posteriori as maximum_a_posteriori
 from jfractal.inference.mc_drop_path import mc_drop_path as mc_drop_path
 from jfractal.inference.mc_dropout import dropout as dropout

@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from experiments._seeds import mean_and_error, mean_curve, shown, standard_error, with_errors
 
 import jfractal as jf
 from experiments._methods import FitConfig, num_gradients, recipes
-from experiments._perceptron import Perceptron
+from experiments._perceptron import Perceptron, classifier, start
+from experiments.report import shown
+from experiments.rows import Rows, mean_and_error
 
 CONFIG = FitConfig(
     num_epochs=60,
@@ -35,10 +36,7 @@ def problem():
 
 def fits(x, y):
     net = Perceptron((8,), 2)
-    log_joint = jf.LogJoint(
-        net.apply, (x, y), jf.priors.Gaussian(1.0), jf.likelihoods.Categorical()
-    )
-    return net, recipes(CONFIG, log_joint, lambda key: jf.mean(net.init(key, x)["params"]))
+    return net, recipes(CONFIG, classifier(net, 1.0), start(net, x), len(x))
 
 
 @pytest.mark.slow
@@ -46,7 +44,7 @@ def fits(x, y):
 def test_recipe_learns(problem, name):
     x, y = problem
     net, recipe = fits(x, y)
-    posterior = recipe[name](jax.random.key(1))
+    posterior = recipe[name]((x, y), jax.random.key(1))
     prediction = jf.predict(net.apply, posterior, x, jax.random.key(2), num_samples=10)
     assert float(jf.metrics.accuracy(prediction.probs, y)) > 0.8
 
@@ -61,23 +59,22 @@ def test_cost_is_counted(problem, name):
         jax.debug.callback(lambda x: seen.append(len(x)), x)
         return net.apply(variables, x, **options)
 
-    log_joint = jf.LogJoint(apply, (x, y), jf.priors.Gaussian(1.0), jf.likelihoods.Categorical())
+    prior, likelihood = jf.priors.Gaussian(1.0), jf.likelihoods.Categorical()
+    model = jf.Model(apply, prior=prior, likelihood=likelihood)
     config = replace(CONFIG, num_epochs=7, batch_size=12, num_samples=3)
-    recipe = recipes(config, log_joint, lambda key: jf.mean(net.init(key, x)["params"]))[name]
-    jax.block_until_ready(recipe(jax.random.key(1)))
+    recipe = recipes(config, model, start(net, x), len(x))[name]
+    jax.block_until_ready(recipe((x, y), jax.random.key(1)))
     jax.effects_barrier()
     assert sum(seen) / len(x) == pytest.approx(num_gradients(config, name, len(x)))
 
 
 def test_standard_error_of_known_numbers():
     values = np.array([1.0, 2.0, 3.0, 6.0])
-    assert standard_error(values) == pytest.approx(np.sqrt(14 / 3) / 2)
+    error = np.sqrt(14 / 3) / 2
+    assert mean_and_error(values) == pytest.approx((3.0, error))
     assert mean_and_error(values[:1]) == (1.0, 0.0)
-    assert shown(values, 2) == "3.00 ± 1.08"
-    assert shown(values[:1]) == "1.000" and with_errors({"nll": values[:1]}) == {"nll": 1.0}
-    assert with_errors({"nll": values}) == {"nll": 3.0, "nll_se": standard_error(values)}
-
-
-def test_a_curve_of_seeds_has_the_figures_of_each_position():
-    values = np.array([[1.0, 0.0], [3.0, 0.0]])  # two seeds at two positions
-    assert mean_curve((10, 20), values) == ([10, 20], [2.0, 0.0], [1.0, 0.0])
+    assert shown(values, 2) == "3.00 ± 1.08" and shown(values[:1]) == 1.0
+    rows = Rows()
+    for seed, value in enumerate(values):
+        rows.add({"nll": value}, method="MAP", seed=seed)
+    assert rows.figures() == pytest.approx({"nll": 3.0, "nll_se": error})

@@ -74,11 +74,16 @@ def test_training_under_drop_path_finds_the_best_expectation():
     x = jax.random.normal(jax.random.key(0), (40, 2))
     y = jnp.maximum(x @ jnp.array([[1.0], [-1.0]]), 0)
     prior, likelihood = jf.priors.Gaussian(3.0), jf.likelihoods.Gaussian(0.3)
-    log_joint = jf.LogJoint(net.apply, (x, y), prior, likelihood)
-    init = lambda key: net.init(key, x)["params"]
-    options = {"optimizer": optax.adam(1e-2), "num_steps": 1500}
-    trained = jf.mc_drop_path(net, log_joint, init, jax.random.key(1), rate=RATE, **options)
-    plain = jf.maximum_a_posteriori(log_joint, init, jax.random.key(1), **options)
+    model = jf.fractal_model(
+        net, prior=prior, likelihood=likelihood, global_rate=0.0, drop_path=0.0
+    )
+    fitted = lambda method: (
+        jf.fit(
+            method, net.init(jax.random.key(1), x), (x, y), jax.random.key(1), num_steps=1500
+        ).posterior
+    )
+    trained = fitted(jf.mc_drop_path(model, optax.adam(1e-2), rate=RATE))
+    plain = fitted(jf.maximum_a_posteriori(model, optax.adam(1e-2)))
 
     def expected(variables):
         error = lambda alive: jnp.mean((net.apply({**variables, "drop_path": alive}, x) - y) ** 2)

@@ -28,13 +28,10 @@ def test_its_maximum_likelihood_is_the_error_of_least_squares():
     noise = jnp.array([[0.1, 0.7]]) * jax.random.normal(jax.random.key(2), (200, 2))
     y = X @ jnp.ones((3, 2)) + noise
     flat, likelihood = jf.priors.Gaussian(1e4), jf.likelihoods.HeteroscedasticGaussian()
-    point = jf.maximum_a_posteriori(
-        jf.LogJoint(NET.apply, (X, y), flat, likelihood),
-        lambda key: NET.init(key, X)["params"],
-        jax.random.key(1),
-        optimizer=optax.adam(optax.cosine_decay_schedule(0.05, 1500)),
-        num_steps=1500,
-    )
+    model = jf.Model(NET.apply, prior=flat, likelihood=likelihood)
+    method = jf.maximum_a_posteriori(model, optax.adam(optax.cosine_decay_schedule(0.05, 1500)))
+    start = NET.init(jax.random.key(1), X)
+    point = jf.fit(method, start, (X, y), jax.random.key(1), num_steps=1500).posterior
     design = np.concatenate([X, np.ones((200, 1))], axis=1)
     _, squares, *_ = np.linalg.lstsq(design, np.asarray(y), rcond=None)
     _, std = likelihood.moments(NET.apply(point.variables, X))

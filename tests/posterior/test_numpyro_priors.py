@@ -50,14 +50,11 @@ def test_it_serves_wherever_a_prior_does():
     apply = lambda variables, x: x @ variables["params"]["kernel"]
     likelihood, normal = jf.likelihoods.Gaussian(1.0), dist.Normal(0.0, 0.7)
     ours, theirs = (
-        jf.LogJoint(apply, (x, y), prior, likelihood) for prior in (priors.Gaussian(0.7), normal)
-    )
-    np.testing.assert_allclose(ours(W), theirs(W), rtol=1e-6)
-    options = {"likelihood": likelihood, "num_data": 4}
-    ours, theirs = (
-        jf.elbo(apply, Q, (x, y), jax.random.key(0), prior=prior, **options)
+        jf.Model(apply, prior=prior, likelihood=likelihood)
         for prior in (priors.Gaussian(0.7), normal)
     )
+    np.testing.assert_allclose(ours.log_joint(W, (x, y)), theirs.log_joint(W, (x, y)), rtol=1e-6)
+    ours, theirs = (jf.elbo(m, Q, (x, y), jax.random.key(0), num_data=4) for m in (ours, theirs))
     np.testing.assert_allclose(ours.value, theirs.value, rtol=1e-6)
     by_path = priors.ByPath([("bias", dist.Normal(0.0, 2.0))], default=normal)
     np.testing.assert_allclose(
