@@ -16,7 +16,8 @@ from jfractal.errors import InputError
 from jfractal.identity import ByContent
 from jfractal.inference.batch import Batch
 from jfractal.inference.batch import batch_size as count_examples
-from jfractal.inference.model import Model, named_errors
+from jfractal.inference.model import Model
+from jfractal.inference.net_errors import named_errors
 from jfractal.posterior.kronecker_gaussian import as_matrix
 from jfractal.posterior.leaves import replace
 from jfractal.posterior.likelihoods import per_example
@@ -120,6 +121,9 @@ def gauss_newton(
     asked = ByContent((model, contract))
     total = None
     for batch in _batches(data):
+        if total is None:
+            # Targets that can be seen are looked at before a compiled program hides them.
+            jax.eval_shape(partial(model.log_likelihood, batch=batch), variables)
         size = batch_size or _size(model, variables, chosen, batch)
         part = _over_batch(asked, min(size, count_examples(batch)), variables, chosen, batch)
         total = part if total is None else jax.tree.map(jnp.add, total, part)
@@ -173,7 +177,7 @@ def _size(model: Model, variables: Variables, chosen: Leaves, batch: Batch) -> i
     """Examples whose Jacobians, and products of them, fit into what a pass may take."""
     x, _ = batch
     count_examples(batch)
-    with named_errors():
+    with named_errors(x):
         outputs = jax.eval_shape(model.apply, variables, jax.tree.map(lambda a: a[:1], x))
     num_outputs = sum(prod(out.shape) for out in jax.tree.leaves(outputs))
     num_weights = sum(w.size for w in chosen.values())
@@ -218,7 +222,7 @@ def _example(
 
     def apply(leaves: Leaves) -> Any:
         weights: Params = replace(params, leaves)
-        with named_errors():
+        with named_errors(x):
             outputs = model.apply({**variables, "params": weights}, alone(x))
         return jax.tree.map(_wide, outputs)
 

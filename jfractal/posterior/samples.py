@@ -85,11 +85,11 @@ class Samples(Posterior):
 
     def sample(self, key: KeyArray) -> Variables:
         """One of the draws, uniformly."""
-        return self.sample_at(jax.random.uniform(key), key)
+        return self.member(jax.random.uniform(key)).variables
 
-    def sample_at(self, u: float | Scalar, key: KeyArray) -> Variables:
-        """Draw ``⌊u · draws⌋``, with u in [0, 1): even u use draws evenly. `key` is not used."""
-        return _slice({"params": self.params, **self.variables}, u)
+    def member(self, u: float | Scalar) -> Point:
+        """Draw ``⌊u · draws⌋``, with u in [0, 1): even u use draws evenly."""
+        return Point(_slice({"params": self.params, **self.variables}, u))
 
     def mean(self) -> Params:
         """The mean over draws."""
@@ -119,11 +119,11 @@ class Ensemble(Posterior):
     def sample(self, key: KeyArray) -> Variables:
         """A draw of one of the members, uniformly."""
         key_member, key_draw = jax.random.split(key)
-        return self.sample_at(jax.random.uniform(key_member), key_draw)
+        return self.member(jax.random.uniform(key_member)).sample(key_draw)
 
-    def sample_at(self, u: float | Scalar, key: KeyArray) -> Variables:
-        """A draw of member ``⌊u · members⌋``, with u in [0, 1): even u use members evenly."""
-        return _slice(self.members, u).sample(key)
+    def member(self, u: float | Scalar) -> Any:
+        """Member ``⌊u · members⌋``, with u in [0, 1): even u use members evenly."""
+        return _slice(self.members, u)
 
     def mean(self) -> Params:
         """The mean over members of their means."""

@@ -38,7 +38,7 @@ def sample_outputs(
         apply: ``apply(variables, x) -> outputs``, e.g. ``net.apply``; one of an equal net is not
             compiled again.
         posterior: A pytree with ``sample(key) -> variables``: `MeanField`, `Point`, `Samples`, …;
-            one of M members has ``sample_at(u, key)``, a draw of member ⌊u·M⌋ for u in [0, 1). A
+            one of M members has ``member(u) -> posterior``, member ⌊u·M⌋ for u in [0, 1). A
             posterior of another model than the net, such as its linearization, has
             ``predictive(apply) -> apply``, which runs in its place.
         x: Inputs, an array or a tree of arrays with the same leading batch axis, at least one

@@ -42,10 +42,9 @@ class Question:
 
     def __call__(self, posterior: Any, turn: Turn, x: Any) -> Any:
         """The answer under one draw."""
-        if turn.point is None:
-            variables = posterior.sample(turn.key)
-        else:
-            variables = posterior.sample_at(turn.point, turn.key)
+        if turn.point is not None:
+            posterior = posterior.member(turn.point)
+        variables = posterior.sample(turn.key)
         with named_errors(x):
             outputs = fast(self.network(posterior))(variables, x)
         return self.read(outputs)
@@ -66,7 +65,7 @@ def _points(
     posterior: Posterior, key: KeyArray, num_samples: int
 ) -> Float[Array, " samples"] | None:
     """Where to draw from a posterior of many members, ``(s + U) / S`` with one uniform U."""
-    if not hasattr(posterior, "sample_at"):
+    if not hasattr(posterior, "member"):
         return None
     # Away from the ends, lest rounding takes a point into its neighbour's interval.
     margin = min(2 * num_samples * float(jnp.finfo(jnp.float32).eps), 0.5)

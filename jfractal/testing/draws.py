@@ -24,9 +24,10 @@ def stacked(posterior: Any, key: KeyArray, num_draws: int) -> Params:
     As in `jfractal.sample_outputs`, but traceable, as the posterior's ``sample`` is.
     """
     keys = jax.random.split(key, num_draws)
-    if hasattr(posterior, "sample_at"):
+    if hasattr(posterior, "member"):
         points = (jnp.arange(num_draws) + 0.5) / num_draws
-        return jax.vmap(posterior.sample_at)(points, keys)["params"]
+        draw = lambda u, key: posterior.member(u).sample(key)
+        return jax.vmap(draw)(points, keys)["params"]
     return jax.vmap(posterior.sample)(keys)["params"]
 
 

@@ -41,7 +41,7 @@ def test_samples_draw_members_equally_often(draws):
 
 
 def test_even_shares_use_draws_evenly(draws):
-    at = [draws.sample_at(u, jax.random.key(0))["params"]["b"] for u in np.arange(5) / 5 + 0.1]
+    at = [draws.member(u).mean()["b"] for u in np.arange(5) / 5 + 0.1]
     np.testing.assert_array_equal(at, draws.params["b"])
 
 
@@ -53,11 +53,11 @@ def points():
 def test_every_share_has_its_member(points):
     edges = np.arange(NUM_DRAWS) / NUM_DRAWS
     for offset in (0.0, 0.1999):
-        at = [points.sample_at(u + offset, jax.random.key(0))["params"]["w"] for u in edges]
+        at = [points.member(u + offset).mean()["w"] for u in edges]
         np.testing.assert_array_equal(at, np.arange(NUM_DRAWS))
     # The largest float below 1, times 5, is 5 in float32.
-    last = points.sample_at(jnp.nextafter(jnp.float32(1), jnp.float32(0)), jax.random.key(0))
-    assert last["params"]["w"] == NUM_DRAWS - 1
+    last = points.member(jnp.nextafter(jnp.float32(1), jnp.float32(0)))
+    assert last.mean()["w"] == NUM_DRAWS - 1
 
 
 def test_an_ensemble_draws_its_members_equally_often(points):
@@ -69,7 +69,7 @@ def test_an_ensemble_draws_from_the_member():
     chains = Ensemble(Samples({"w": jnp.arange(6.0).reshape(2, 3)}))
     assert isinstance(chains, Posterior) and len(chains) == 2
     keys = jax.random.split(jax.random.key(0), 100)
-    drawn = jax.vmap(lambda key: chains.sample_at(0.5, key))(keys)["params"]["w"]
+    drawn = jax.vmap(lambda key: chains.member(0.5).sample(key))(keys)["params"]["w"]
     assert set(drawn.tolist()) == {3.0, 4.0, 5.0}
 
 

@@ -132,10 +132,10 @@ class Members:
     w: jax.Array
 
     def sample(self, key):
-        return self.sample_at(jax.random.uniform(key), key)
+        return self.member(jax.random.uniform(key)).sample(key)
 
-    def sample_at(self, u, key):
-        return {"params": self.w[jnp.floor(u * len(self.w)).astype(int)]}
+    def member(self, u):
+        return jf.Point({"params": self.w[jnp.floor(u * len(self.w)).astype(int)]})
 
 
 def say_who(variables, x):

@@ -16,7 +16,7 @@ from jfractal.identity import ByContent
 from jfractal.metrics.convergence import ebfmi, ess, ess_tail, rhat
 from jfractal.posterior.gaussian import named_leaves
 from jfractal.posterior.posterior import Posterior
-from jfractal.posterior.samples import Samples
+from jfractal.posterior.samples import Point, Samples
 from jfractal.storage import storable
 from jfractal.typing import Apply, Array, Float, KeyArray, Params, Scalar, Variables
 
@@ -107,10 +107,10 @@ class Chains(Posterior):
 
     def sample(self, key: KeyArray) -> Variables:
         """One of the draws, uniformly over all chains."""
-        return self.sample_at(jax.random.uniform(key), key)
+        return self.member(jax.random.uniform(key)).variables
 
-    def sample_at(self, u: float | Scalar, key: KeyArray) -> Variables:
-        """Draw ``⌊u · chains · draws⌋``, with u in [0, 1), chain after chain. `key` is not used."""
+    def member(self, u: float | Scalar) -> Point:
+        """Draw ``⌊u · chains · draws⌋``, with u in [0, 1), chain after chain."""
         number = self.num_chains * self.num_draws
         # In float32 the product may round up to their number.
         place = jnp.minimum(jnp.floor(jnp.asarray(u) * number).astype(int), number - 1)
@@ -119,7 +119,7 @@ class Chains(Posterior):
         def taken(x: Any) -> Array:
             return jnp.asarray(x)[chain, draw if x.shape[1] > 1 else 0]
 
-        return jax.tree.map(taken, self.variables)
+        return Point(jax.tree.map(taken, self.variables))
 
     def mean(self) -> Params:
         """The mean over all draws."""

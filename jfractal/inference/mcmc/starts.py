@@ -87,4 +87,4 @@ def _members(posterior: Posterior, keys: Any) -> Variables:
             f"`num_chains` is {num_chains}"
         )
     places = (jnp.arange(number) + 0.5) / number
-    return jax.vmap(posterior.sample_at)(places, keys)
+    return jax.vmap(lambda u, key: posterior.member(u).sample(key))(places, keys)

@@ -47,7 +47,7 @@ def test_chains_are_a_posterior_like_any_other(problem, chains):
 def test_draws_lie_chain_after_chain(chains):
     biases = chains.samples.params["bias"]
     np.testing.assert_array_equal(biases[500:1000], chains.params["bias"][1])
-    first_of_last_chain = chains.sample_at(0.75, jax.random.key(0))["params"]["bias"]
+    first_of_last_chain = chains.member(0.75).mean()["bias"]
     np.testing.assert_array_equal(first_of_last_chain, chains.params["bias"][3, 0])
     drawn = jax.vmap(chains.sample)(jax.random.split(KEY, 100))["params"]["bias"]
     assert len(np.unique(drawn)) > 80 and np.isin(drawn, chains.params["bias"]).all()
