@@ -256,7 +256,6 @@ def test_the_last_layer_of_a_fractal_net_predicts_as_the_net_does():
     assert float(abs(linear - model.apply(variables, data[0])).max()) > 0.1
 
 
-@pytest.mark.xfail(strict=True, reason="our operations have no forward mode yet")
 def test_all_weights_of_a_fractal_net():
     model, variables, data = fractal()
     q = jf.laplace(model, variables, data, structure="kronecker")

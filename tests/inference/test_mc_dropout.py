@@ -64,3 +64,27 @@ def test_every_share_of_a_batch_has_a_mask_of_its_own(problem):
 def test_bad_input(problem, name, options):
     with pytest.raises(jf.InputError, match=name):
         step(problem, **options)
+
+
+def test_a_trained_net_is_given_dropout(problem):
+    """Somebody else's weights, with or without other collections; moments as in closed form."""
+    params = problem.init(KEY)
+    q = jf.dropout({"params": params, "batch_stats": {"mean": jnp.ones(2)}}, rate=0.3)
+    assert q.rates == {"kernel": 0.3} and set(q.sample(KEY)) == {"params", "batch_stats"}
+    assert set(jf.dropout(params, rate=0.3).sample(KEY)) == {"params"}
+    n, x = 20_000, problem.x
+    outputs = jf.sample_outputs(problem.net.apply, q, x, KEY, num_samples=n)[..., 0]
+    mean = problem.net.apply({"params": params}, x)[:, 0]
+    variance = 0.3 / 0.7 * jnp.square(x) @ jnp.square(params["kernel"][:, 0])
+    assert (abs(outputs.mean(0) - mean) < 4 * jnp.sqrt(variance / n)).all()
+    assert (abs(outputs.var(0) / variance - 1) < 0.1).all()
+
+
+def test_what_cannot_be_given_dropout(problem):
+    params = problem.init(KEY)
+    with pytest.raises(jf.InputError, match="`rate` must be in"):
+        jf.dropout(params, rate=1.0)
+    with pytest.raises(jf.InputError, match="two axes"):
+        jf.dropout(params, where=lambda path, leaf: True)
+    with pytest.raises(jf.InputError, match="`params` of `dropout` must be a tree of weights"):
+        jf.dropout(jf.Point({"params": params}))

@@ -62,6 +62,17 @@ def test_the_rate_is_a_probability(problem):
         next(all_sub_networks(net, rate=-0.5))
 
 
+def test_a_linearised_posterior_answers_through_its_tangent(problem):
+    """Without spread the tangent is the net, in every sub-network."""
+    net, variables, x = problem
+    point = jf.Point(variables)
+    paths = ("head/kernel",)
+    q = sub_networks(net, jf.Laplace(point, jnp.zeros(()), paths), rate=RATE)
+    net_of = lambda q: jf.sample_outputs(net.apply, q, x, jax.random.key(0), num_samples=3)
+    expected = net_of(sub_networks(net, point, rate=RATE))
+    np.testing.assert_allclose(net_of(q), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_weights_are_no_posterior(problem):
     net, variables, _ = problem
     with pytest.raises(jf.InputError, match=r"`posterior` must have `sample\(key\) .* a dict"):

@@ -1,5 +1,7 @@
 import chex
 import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
@@ -59,3 +61,27 @@ def test_a_layer_that_cannot_draw_says_so(problem):
     method = jf.variational(problem.model, optax.sgd(0.1), estimator="flipout")
     with pytest.raises(jf.InputError, match=r"a Gaussian weight .*flipout.* call `sample"):
         method.update(method.init(problem.init, KEY), problem.data, KEY)
+
+
+@pytest.mark.parametrize("estimator", ["reparam", "local_reparam", "flipout"])
+def test_a_pruned_posterior_is_trained_on(estimator):
+    """What is gone stays gone, exactly; the others move on, and the loss is finite."""
+    net = jf.BayesDense(1, estimator=estimator)
+    key_x, key = jax.random.split(jax.random.key(0))
+    x = jax.random.normal(key_x, (20, 6))
+    params = net.init(key, x)["params"]
+    pruned = jf.prune(params, 0.5)
+    model = jf.Model(
+        net.apply, prior=jf.priors.Gaussian(1.0), likelihood=jf.likelihoods.Gaussian(1.0)
+    )
+    method = jf.variational(model, optax.adam(1e-2))
+    state = method.init(pruned, key)
+    for step in range(3):
+        state, info = jax.jit(method.update)(state, (x, x[:, :1]), jax.random.fold_in(key, step))
+        assert all(jnp.isfinite(value) for value in info.values())
+    trained = method.posterior(state).params
+    for name in ("kernel", "bias"):
+        gone = np.asarray(pruned[name].std == 0)
+        np.testing.assert_array_equal(trained[name].std == 0, gone)
+        np.testing.assert_array_equal(trained[name].mean[gone], 0)
+        assert (trained[name].mean[~gone] != pruned[name].mean[~gone]).all()

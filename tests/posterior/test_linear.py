@@ -43,3 +43,33 @@ def test_moments_of_the_prediction_are_in_closed_form(problem):
     mean = net.apply({"params": q.mean()}, x)[:, 0]
     assert (jnp.abs(draws.mean(0) - mean) < 4 * jnp.sqrt(variance / len(draws))).all()
     assert (jnp.abs(draws.var(0) / variance - 1) < 4 * np.sqrt(2 / len(draws))).all()
+
+
+def test_the_other_leaves_stay_those_of_the_net(problem):
+    """The head is linear: whatever stands below, the tangent in it is the net."""
+    net, q, x = problem
+    tangent = jf.linearize(net.apply, q.mean(), lambda path, leaf: path.startswith("layers_2/"))
+    draw = q.sample(jax.random.key(4))
+    np.testing.assert_allclose(tangent(draw, x), net.apply(draw, x), atol=1e-5)
+
+
+def of_a_point(params):
+    """No spread: then the tangent at these weights is the net."""
+    return jf.Laplace(jf.Point({"params": params}), jnp.zeros(()), ("layers_0/kernel",))
+
+
+def test_members_of_a_mixture_are_linear_around_their_own_weights(problem):
+    net, q, x = problem
+    params = q.mean(), jax.tree.map(lambda w: w + 1, q.mean())
+    both = jf.Ensemble(jax.tree.map(lambda *w: jnp.stack(w), *map(of_a_point, params)))
+    outputs = jf.sample_outputs(net.apply, both, x, jax.random.key(3), num_samples=2)
+    exact = jnp.stack([net.apply({"params": w}, x) for w in params])
+    np.testing.assert_allclose(outputs, exact, atol=1e-5)
+
+
+def test_bad_input(problem):
+    net, q, _ = problem
+    with pytest.raises(jf.InputError, match=r"`params` of `linearize`.*posterior.mean\(\)"):
+        jf.linearize(net.apply, q)
+    with pytest.raises(jf.InputError, match="`where` must pick at least one"):
+        jf.linearize(net.apply, q.mean(), lambda path, leaf: False)

@@ -16,6 +16,7 @@ from jfractal.posterior import (
     unit_snr,
 )
 from jfractal.posterior.gaussian import gaussians, inverse_softplus
+from jfractal.posterior.pruning import settled
 
 # Signal-to-noise 1, 2, 3, 4; 0.5, 6; and a point estimate.
 TREE = {
@@ -111,6 +112,13 @@ def test_what_is_gone_has_no_gradient(parameterisation):
     loss = lambda q: ((sample(q, jax.random.key(0)) - 1) ** 2).sum()
     gradient = jax.grad(loss)(prune(q, 0.5))
     assert jnp.isfinite(gradient.mean).all() and gradient.rho[0] == 0 and gradient.rho[1] != 0
+
+
+def test_no_gradient_reaches_the_mean_of_what_is_gone():
+    q = mean_field(jnp.array([0.1, 5.0]), scale=1.0)
+    loss = lambda q: ((sample(settled(q), jax.random.key(0)) - 1) ** 2).sum()
+    gradient = jax.grad(loss)(prune(q, 0.5))
+    assert gradient.mean[0] == 0 and gradient.mean[1] != 0
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan")])

@@ -13,7 +13,8 @@ STATISTICS = {"batch_stats": {"mean": jnp.ones(2)}}
 @pytest.fixture
 def draws():
     index = jnp.arange(float(NUM_DRAWS))
-    return Samples({"a": index[:, None] * jnp.ones((1, 2)), "b": 10 * index}, STATISTICS)
+    statistics = jax.tree.map(lambda x: jnp.stack([x] * NUM_DRAWS), STATISTICS)
+    return Samples({"a": index[:, None] * jnp.ones((1, 2)), "b": 10 * index}, statistics)
 
 
 @pytest.fixture

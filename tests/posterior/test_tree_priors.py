@@ -21,7 +21,7 @@ def by_hand(priors_by_path):
     flat = {f"{a}/{b}": (PARAMS[a][b], q[a][b]) for a in PARAMS for b in PARAMS[a]}
     assert flat.keys() == priors_by_path.keys()
     log_prob = sum(priors_by_path[path].log_prob(w).sum() for path, (w, _) in flat.items())
-    return log_prob, sum(priors_by_path[path].kl(leaf) for path, (_, leaf) in flat.items())
+    return log_prob, sum(priors_by_path[path].kl(leaf).sum() for path, (_, leaf) in flat.items())
 
 
 def assert_is(prior, priors_by_path):
