@@ -116,5 +116,5 @@ def test_two_steps_and_a_prediction(name, net):
     before, after = jax.tree.leaves(variables["params"]), jax.tree.leaves(posterior.mean())
     assert any((w != v).any() for w, v in zip(before, after, strict=True))
     options = {"num_samples": 2, "batch_size": 4, "samples_per_pass": 2}
-    prediction = jf.predict(model.apply, posterior, x, KEY, **options)
+    prediction = jf.predict(model, posterior, x, KEY, **options)
     np.testing.assert_allclose(prediction.probs.sum(-1), np.ones(4), rtol=1e-5)

@@ -251,10 +251,16 @@ def test_inputs_and_targets_may_be_trees(tree_model, name):
         state, info = update(state, TREES, key)
         losses.append(info["loss"])
     assert np.isfinite(losses).all()
-    draw = method.posterior(state).sample(KEY)
-    log_likelihood = tree_model.log_likelihood(draw, TREES)
+    posterior = method.posterior(state)
+    samples = jf.sample_outputs(tree_model.apply, posterior, TREES[0], KEY, num_samples=3)
+    assert jax.tree.map(jnp.shape, samples) == {"class": (3, 6, 3), "value": (3, 6, 1)}
+    draw = posterior.sample(KEY)
     outputs = Masked().apply(draw, TREES[0])
-    np.testing.assert_allclose(log_likelihood, Both().log_likelihood(outputs, TREES[1]), rtol=1e-6)
+    np.testing.assert_allclose(
+        tree_model.log_likelihood(draw, TREES),
+        Both().log_likelihood(outputs, TREES[1]),
+        rtol=1e-6,
+    )
 
 
 def test_trees_of_unequal_length_are_refused(tree_model):
