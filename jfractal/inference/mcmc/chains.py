@@ -162,7 +162,7 @@ class Chains(Posterior):
             raise InputError(message) from error
         known = {ARVIZ.get(name, name): np.asarray(x) for name, x in self.statistics.items()}
         known["diverging"] = known["diverging"] > 0
-        groups = {
+        groups: dict[str, Any] = {
             "posterior": {path: np.asarray(w) for path, w in self._sampled.items()},
             "sample_stats": known,
         }

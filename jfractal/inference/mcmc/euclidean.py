@@ -25,7 +25,7 @@ class Hamiltonian:
     kind: type[HMC]
     num_warmup: int
     options: tuple[tuple[str, Any], ...]
-    statistics: ClassVar = (
+    statistics: ClassVar[tuple[str, ...]] = (
         "log_joint",
         "energy",
         "accept_prob",

@@ -104,7 +104,12 @@ class Unadjusted:
     num_warmup: int
     energy_variance: float
     adapt_mass: bool
-    statistics: ClassVar = ("log_joint", "energy_error", "num_gradients", "divergences")
+    statistics: ClassVar[tuple[str, ...]] = (
+        "log_joint",
+        "energy_error",
+        "num_gradients",
+        "divergences",
+    )
 
     def init(
         self,
@@ -132,7 +137,7 @@ class Unadjusted:
         chain, info = _LANGEVIN(
             key_step, before, log_joint, tuned.inverse_mass, tuned.length, tuned.step_size
         )
-        error, size = info.energy_change, tuned.inverse_mass.size
+        error, size = jnp.asarray(info.energy_change), tuned.inverse_mass.size
         ratio = error**2 / (size * self.energy_variance)
         # While the step size is being found, a step that is far too long is not taken.
         too_long = (state.step < self.num_warmup) & (ratio > TOO_LONG)
@@ -202,7 +207,12 @@ class Adjusted:
     num_warmup: int
     target_accept: float
     adapt_mass: bool
-    statistics: ClassVar = ("log_joint", "accept_prob", "num_gradients", "divergences")
+    statistics: ClassVar[tuple[str, ...]] = (
+        "log_joint",
+        "accept_prob",
+        "num_gradients",
+        "divergences",
+    )
 
     def init(
         self,
@@ -233,13 +243,14 @@ class Adjusted:
             inverse_mass_matrix=tuned.inverse_mass,
             integration_steps_params=(number,),
         )
-        tuned, averaging = self._tuned(state, chain, info.acceptance_rate)
+        accept_prob = jnp.asarray(info.acceptance_rate)
+        tuned, averaging = self._tuned(state, chain, accept_prob)
         state = TrajectoryState(state.step + 1, key, chain, tuned, averaging)
         return state, {
             "log_joint": chain.logdensity,
-            "accept_prob": info.acceptance_rate,
-            "num_gradients": GRADIENTS * info.num_integration_steps,
-            "divergences": info.is_divergent.astype(jnp.int32),
+            "accept_prob": accept_prob,
+            "num_gradients": GRADIENTS * jnp.asarray(info.num_integration_steps),
+            "divergences": jnp.asarray(info.is_divergent, jnp.int32),
         }
 
     def position(self, state: Any) -> Params:
@@ -264,7 +275,7 @@ class Adjusted:
         return _choose(now <= end, (tuned, averaging), (state.tuned, state.averaging))
 
 
-def _num_steps(turn: Int[Array, ""], mean: Scalar) -> Int[Array, ""]:
+def _num_steps(turn: Any, mean: Any) -> Int[Array, ""]:
     """Of a trajectory, by a sequence that is the same in all chains, lest one waits for another."""
     steps = adjusted_mclmc_dynamic.trajectory_length(turn, mean)
     return jnp.maximum(steps, 1).astype(jnp.int32)

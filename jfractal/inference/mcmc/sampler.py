@@ -272,13 +272,13 @@ def _chains(store: DrawStore, variables: Variables, parts: Parts) -> Chains:
     """The draws as variables; those on disk stay there until they are used."""
     moving, still = parts.split(variables)
     ends = np.cumsum([w[0].size for w in moving])
-    draws = np.swapaxes(store.draws, 0, 1)
+    flat = np.swapaxes(store.draws, 0, 1)
     leaves = [
-        draws[..., end - w[0].size : end].reshape(*draws.shape[:2], *w.shape[1:])
+        flat[..., end - w[0].size : end].reshape(*flat.shape[:2], *w.shape[1:])
         for w, end in zip(moving, ends, strict=True)
     ]
     if store.directory is None:
         leaves = [jnp.asarray(x, w.dtype) for x, w in zip(leaves, moving, strict=True)]
     statistics = {name: value.T for name, value in store.statistics.items()}
-    joined = parts.joined(leaves, [np.asarray(x)[:, None] for x in still])
-    return Chains(joined, statistics, store.warmup_gradients)
+    draws: Any = leaves, [np.asarray(x)[:, None] for x in still]
+    return Chains(parts.joined(*draws), statistics, store.warmup_gradients)
