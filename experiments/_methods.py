@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import gcd
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import optax
@@ -135,7 +135,7 @@ def recipes(
 
         return fit
 
-    def laplace(where: Where, structure: str) -> Fit:
+    def laplace(where: Where, structure: Literal["full", "diagonal"]) -> Fit:
         return after_point(
             lambda params, data, key: jf.laplace(
                 model, params, data, where=where, structure=structure, batch_size=batch_size

@@ -57,7 +57,7 @@ def test(
     }
 
 
-def scores(prediction: jf.Prediction, labels: np.ndarray) -> dict[str, float]:
+def scores(prediction: jf.Prediction, labels: Any) -> dict[str, float]:
     """Accuracy, negative log likelihood (nats per example) and expected calibration error."""
     return {
         "accuracy": float(metrics.accuracy(prediction.probs, labels)),

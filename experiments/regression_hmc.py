@@ -13,6 +13,7 @@ permuting hidden units changes them and not the function).
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -135,7 +136,7 @@ def run(config: Config, run: Run) -> Outcome:
         }
         rows.add({of: float(value) for of, value in figures.items()}, method=name)
 
-    chains = posteriors["NUTS"]
+    chains: Any = posteriors["NUTS"]
     outputs = np.asarray(chains.outputs(net.apply, grid)[..., 0])
     diagnosis = chains.diagnose(outputs)
     sections = [

@@ -160,7 +160,7 @@ def _known(config: Config) -> tuple[str, ...]:
     """The methods that the settings name."""
     model = simulator(config.linear).model
     every = [*recipes(config.fit, model, lambda key: {}, config.linear.num_data), "NUTS"]
-    chosen(dict.fromkeys(every, lambda data, key: None), config.methods)
+    chosen(dict.fromkeys(every, partial(nuts, config, model, dict)), config.methods)
     return config.methods
 
 

@@ -213,7 +213,8 @@ def one_set(config: Config, run: Run, name: str, source: TableData) -> Rows:
     if not source.note:
         for method, of in PUBLISHED.items():
             if name in of:
-                figures = dict(zip(("rmse", "log_likelihood"), of[name]))
+                rmse, log_likelihood = of[name]
+                figures = {"rmse": rmse, "log_likelihood": log_likelihood}
                 rows.add(figures, set=name, method=f"{method}, published")
     return rows
 

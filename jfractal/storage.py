@@ -5,9 +5,9 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -26,8 +26,7 @@ _ABOUT = "about.json"
 
 def storable(cls: Class) -> Class:
     """Lets `save`, `load` and `flax.serialization` know a frozen dataclass, by its name."""
-    assert is_dataclass(cls)
-    names = [f.name for f in fields(cls)]
+    names = [f.name for f in fields(cast(Any, cls))]
     serialization.register_serialization_state(
         cls,
         lambda x: {n: serialization.to_state_dict(getattr(x, n)) for n in names},

@@ -77,14 +77,14 @@ def ensemble(method: Method, num_members: int) -> Method:
         own = isinstance(batch, PerMember)
         batches = batch.batches if own else batch
 
-        def one(state, key, batch):
+        def one(state: Any, key: KeyArray, batch: Batch) -> tuple[Any, Info]:
             return method.update(state, batch, key, num_data)
 
         if not method.model.draws_routes:
             return jax.vmap(one, in_axes=(0, 0, 0 if own else None))(state, keys, batches)
         if own:
             return jax.lax.map(lambda turn: one(*turn), (state, keys, batches))
-        return jax.lax.map(lambda turn: one(*turn, batches), (state, keys))
+        return jax.lax.map(lambda turn: one(turn[0], turn[1], batches), (state, keys))
 
     def posterior(state: Any) -> Ensemble:
         return Ensemble(jax.vmap(method.posterior)(state))
