@@ -13,7 +13,7 @@ KEY = jax.random.key(0)
 def step(problem, num_data=30, **options):
     """The state after one step on some of the data."""
     method = jf.mc_dropout(problem.model, optax.sgd(0.1), **options)
-    state = method.init(problem.init(KEY), KEY)
+    state = method.init(problem.start(KEY), KEY)
     batch = jax.tree.map(lambda a: a[:num_data], problem.data)
     return method, method.update(state, batch, KEY)[0]
 
@@ -26,7 +26,7 @@ def test_it_drops_inputs_of_kernels(problem):
 def test_without_dropout_it_is_maximum_a_posteriori(problem):
     _, state = step(problem, rate=0.0, num_samples=5)
     point = jf.maximum_a_posteriori(problem.model, optax.sgd(0.1))
-    other, _ = point.update(point.init(problem.init(KEY), KEY), problem.data, KEY)
+    other, _ = point.update(point.init(problem.start(KEY), KEY), problem.data, KEY)
     np.testing.assert_allclose(flat(state.params), flat(other.params), rtol=1e-5)
 
 
