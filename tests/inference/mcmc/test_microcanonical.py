@@ -13,7 +13,7 @@ import jfractal as jf
 from jfractal.inference.mcmc.tuning import BatchMeans, EnergyTuner, Moments
 from jfractal.testing import GaussianTarget, assert_covariance, assert_mean, draws_of
 from tests.inference.conftest import flat
-from tests.inference.mcmc.conftest import prior_alone, prior_of, solved
+from tests.inference.mcmc.conftest import prior_alone, prior_of
 
 KEY = jax.random.key(4)
 BIASED = 0.1  # standard deviations, and products of two, that steps of finite length may cost
@@ -43,7 +43,12 @@ def test_gaussians_of_many_shapes_are_met(method, slack, adapt_mass):
     problem = GaussianTarget.random(jax.random.key(3), dimension=20, condition=100.0)
     thinning = 20 if method is jf.mclmc else 2
     chains = method(
-        *solved(problem), KEY, starts=problem.init, adapt_mass=adapt_mass, thinning=thinning
+        problem.model,
+        problem.data,
+        KEY,
+        starts=problem.init,
+        adapt_mass=adapt_mass,
+        thinning=thinning,
     )
     std = problem.exact.std
     assert_mean(draws_of(chains, KEY), problem.exact, slack=slack * std)
