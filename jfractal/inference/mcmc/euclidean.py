@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import jax
 from numpyro.infer import HMC
 
-from jfractal.inference.mcmc.kernel import LogDensity, Statistics
+from jfractal.inference.mcmc.kernel import KNOWN, LogDensity, Statistics
 from jfractal.typing import Array, Float, KeyArray, Params
 
 __all__ = ["Hamiltonian"]
@@ -25,13 +25,7 @@ class Hamiltonian:
     kind: type[HMC]
     num_warmup: int
     options: tuple[tuple[str, Any], ...]
-    statistics: ClassVar[tuple[str, ...]] = (
-        "log_joint",
-        "energy",
-        "accept_prob",
-        "num_gradients",
-        "divergences",
-    )
+    statistics: ClassVar[tuple[str, ...]] = (*KNOWN, "energy", "accept_prob")
 
     def init(
         self,

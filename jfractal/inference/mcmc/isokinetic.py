@@ -12,7 +12,7 @@ from blackjax.util import generate_unit_vector
 from jax.flatten_util import ravel_pytree
 
 from jfractal.errors import InputError
-from jfractal.inference.mcmc.kernel import LogDensity, Statistics
+from jfractal.inference.mcmc.kernel import KNOWN, LogDensity, Statistics
 from jfractal.inference.mcmc.tuning import BatchMeans, EnergyTuner, Moments
 from jfractal.typing import Array, Float, Int, KeyArray, Params, Scalar
 
@@ -104,12 +104,7 @@ class Unadjusted:
     num_warmup: int
     energy_variance: float
     adapt_mass: bool
-    statistics: ClassVar[tuple[str, ...]] = (
-        "log_joint",
-        "energy_error",
-        "num_gradients",
-        "divergences",
-    )
+    statistics: ClassVar[tuple[str, ...]] = (*KNOWN, "energy_error")
 
     def init(
         self,
@@ -207,12 +202,7 @@ class Adjusted:
     num_warmup: int
     target_accept: float
     adapt_mass: bool
-    statistics: ClassVar[tuple[str, ...]] = (
-        "log_joint",
-        "accept_prob",
-        "num_gradients",
-        "divergences",
-    )
+    statistics: ClassVar[tuple[str, ...]] = (*KNOWN, "accept_prob")
 
     def init(
         self,
@@ -247,7 +237,7 @@ class Adjusted:
         tuned, averaging = self._tuned(state, chain, accept_prob)
         state = TrajectoryState(state.step + 1, key, chain, tuned, averaging)
         return state, {
-            "log_joint": chain.logdensity,
+            "log_joint": jnp.asarray(chain.logdensity),
             "accept_prob": accept_prob,
             "num_gradients": GRADIENTS * jnp.asarray(info.num_integration_steps),
             "divergences": jnp.asarray(info.is_divergent, jnp.int32),

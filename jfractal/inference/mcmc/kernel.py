@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Protocol, TypeAlias
 
 from jfractal.typing import Array, Float, KeyArray, Params, Scalar
 
-__all__ = ["COUNTS", "Kernel", "LogDensity", "Statistics"]
+__all__ = ["COUNTS", "KNOWN", "Kernel", "LogDensity", "Statistics"]
 
 LogDensity: TypeAlias = Callable[[Params], Scalar]
 """``log_joint(weights) -> nats``."""
@@ -14,6 +14,7 @@ Statistics: TypeAlias = dict[str, Scalar]
 """What is known of a step, by name."""
 
 COUNTS = ("num_gradients", "divergences")  # which add up from one draw to the next
+KNOWN = ("log_joint", *COUNTS)  # of every step
 
 
 class Kernel(Protocol):
@@ -23,7 +24,7 @@ class Kernel(Protocol):
     kernel is equal to others that do the same, so that equal calls compile once.
 
     Attributes:
-        statistics: The names of what is known of a step: ``log_joint``, those of `COUNTS`, others.
+        statistics: The names of what is known of a step: those of `KNOWN`, and others.
     """
 
     statistics: ClassVar[tuple[str, ...]]

@@ -18,13 +18,6 @@ def prior_of(scales):
     return jf.priors.ByPath(rules, jf.priors.Gaussian())
 
 
-def solved(problem):
-    """The model and data of a problem of `jf.testing`."""
-    log_joint = problem.log_joint
-    model = jf.Model(log_joint.apply, prior=log_joint.prior, likelihood=log_joint.likelihood)
-    return model, log_joint.data
-
-
 @pytest.fixture(scope="session")
 def target(problem):
     """The model and data of the conjugate regression."""

@@ -16,7 +16,7 @@ CALL = {
     "model": PROBLEM.model,
     "data": PROBLEM.data,
     "key": jax.random.key(4),
-    "starts": PROBLEM.init,
+    "starts": PROBLEM.start,
     "trajectory_length": 1.5,
     "num_warmup": 30,
     "num_draws": 60,
