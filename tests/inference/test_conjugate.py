@@ -77,7 +77,7 @@ class Case:
         """The posterior after some steps, as a pure function."""
         method = self.method(problem.model, num_steps)
         options = {"num_steps": num_steps, "batch_size": batch_size}
-        return scan(method, problem.init, problem.data, KEY, **options)[0]
+        return scan(method, problem.start, problem.data, KEY, **options)[0]
 
 
 def falling(rate, num_steps):
@@ -168,7 +168,7 @@ def test_methods_are_vmapped_over_data_sets(problem, name):
 
 
 def test_log_joint_is_the_quadratic_of_the_exact_posterior(problem):
-    params = problem.init(jax.random.key(0))
+    params = problem.start(jax.random.key(0))
     d = flat(params) - problem.mean
     at = {
         "kernel": jnp.asarray(problem.mean[1:, None], jnp.float32),

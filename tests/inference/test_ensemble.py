@@ -16,13 +16,13 @@ def test_members_are_fits_of_their_own(problem):
     one = jf.variational(problem.model, optax.sgd(0.1))
     method = jf.ensemble(one, 3)
     shares = jax.tree.map(lambda a: a.reshape(3, 10, -1), problem.data)
-    state = method.init(problem.init, KEY)
+    state = method.init(problem.start, KEY)
     state, info = jax.jit(method.update)(state, PerMember(shares), KEY)
     together = method.posterior(state).members.mean()
     assert info["loss"].shape == (3,)
     for m, key in enumerate(jax.random.split(KEY, 3)):
         batch = jax.tree.map(lambda a, m=m: a[m], shares)
-        alone, own = one.update(one.init(problem.init, key), batch, key)
+        alone, own = one.update(one.init(problem.start, key), batch, key)
         of_member = jax.tree.map(lambda a, m=m: a[m], together)
         np.testing.assert_allclose(flat(one.posterior(alone).mean()), flat(of_member), rtol=1e-5)
         np.testing.assert_allclose(info["loss"][m], own["loss"], rtol=1e-5)
@@ -31,7 +31,7 @@ def test_members_are_fits_of_their_own(problem):
 
 def test_one_batch_for_all_is_that_batch_for_each(problem):
     method = jf.ensemble(jf.sgld(problem.model, learning_rate=0.1), 2)
-    state = method.init(problem.init, KEY)
+    state = method.init(problem.start, KEY)
     twice = PerMember(jax.tree.map(lambda a: jnp.stack([a, a]), problem.data))
     shared, own = (method.update(state, batch, KEY)[0] for batch in (problem.data, twice))
     np.testing.assert_allclose(flat(shared.params), flat(own.params), rtol=1e-6)
@@ -39,7 +39,7 @@ def test_one_batch_for_all_is_that_batch_for_each(problem):
 
 def test_from_one_tree_members_start_alike(problem):
     method = jf.ensemble(jf.maximum_a_posteriori(problem.model, optax.sgd(0.1)), 2)
-    start = problem.init(KEY)
+    start = problem.start(KEY)
     np.testing.assert_array_equal(flat(method.init(start, KEY).params), [flat(start)] * 2)
 
 

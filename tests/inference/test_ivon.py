@@ -18,7 +18,7 @@ def test_one_step_by_hand(problem):
     """With many draws: gradient and curvature are those of the quadratic, at the start."""
     n, beta2, rate = len(problem.x), 0.9, 0.1
     method = jf.ivon(problem.model, learning_rate=rate, num_samples=200_000, beta2=beta2)
-    params = problem.init(jax.random.key(0))
+    params = problem.start(jax.random.key(0))
     state = method.init(params, jax.random.key(1))
     state, info = jax.jit(method.update)(state, problem.data, jax.random.key(2))
     start = flat(params)
@@ -41,7 +41,7 @@ def test_one_step_by_hand(problem):
 def test_temperature(problem):
     """A cold posterior is narrower by its root, as that of the tempered log joint is."""
     method = jf.ivon(problem.model, learning_rate=0.05, num_samples=8, kl_weight=0.25)
-    fit = lambda key: scan(method, problem.init, problem.data, key, num_steps=2500)[0]
+    fit = lambda key: scan(method, problem.start, problem.data, key, num_steps=2500)[0]
     gram = problem.design.T @ problem.design
     exact = 1 / np.sqrt(4 * np.diag(gram) / NOISE**2 + 1 / PRIOR**2)
     np.testing.assert_allclose(std_of(jax.jit(fit)(jax.random.key(0))), exact, rtol=0.1)
@@ -50,7 +50,7 @@ def test_temperature(problem):
 def test_a_batch_stands_for_all_of_the_data(problem):
     """One example in a batch of a thousand data: λ = N / kl_weight, not the size of the batch."""
     method = jf.ivon(problem.model, learning_rate=0.1, kl_weight=0.5)
-    state = method.init(problem.init(jax.random.key(0)), jax.random.key(1))
+    state = method.init(problem.start(jax.random.key(0)), jax.random.key(1))
     batch = jax.tree.map(lambda a: a[:1], problem.data)
     state, _ = method.update(state, batch, jax.random.key(2), num_data=1000)
     expected = 1 / np.sqrt(2000 * flat(state.hessian) + 1 / PRIOR**2)
@@ -67,7 +67,7 @@ def test_a_batch_stands_for_all_of_the_data(problem):
 def test_a_prior_is_gaussian_at_every_leaf(problem, prior):
     """λδ is the precision of the prior, leaf by leaf."""
     method = jf.ivon(replace(problem.model, prior=prior), learning_rate=0.1)
-    state = method.init(problem.init(jax.random.key(0)), jax.random.key(1))
+    state = method.init(problem.start(jax.random.key(0)), jax.random.key(1))
     state, _ = jax.jit(method.update)(state, problem.data, jax.random.key(2))
     q = method.posterior(state)
     for path, leaf in q.params.items():
@@ -86,7 +86,7 @@ def test_a_prior_is_gaussian_at_every_leaf(problem, prior):
 def test_other_priors_are_refused(problem, prior):
     method = jf.ivon(replace(problem.model, prior=prior), learning_rate=0.1)
     with pytest.raises(jf.InputError, match="must be Gaussian for IVON"):
-        method.init(problem.init(jax.random.key(0)), jax.random.key(1))
+        method.init(problem.start(jax.random.key(0)), jax.random.key(1))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ KEY = jax.random.key(0)
 def step(problem, num_data=30, **options):
     """The state after one step on some of the data."""
     method = jf.mc_dropout(problem.model, optax.sgd(0.1), **options)
-    state = method.init(problem.init(KEY), KEY)
+    state = method.init(problem.start(KEY), KEY)
     batch = jax.tree.map(lambda a: a[:num_data], problem.data)
     return method, method.update(state, batch, KEY)[0]
 
@@ -26,7 +26,7 @@ def test_it_drops_inputs_of_kernels(problem):
 def test_without_dropout_it_is_maximum_a_posteriori(problem):
     _, state = step(problem, rate=0.0, num_samples=5)
     point = jf.maximum_a_posteriori(problem.model, optax.sgd(0.1))
-    other, _ = point.update(point.init(problem.init(KEY), KEY), problem.data, KEY)
+    other, _ = point.update(point.init(problem.start(KEY), KEY), problem.data, KEY)
     np.testing.assert_allclose(flat(state.params), flat(other.params), rtol=1e-5)
 
 
@@ -68,7 +68,7 @@ def test_bad_input(problem, name, options):
 
 def test_a_trained_net_is_given_dropout(problem):
     """Somebody else's weights, with or without other collections; moments as in closed form."""
-    params = problem.init(KEY)
+    params = problem.start(KEY)
     q = jf.dropout({"params": params, "batch_stats": {"mean": jnp.ones(2)}}, rate=0.3)
     assert q.rates == {"kernel": 0.3} and set(q.sample(KEY)) == {"params", "batch_stats"}
     assert set(jf.dropout(params, rate=0.3).sample(KEY)) == {"params"}
@@ -81,7 +81,7 @@ def test_a_trained_net_is_given_dropout(problem):
 
 
 def test_what_cannot_be_given_dropout(problem):
-    params = problem.init(KEY)
+    params = problem.start(KEY)
     with pytest.raises(jf.InputError, match="`rate` must be in"):
         jf.dropout(params, rate=1.0)
     with pytest.raises(jf.InputError, match="two axes"):

@@ -28,7 +28,7 @@ def test_without_heat_it_is_gradient_descent_with_momentum(problem):
         thinning=2,
         temperature=0.0,
     )
-    start = problem.init(KEY)
+    start = problem.start(KEY)
     w, v, path = flat(start), np.zeros(3), []
     for _ in range(7):
         v = momentum * v - rate * problem.precision @ (w - problem.mean) / len(problem.x)
@@ -43,7 +43,7 @@ def test_the_last_draws_are_kept_the_oldest_first(problem):
 
     def kept(num_draws, num_steps):
         method = jf.sgld(problem.model, learning_rate=0.01, num_draws=num_draws, thinning=3)
-        state = method.init(problem.init(KEY), KEY)
+        state = method.init(problem.start(KEY), KEY)
 
         def step(state, key):
             return method.update(state, problem.data, key)
@@ -69,7 +69,7 @@ def test_temperature_is_a_factor_of_the_variance(problem):
             thinning=1,
             temperature=temperature,
         )
-        start = jax.tree.map(jnp.zeros_like, problem.init(KEY))
+        start = jax.tree.map(jnp.zeros_like, problem.start(KEY))
         return draws(method, problem, start, 2100) - problem.mean
 
     # The same noise, a quarter of it: the chains differ by that factor alone.
@@ -88,7 +88,7 @@ def test_the_end_of_a_cycle_is_colder_than_its_start(problem):
     """What the learning rate of SGLD scales is how far two steps in a row are apart."""
     rate = jf.cosine_cycles(0.05, 10)
     method = jf.sgld(problem.model, learning_rate=rate, num_draws=1000, thinning=1)
-    path = draws(method, problem, problem.init(KEY), 1000)
+    path = draws(method, problem, problem.start(KEY), 1000)
     steps = np.square(np.diff(path, axis=0)).sum(-1)
     by_phase = np.append(steps, np.nan).reshape(-1, 10)[10:-1].mean(0)
     assert by_phase[9] > 20 * by_phase[8]  # the first step of a cycle, and the last

@@ -22,7 +22,7 @@ def test_moments_are_those_of_gradient_descent(problem):
     rate, num_samples, thinning, rank = 0.02, 8, 2, 5
     rates = optax.join_schedules([lambda _: 0.1, lambda _: rate], [1])
     method = jf.swag(problem.model, optax.sgd(rates), num_warmup=1, thinning=thinning, rank=rank)
-    start, num_steps = problem.init(KEY), 1 + num_samples * thinning
+    start, num_steps = problem.start(KEY), 1 + num_samples * thinning
     q, _ = scan(method, start, problem.data, KEY, num_steps=num_steps)
     w, pull = flat(start), problem.precision / len(problem.x)
     w = w - 0.1 * pull @ (w - problem.mean)
@@ -61,7 +61,7 @@ def test_on_batches_it_is_one_of_many_such_descents(problem):
     rates = optax.join_schedules([falling, lambda _: rate], [300])
     method = jf.swag(problem.model, optax.sgd(rates), num_warmup=300, thinning=thinning, rank=rank)
     options = {"num_steps": 300 + num_samples * thinning, "batch_size": batch_size}
-    q, _ = jax.jit(lambda: scan(method, problem.init, problem.data, KEY, **options))()
+    q, _ = jax.jit(lambda: scan(method, problem.start, problem.data, KEY, **options))()
     runs = epochs_of_descent(problem, rate, batch_size, 64, num_samples)
     factors, std = flat(q.factors), flat(q.std)
     covariance = np.diag(std**2) + factors.T @ factors
@@ -76,7 +76,7 @@ def test_on_batches_it_is_one_of_many_such_descents(problem):
 def test_before_the_second_iterate_it_does_not_spread(problem):
     """None: the weights as they are; one: that one; never a NaN."""
     method = jf.swag(problem.model, optax.sgd(0.1), num_warmup=1, thinning=2, rank=3)
-    state = method.init(problem.init(KEY), KEY)
+    state = method.init(problem.start(KEY), KEY)
     for step in range(4):
         q = method.posterior(state)
         np.testing.assert_array_equal(flat(q.variance()), np.zeros(3))

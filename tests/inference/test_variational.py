@@ -20,7 +20,7 @@ KEY = jax.random.key(0)
 def test_weight_of_the_kl_by_the_step(problem, schedule, num_steps, weight):
     def fit(kl_weight):
         method = jf.variational(problem.model, optax.sgd(0.1), kl_weight=kl_weight, scale=0.3)
-        return scan(method, problem.init, problem.data, KEY, num_steps=num_steps)[0].params
+        return scan(method, problem.start, problem.data, KEY, num_steps=num_steps)[0].params
 
     chex.assert_trees_all_close(fit(schedule), fit(weight), rtol=1e-6)
     with pytest.raises(AssertionError):
@@ -28,7 +28,7 @@ def test_weight_of_the_kl_by_the_step(problem, schedule, num_steps, weight):
 
 
 def test_arrays_are_lifted_and_gaussian_leaves_are_left(problem):
-    params = problem.init(KEY)
+    params = problem.start(KEY)
     lifted = jf.mean_field(params, scale=0.2, where=lambda path, leaf: path == "kernel")
     method = jf.variational(
         problem.model, optax.sgd(0.1), scale=0.2, where=lambda path, leaf: path == "kernel"
@@ -53,14 +53,14 @@ def test_bad_input(problem, options, message):
 def test_a_posterior_of_nothing_is_refused(problem):
     method = jf.variational(problem.model, optax.sgd(0.1), where=lambda path, leaf: False)
     with pytest.raises(jf.InputError, match="`where` must pick at least one"):
-        method.init(problem.init, KEY)
+        method.init(problem.start, KEY)
 
 
 def test_a_layer_that_cannot_draw_says_so(problem):
     """Estimators of layers are for Bayesian layers; a Dense of Flax is told what to do."""
     method = jf.variational(problem.model, optax.sgd(0.1), estimator="flipout")
     with pytest.raises(jf.InputError, match=r"a Gaussian weight .*flipout.* call `sample"):
-        method.update(method.init(problem.init, KEY), problem.data, KEY)
+        method.update(method.init(problem.start, KEY), problem.data, KEY)
 
 
 @pytest.mark.parametrize("estimator", ["reparam", "local_reparam", "flipout"])

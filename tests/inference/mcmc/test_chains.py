@@ -22,12 +22,12 @@ hmc = partial(jf.hmc, trajectory_length=1.5)
 
 @pytest.fixture(scope="module")
 def chains(problem, target):
-    return jf.nuts(*target, KEY, starts=problem.init, num_warmup=200, num_draws=500)
+    return jf.nuts(*target, KEY, starts=problem.start, num_warmup=200, num_draws=500)
 
 
 @pytest.fixture(scope="module")
 def short(problem, target):
-    return hmc(*target, KEY, starts=problem.init, num_warmup=30, num_draws=20)
+    return hmc(*target, KEY, starts=problem.start, num_warmup=30, num_draws=20)
 
 
 def test_chains_are_a_posterior_like_any_other(problem, chains):

@@ -25,7 +25,7 @@ def test_a_run_that_was_cut_off_has_the_draws_of_one_that_was_not(
     problem, target, tmp_path, monkeypatch, looks
 ):
     run = lambda directory: hmc(
-        *target, KEY, starts=problem.init, directory=directory, num_warmup=30, num_draws=60
+        *target, KEY, starts=problem.start, directory=directory, num_warmup=30, num_draws=60
     )
     whole = run(None)
     keep, left = DrawStore.keep, iter(range(looks))
@@ -54,7 +54,7 @@ def call(problem, target, tmp_path):
         "model": model,
         "data": data,
         "key": KEY,
-        "starts": problem.init,
+        "starts": problem.start,
         "directory": tmp_path,
         **SHORT,
     }

@@ -23,7 +23,7 @@ hmc = partial(jf.hmc, trajectory_length=1.5)
 @pytest.mark.parametrize("method", [jf.nuts, hmc])
 def test_hamiltonian_monte_carlo_meets_the_exact_posterior(problem, target, method):
     posterior = method(
-        *target, jax.random.key(2), starts=problem.init, num_warmup=400, num_draws=1000
+        *target, jax.random.key(2), starts=problem.start, num_warmup=400, num_draws=1000
     )
     assert posterior.diagnostics["rhat"] < 1.02 and posterior.diagnostics["divergences"] == 0
     draws = draws_of(posterior, KEY)
@@ -36,9 +36,9 @@ def test_hamiltonian_monte_carlo_meets_the_exact_posterior(problem, target, meth
 def test_draws_are_those_of_numpyro(problem, target, batch_size):
     """In double precision, also where the likelihood is summed in chunks."""
     options = {"precision": "float64", "batch_size": batch_size, **SHORT}
-    chains = hmc(*target, KEY, starts=problem.init, num_chains=2, **options)
+    chains = hmc(*target, KEY, starts=problem.start, num_chains=2, **options)
     key_init, key_run = jax.random.split(KEY)
-    starts = jax.vmap(problem.init)(jax.random.split(key_init, 2))
+    starts = jax.vmap(problem.start)(jax.random.split(key_init, 2))
     with jax.enable_x64(True):
         starts = jax.tree.map(lambda w: jnp.asarray(w, "float64"), starts)
         potential = lambda w: -target[0].log_joint(w, target[1])
@@ -53,14 +53,16 @@ def test_draws_are_those_of_numpyro(problem, target, batch_size):
 
 
 def test_a_temperature_widens_the_posterior(problem, target):
-    chains = hmc(*target, KEY, starts=problem.init, temperature=4.0, num_warmup=300, num_draws=1000)
+    chains = hmc(
+        *target, KEY, starts=problem.start, temperature=4.0, num_warmup=300, num_draws=1000
+    )
     hot = jf.testing.Moments(problem.mean, 4 * problem.covariance)
     assert_mean(draws_of(chains, KEY), hot)
     assert_covariance(draws_of(chains, KEY), hot)
 
 
 def test_one_chain(problem, target):
-    chains = jf.nuts(*target, KEY, starts=problem.init, num_chains=1, **SHORT)
+    chains = jf.nuts(*target, KEY, starts=problem.start, num_chains=1, **SHORT)
     assert flat(chains.params).shape == (1, 20, 3)
 
 
@@ -68,7 +70,7 @@ def test_one_chain(problem, target):
 def test_a_chain_is_the_same_alone_as_among_others(problem, target, method):
     """In double precision, in which rounding does not part the trajectories so soon."""
     run = lambda **options: flat(
-        method(*target, KEY, starts=problem.init, precision="float64", **SHORT, **options).params
+        method(*target, KEY, starts=problem.start, precision="float64", **SHORT, **options).params
     )
     together = run(num_chains=2)
     np.testing.assert_allclose(run(num_chains=1)[0], together[0], rtol=1e-4)
@@ -76,7 +78,7 @@ def test_a_chain_is_the_same_alone_as_among_others(problem, target, method):
 
 
 def test_thinning_skips_draws(problem, target):
-    run = lambda **options: hmc(*target, KEY, starts=problem.init, num_warmup=30, **options)
+    run = lambda **options: hmc(*target, KEY, starts=problem.start, num_warmup=30, **options)
     every, third = run(num_draws=12), run(num_draws=4, thinning=3)
     np.testing.assert_array_equal(flat(every.params)[:, 2::3], flat(third.params))
     gradients = every.statistics["num_gradients"].reshape(4, 4, 3).sum(-1)
@@ -112,7 +114,7 @@ def test_an_equal_call_compiles_once(problem, target, method):
     compiled = []
     listen = lambda event, _, **kwargs: compiled.append(event) if "backend" in event else None
     run = lambda model: method(
-        model, target[1], KEY, starts=lambda key: problem.init(key), batch_size=11, **SHORT
+        model, target[1], KEY, starts=lambda key: problem.start(key), batch_size=11, **SHORT
     )
     run(problem.model)
     jax.monitoring.register_event_duration_secs_listener(listen)

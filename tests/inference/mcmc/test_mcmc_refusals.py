@@ -34,19 +34,19 @@ SHORT = {"num_warmup": 30, "num_draws": 20}
 )
 def test_bad_input(problem, target, options):
     with pytest.raises((jf.InputError, TypeError), match=next(iter(options))):
-        jf.nuts(*target, KEY, starts=problem.init, **options)
+        jf.nuts(*target, KEY, starts=problem.start, **options)
 
 
 def test_a_trajectory_has_a_length(problem, target):
     with pytest.raises(jf.InputError, match="trajectory_length"):
-        jf.hmc(*target, KEY, starts=problem.init, trajectory_length=0.0)
+        jf.hmc(*target, KEY, starts=problem.start, trajectory_length=0.0)
 
 
 def test_a_model_and_data_are_asked_for(problem, target):
     model, (x, y) = target
     for wrong in ((model.apply, (x, y)), (model, (x, y[:-1])), (model, (x, y.at[0].set(jnp.nan)))):
         with pytest.raises((jf.InputError, TypeError)):
-            jf.nuts(*wrong, KEY, starts=problem.init, **SHORT)
+            jf.nuts(*wrong, KEY, starts=problem.start, **SHORT)
 
 
 def test_labels_out_of_range_are_refused(problem, target):
@@ -122,7 +122,7 @@ def test_statistics_that_do_not_change_are_no_obstacle(problem, target):
 def test_data_that_do_not_fit_the_net_are_refused(problem, target):
     data = jnp.ones((30, 5)), problem.y
     with pytest.raises(jf.InputError, match=r"shapes of the data|of shape \(30, 5\)"):
-        jf.nuts(target[0], data, KEY, starts=problem.init, **SHORT)
+        jf.nuts(target[0], data, KEY, starts=problem.start, **SHORT)
 
 
 def test_fractal_nets_with_their_own_batch_norm_are_refused():

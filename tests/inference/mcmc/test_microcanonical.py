@@ -30,7 +30,7 @@ METHODS = [jf.mclmc, jf.adjusted_mclmc]
     ],
 )
 def test_the_exact_posterior_is_met(problem, target, method, slack):
-    chains = method(*target, KEY, starts=problem.init)
+    chains = method(*target, KEY, starts=problem.start)
     assert chains.diagnostics["rhat"] < 1.02 and chains.diagnostics["divergences"] == 0
     std = problem.exact.std
     assert_mean(draws_of(chains, KEY), problem.exact, slack=slack * std)
@@ -43,7 +43,7 @@ def test_gaussians_of_many_shapes_are_met(method, slack, adapt_mass):
     problem = GaussianTarget.random(jax.random.key(3), dimension=20, condition=100.0)
     thinning = 20 if method is jf.mclmc else 2
     chains = method(
-        *solved(problem), KEY, starts=problem.init, adapt_mass=adapt_mass, thinning=thinning
+        *solved(problem), KEY, starts=problem.start, adapt_mass=adapt_mass, thinning=thinning
     )
     std = problem.exact.std
     assert_mean(draws_of(chains, KEY), problem.exact, slack=slack * std)
@@ -51,16 +51,16 @@ def test_gaussians_of_many_shapes_are_met(method, slack, adapt_mass):
 
 
 def test_acceptance_and_energy_are_those_asked_for(problem, target):
-    adjusted = jf.adjusted_mclmc(*target, KEY, starts=problem.init, target_accept=0.8)
+    adjusted = jf.adjusted_mclmc(*target, KEY, starts=problem.start, target_accept=0.8)
     assert adjusted.diagnostics["accept_prob"] == pytest.approx(0.8, abs=0.1)
     for aim in (1e-2, 1e-4):
-        chains = jf.mclmc(*target, KEY, starts=problem.init, energy_variance=aim)
+        chains = jf.mclmc(*target, KEY, starts=problem.start, energy_variance=aim)
         assert chains.diagnostics["energy_variance"] == pytest.approx(aim, rel=0.7)
-    assert jf.mclmc(*target, KEY, starts=problem.init).diagnose().converged
+    assert jf.mclmc(*target, KEY, starts=problem.start).diagnose().converged
 
 
 def test_long_steps_are_not_trusted(problem, target):
-    chains = jf.mclmc(*target, KEY, starts=problem.init, energy_variance=0.1)
+    chains = jf.mclmc(*target, KEY, starts=problem.start, energy_variance=0.1)
     assert "variance of the energy" in str(chains.diagnose())
 
 
@@ -79,7 +79,7 @@ def test_weights_of_all_scales_start_far_from_their_posterior(method):
 def test_a_chain_is_the_same_alone_as_among_others(problem, target, method):
     """Each is tuned by itself."""
     options = {"precision": "float64", "num_warmup": 60, "num_draws": 10}
-    run = lambda **o: flat(method(*target, KEY, starts=problem.init, **options, **o).params)
+    run = lambda **o: flat(method(*target, KEY, starts=problem.start, **options, **o).params)
     together = run(num_chains=2)
     np.testing.assert_allclose(run(num_chains=1)[0], together[0], rtol=1e-4)
     np.testing.assert_allclose(run(num_chains=2, devices=jax.devices()), together, rtol=1e-4)
@@ -88,7 +88,7 @@ def test_a_chain_is_the_same_alone_as_among_others(problem, target, method):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_run_goes_on_where_it_was(problem, target, tmp_path, method):
     run = lambda directory: method(
-        *target, KEY, starts=problem.init, num_warmup=60, num_draws=10, directory=directory
+        *target, KEY, starts=problem.start, num_warmup=60, num_draws=10, directory=directory
     )
     whole = run(None)
     jax.tree.map(np.testing.assert_array_equal, whole, run(tmp_path))
@@ -132,7 +132,7 @@ def test_one_weight_has_no_direction(method):
 )
 def test_bad_input(problem, target, method, options):
     with pytest.raises(jf.InputError, match=next(iter(options))):
-        method(*target, KEY, starts=problem.init, **options)
+        method(*target, KEY, starts=problem.start, **options)
 
 
 # What warm-up learns

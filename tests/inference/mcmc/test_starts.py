@@ -36,8 +36,8 @@ def test_each_chain_has_its_start(target, starts):
 
 def test_the_draws_do_not_depend_on_how_starts_are_given(problem, target):
     key_init, _ = jax.random.split(KEY)
-    drawn = jax.vmap(problem.init)(jax.random.split(key_init, 4))
-    by_key, by_tree = (jf.hmc(*target, KEY, starts=s, **SHORT) for s in (problem.init, drawn))
+    drawn = jax.vmap(problem.start)(jax.random.split(key_init, 4))
+    by_key, by_tree = (jf.hmc(*target, KEY, starts=s, **SHORT) for s in (problem.start, drawn))
     jax.tree.map(np.testing.assert_array_equal, by_key, by_tree)
 
 
@@ -50,7 +50,7 @@ def test_gaussian_weights_start_from_their_means(target):
 def test_a_part_of_the_weights_is_sampled_given_the_others(problem, target):
     """The conditional of a Gaussian is known."""
     options = frozen(num_warmup=300, num_draws=1000)
-    chains = jf.hmc(*target, KEY, starts=problem.init, **options)
+    chains = jf.hmc(*target, KEY, starts=problem.start, **options)
     bias = chains.params["bias"]
     assert bias.shape == (4, 1000, 1) and np.ptp(bias) == 0  # alike in all chains
     within = problem.precision[1:, 1:]
@@ -63,7 +63,7 @@ def test_a_part_of_the_weights_is_sampled_given_the_others(problem, target):
 
 
 def test_what_stands_still_is_held_once_and_drawn_whole(problem, target):
-    chains = jf.hmc(*target, KEY, starts=problem.init, **frozen())
+    chains = jf.hmc(*target, KEY, starts=problem.start, **frozen())
     assert chains.variables["params"]["bias"].shape == (4, 1, 1)
     net = problem.net
     assert jf.sample_outputs(net.apply, chains, problem.x, KEY, num_samples=3).shape == (3, 30, 1)
@@ -117,4 +117,4 @@ def test_something_must_move(problem, target):
     with pytest.raises(
         jf.InputError, match=r"`where` must pick at least one of .*'bias', 'kernel'"
     ):
-        jf.hmc(*target, KEY, starts=problem.init, where=lambda path, leaf: False, **SHORT)
+        jf.hmc(*target, KEY, starts=problem.start, where=lambda path, leaf: False, **SHORT)
