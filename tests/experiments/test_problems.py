@@ -14,7 +14,7 @@ EVERY = problems(DataConfig(num_train=20, num_test=10, table="diabetes"), ModelC
 @pytest.mark.parametrize("name", EVERY)
 def test_a_problem_can_be_sampled(name):
     problem = EVERY[name]()
-    params = problem.init(jax.random.key(0))
+    params = problem.start(jax.random.key(0))
     assert problem.num_params == sum(w.size for w in jax.tree.leaves(params))
     assert jnp.isfinite(problem.log_joint(params))
     assert problem.net.apply({"params": params}, problem.x_test).shape[0] == len(problem.y_test)

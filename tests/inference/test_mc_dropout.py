@@ -68,7 +68,7 @@ def test_bad_input(problem, name, options):
 
 def test_a_trained_net_is_given_dropout(problem):
     """Somebody else's weights, with or without other collections; moments as in closed form."""
-    params = problem.init(KEY)
+    params = problem.start(KEY)
     q = jf.dropout({"params": params, "batch_stats": {"mean": jnp.ones(2)}}, rate=0.3)
     assert q.rates == {"kernel": 0.3} and set(q.sample(KEY)) == {"params", "batch_stats"}
     assert set(jf.dropout(params, rate=0.3).sample(KEY)) == {"params"}
@@ -81,7 +81,7 @@ def test_a_trained_net_is_given_dropout(problem):
 
 
 def test_what_cannot_be_given_dropout(problem):
-    params = problem.init(KEY)
+    params = problem.start(KEY)
     with pytest.raises(jf.InputError, match="`rate` must be in"):
         jf.dropout(params, rate=1.0)
     with pytest.raises(jf.InputError, match="two axes"):
