@@ -1,5 +1,6 @@
 """Trees of arrays in a file: atomic to write, checked when read, and no pickle."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -101,7 +102,8 @@ def write(path: str | Path, arrays: Mapping[str, np.ndarray], about: Mapping[str
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise InputError(f"`path`: cannot write {path}: {error.strerror}") from error
 
 
@@ -143,7 +145,9 @@ def _checksum(plain: Mapping[str, np.ndarray], content: Mapping[str, Any]) -> st
 def _plain(x: np.ndarray) -> np.ndarray:
     """An array of a dtype that NumPy has itself: bfloat16 and its like as unsigned integers."""
     x = np.asarray(x)
-    return x if x.dtype.isbuiltin == 1 else x.view(f"u{x.dtype.itemsize}")
+    if x.dtype.isbuiltin == 1:
+        return x.astype(x.dtype.newbyteorder("="), copy=False)
+    return x.view(f"u{x.dtype.itemsize}")
 
 
 def _typed(x: np.ndarray, dtype: str) -> np.ndarray:
@@ -158,7 +162,7 @@ def _encode(x: Any, arrays: dict[str, np.ndarray]) -> Any:
         case jax.Array() if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
             impl = str(jax.random.key_impl(x))
             return {"key": _encode(jax.random.key_data(x), arrays), "impl": impl}
-        case jax.Array() | np.ndarray() | np.generic():
+        case jax.Array() | np.ndarray() | np.generic() if _is_numeric(x):
             name = f"array_{len(arrays)}"
             arrays[name] = np.asarray(x)
             return {"array": name}
@@ -174,8 +178,12 @@ def _encode(x: Any, arrays: dict[str, np.ndarray]) -> Any:
             return {"class": type(x).__name__, "fields": held}
     raise InputError(
         "only dictionaries, lists, tuples and posteriors of arrays, numbers and strings can be "
-        f"saved, got a {type(x).__name__}"
+        f"saved, got a {type(x).__name__}{f' of {x.dtype}' if hasattr(x, 'dtype') else ''}"
     )
+
+
+def _is_numeric(x: Any) -> bool:
+    return jnp.issubdtype(x.dtype, np.number) or x.dtype == bool
 
 
 def _decode(x: Any, arrays: Mapping[str, np.ndarray]) -> Any:

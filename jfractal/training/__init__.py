@@ -1,5 +1,7 @@
 """The loop around a method: batches, progress, validation, checkpoints, devices."""
 
+from jfractal.training.callbacks import TensorBoard as TensorBoard
+from jfractal.training.callbacks import WeightsAndBiases as WeightsAndBiases
 from jfractal.training.fit import Fit as Fit
 from jfractal.training.fit import fit as fit
 from jfractal.training.history import History as History

@@ -3,21 +3,97 @@
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jfractal.errors import InputError
 from jfractal.inference.batch import Batch, batch_size
 
-__all__ = ["Batches", "is_arrays", "prefetched"]
+__all__ = ["Batches", "Fetched", "Prefetched", "as_arrays", "is_arrays"]
 
 Batches = Iterable[Batch] | Callable[[int], Iterable[Batch]]
 """An iterable of batches ``(x, y)``, or a function of the epoch that returns one."""
 
 AHEAD = 2  # batches that wait on the device
-END = object()
+THREAD = "jfractal-batches"
+
+
+class Fetched(NamedTuple):
+    """A batch on the device, or the end of all batches.
+
+    Attributes:
+        epoch: Number of its epoch; at the end, of epochs.
+        place: Its number within the epoch; 0 at the end.
+        length: Batches of the epoch; None if the iterable does not know.
+        batch: Inputs and targets; None at the end.
+    """
+
+    epoch: int
+    place: int
+    length: int | None
+    batch: Batch | None
+
+
+class Prefetched:
+    """Batches, epoch after epoch, that another thread fetches and puts on the device.
+
+    Args:
+        data: An iterable, iterated over anew in every epoch; or a function of the epoch.
+        skip: Batches to pass over, which a resumed fit has seen.
+        put: Puts a batch on the device.
+    """
+
+    def __init__(self, data: Batches, skip: int, put: Callable[[Batch], Batch]):
+        self._ready: queue.Queue[Fetched | BaseException] = queue.Queue(AHEAD)
+        self._stop = threading.Event()
+        self._next: Fetched | None = None
+        work = lambda: self._work(data, skip, put)
+        threading.Thread(target=work, name=THREAD, daemon=True).start()
+
+    def peek(self) -> Fetched:
+        """The next batch, or the end.
+
+        Raises:
+            InputError: If it is no pair of inputs and targets, has another shape than the first, or
+                holds a NaN. Whatever the iterable raises comes through.
+        """
+        if self._next is None:
+            item = self._ready.get()
+            if isinstance(item, BaseException):
+                raise item
+            self._next = item
+        return self._next
+
+    def pop(self) -> Fetched:
+        """The next batch, for the last time."""
+        item, self._next = self.peek(), None
+        return item
+
+    def close(self) -> None:
+        """Ends the thread, as soon as the iterable lets it."""
+        self._stop.set()
+        while not self._ready.empty():
+            self._ready.get_nowait()
+
+    def _work(self, data: Batches, skip: int, put: Callable[[Batch], Batch]) -> None:
+        try:
+            for fetched in _checked(_epochs(data, skip)):
+                is_end = fetched.batch is None
+                self._offer(fetched if is_end else fetched._replace(batch=put(fetched.batch)))
+                if self._stop.is_set():
+                    return
+        except BaseException as error:
+            self._offer(error)
+
+    def _offer(self, item: Fetched | BaseException) -> None:
+        while not self._stop.is_set():
+            try:
+                return self._ready.put(item, timeout=0.1)
+            except queue.Full:
+                continue
 
 
 def is_arrays(data: Any) -> bool:
@@ -25,85 +101,56 @@ def is_arrays(data: Any) -> bool:
     return isinstance(data, tuple) and len(data) == 2
 
 
-def prefetched(data: Batches, first_epoch: int, skip: int) -> Iterator[tuple[int, Batch]]:
-    """Batches, epoch after epoch for ever, each with the number of its epoch.
-
-    Another thread fetches them and puts them on the device. All must have the shapes of the first.
-
-    Args:
-        data: An iterable, iterated over anew in every epoch; or a function of the epoch.
-        first_epoch: Number of the epoch to begin with.
-        skip: Batches of that epoch to pass over, which a resumed fit has seen.
+def as_arrays(batch: Any) -> Batch:
+    """Inputs and targets as arrays, also from those of other libraries that NumPy can read.
 
     Raises:
-        InputError: If there is no batch, or one is no pair of inputs and targets, has another shape
-            than the first, or holds a NaN.
+        InputError: If it is no pair, or holds what is neither a number nor a truth value.
     """
-    ready: queue.Queue[Any] = queue.Queue(AHEAD)
-    stop = threading.Event()
-
-    def put(item: Any) -> None:
-        while not stop.is_set():
-            try:
-                return ready.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-
-    def work() -> None:
-        try:
-            for epoch, batch in _checked(_epochs(data, first_epoch, skip)):
-                put((epoch, jax.device_put(batch)))
-                if stop.is_set():
-                    return
-            put(END)
-        except BaseException as error:
-            put(error)
-
-    threading.Thread(target=work, daemon=True).start()
-    try:
-        while (item := ready.get()) is not END:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()
-
-
-def _epochs(data: Batches, first_epoch: int, skip: int) -> Iterator[tuple[int, Batch]]:
-    epoch, is_once = first_epoch, isinstance(data, Iterator)
-    while True:
-        batches = data(epoch) if callable(data) else data
-        count = 0
-        for count, batch in enumerate(batches, start=1):
-            if epoch > first_epoch or count > skip:
-                yield epoch, _as_numpy(batch)
-        if count == 0 or is_once:
-            return
-        epoch += 1
-
-
-def _as_numpy(batch: Any) -> Batch:
-    """A batch of arrays, also of those of other libraries that NumPy can read."""
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         raise InputError(
             f"`data` must give batches of inputs and targets, (x, y), got a {type(batch).__name__}"
         )
-    x, y = (
-        jax.tree.map(lambda a: a if isinstance(a, jax.Array) else np.asarray(a), part)
-        for part in batch
-    )
+    x, y = (jax.tree.map(_as_array, part) for part in batch)
     return x, y
 
 
-def _checked(batches: Iterable[tuple[int, Batch]]) -> Iterator[tuple[int, Batch]]:
+def _as_array(leaf: Any) -> Any:
+    if isinstance(leaf, jax.Array):
+        return leaf
+    array = np.asarray(leaf)
+    if not (jnp.issubdtype(array.dtype, np.number) or array.dtype == bool):
+        raise InputError(f"`data` must be arrays of numbers, got a {type(leaf).__name__}")
+    return array
+
+
+def _epochs(data: Batches, skip: int) -> Iterator[Fetched]:
+    """All batches but the first `skip`; epochs of known length are passed over unread."""
+    epoch, count, is_once = 0, 1, isinstance(data, Iterator)
+    while count and not (is_once and epoch):
+        batches = data(epoch) if callable(data) else data
+        length = len(batches) if hasattr(batches, "__len__") else None  # type: ignore[arg-type]
+        count = length or 0
+        if length is None or length > skip:
+            for count, batch in enumerate(batches, start=1):
+                if count > skip:
+                    yield Fetched(epoch, count - 1, length, as_arrays(batch))
+        epoch, skip = epoch + (count > 0), max(skip - count, 0)
+    yield Fetched(epoch, 0, None, None)
+
+
+def _checked(fetched: Iterator[Fetched]) -> Iterator[Fetched]:
     expected = None
-    for epoch, batch in batches:
-        batch_size(batch)
-        shapes = jax.tree.map(lambda x: (np.shape(x), np.dtype(x.dtype).name), batch)
+    for item in fetched:
+        if item.batch is None:
+            yield item
+            return
+        batch_size(item.batch)
+        shapes = jax.tree.map(lambda x: (x.shape, x.dtype.name), item.batch)
         if expected is not None and shapes != expected:
             raise InputError(
                 f"`data` must give batches of the same shapes, {expected}, got {shapes}: drop a "
                 "last batch that is not full, e.g. by `drop_last=True`"
             )
         expected = shapes
-        yield epoch, batch
+        yield item

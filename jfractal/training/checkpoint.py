@@ -1,8 +1,8 @@
 """Checkpoints of a fit: atomic, checked, written beside the training."""
 
 import warnings
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,64 +12,86 @@ import numpy as np
 
 from jfractal import storage
 from jfractal.errors import InputError
+from jfractal.lock import Lock
 
 __all__ = ["Checkpoints"]
 
 Tree = TypeVar("Tree")
+Columns = Mapping[str, np.ndarray]
+
+KEPT = 3  # files, the newest
+HISTORY = "history "  # before the names of its columns
 
 
-@dataclass
 class Checkpoints:
     """The newest checkpoints of one fit, ``step-00000100.npz``.
 
     A file is replaced as a whole and carries a checksum, so a process killed at any moment leaves
-    the files before intact, and a damaged one is found.
+    the files before intact, and a damaged one is found. The first of several processes writes, and
+    all of them read: they need a directory that they share.
 
-    Attributes:
-        directory: Where they lie; made when the first is saved.
+    Args:
+        directory: Where they lie; made on entry, and closed to other processes.
         about: What makes the fit this one and no other, as JSON holds it.
-        max_to_keep: How many are kept.
+
+    Raises:
+        InputError: On entry, if another process works in the directory; on exit, if the last
+            checkpoint could not be written.
     """
 
-    directory: Path
-    about: dict[str, Any]
-    max_to_keep: int = 3
-    _writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
-    _last: Future | None = None
+    def __init__(self, directory: Path, about: dict[str, Any]):
+        self._directory, self._about = directory, about
+        self._is_writer = jax.process_index() == 0
+        self._lock = Lock(directory)
+        self._writer = ThreadPoolExecutor(1)
+        self._last: Future | None = None
 
-    def save(self, step: int, tree: Any, history: dict[str, np.ndarray]) -> None:
+    def __enter__(self) -> "Checkpoints":
+        if self._is_writer:
+            self._lock.__enter__()
+            for path in self._directory.glob(".step-*.part"):  # of a process that was killed
+                path.unlink(missing_ok=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._wait()
+        finally:
+            self._writer.shutdown()
+            self._lock.__exit__()
+
+    def save(self, step: int, tree: Any, history: Columns) -> None:
         """Copies a tree to the host, and writes it while the training goes on.
 
         Args:
             step: Steps taken.
             tree: Arrays, and random keys.
             history: Arrays by name.
-        """
-        self.wait()
-        arrays = {f"leaf_{i}": x for i, x in enumerate(map(_plain, jax.tree.leaves(tree)))}
-        arrays |= {f"history_{name.replace('/', '|')}": x for name, x in history.items()}
-        if jax.process_index() == 0:
-            self._last = self._writer.submit(self._write, step, arrays)
-
-    def wait(self) -> None:
-        """Waits for the last checkpoint.
 
         Raises:
-            InputError: If it could not be written.
+            InputError: If the checkpoint before could not be written.
         """
-        if self._last is not None:
-            last, self._last = self._last, None
+        self._wait()
+        if self._is_writer:
+            leaves = jax.device_get([_plain(x) for x in jax.tree.leaves(tree)])
+            arrays = {str(i): np.asarray(x) for i, x in enumerate(leaves)}
+            arrays |= {HISTORY + name.replace("/", "|"): x for name, x in history.items()}
+            about = {"step": step, "about": self._about, "leaves": _described(tree)}
+            self._last = self._writer.submit(self._write, step, arrays, about)
+
+    def _wait(self) -> None:
+        last, self._last = self._last, None
+        if last is not None:
             last.result()
 
-    def _write(self, step: int, arrays: dict[str, np.ndarray]) -> None:
-        about = {"step": step, "about": self.about}
-        storage.write(self.directory / f"step-{step:08}.npz", arrays, about)
-        for path in self._paths()[self.max_to_keep :]:
+    def _write(self, step: int, arrays: Columns, about: dict[str, Any]) -> None:
+        storage.write(self._directory / f"step-{step:08}.npz", arrays, about)
+        for path in self._paths()[KEPT:]:
             path.unlink(missing_ok=True)
 
     def _paths(self) -> list[Path]:
         """The files there are, the newest first."""
-        return sorted(self.directory.glob("step-*.npz"), reverse=True)
+        return sorted(self._directory.glob("step-*.npz"), reverse=True)
 
     def restore(self, template: Tree) -> tuple[int, Tree, dict[str, np.ndarray]] | None:
         """The newest checkpoint that is whole. A damaged one is named in a warning.
@@ -91,55 +113,54 @@ class Checkpoints:
             except InputError as error:
                 warnings.warn(f"{error}: it is passed over", stacklevel=2)
                 continue
-            self._check(path, about.get("about", {}))
-            return about["step"], _filled(template, arrays, path), _history(arrays)
+            self._check(path, about, template)
+            return about["step"], _filled(template, arrays), _history(arrays)
         if paths:
-            raise InputError(f"`directory`: all checkpoints in {self.directory} are damaged")
+            raise InputError(f"`directory`: all checkpoints in {self._directory} are damaged")
         return None
 
-    def _check(self, path: Path, before: dict[str, Any]) -> None:
-        for name, now in self.about.items():
-            if before.get(name) != now:
+    def _check(self, path: Path, saved: dict[str, Any], template: Any) -> None:
+        """Refuses what is no checkpoint of this fit, and says where it differs."""
+        before = saved.get("about", {})
+        pairs = [(name, before.get(name), now) for name, now in self._about.items()]
+        leaves = zip([*saved.get("leaves", ()), None], [*_described(template), None])
+        pairs += [("state", *pair) for pair in leaves]
+        for name, before, now in pairs:
+            if before != now:
                 raise InputError(
                     f"`directory`: {path} is a checkpoint of another fit, whose {name} is "
-                    f"{before.get(name)!r}, not {now!r}: choose another directory"
+                    f"{before!r}, not {now!r}: choose another directory"
                 )
 
 
-def _plain(x: Any) -> np.ndarray:
-    """A leaf on the host, of however many hosts it lies on."""
-    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
-        x = jax.random.key_data(x)
-    if isinstance(x, jax.Array) and not (x.is_fully_addressable or x.is_fully_replicated):
-        from jax.experimental import multihost_utils
-
-        return np.asarray(multihost_utils.process_allgather(x, tiled=True))
-    return np.asarray(x)
+def _plain(x: Any) -> Any:
+    """A leaf, or what a random key is made of."""
+    is_key = jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+    return jax.random.key_data(x) if is_key else x
 
 
-def _filled(template: Tree, arrays: dict[str, np.ndarray], path: Path) -> Tree:
+def _described(tree: Any) -> list[str]:
+    """Where the leaves of a tree stand, their shapes and dtypes."""
+    return [
+        f"{jax.tree_util.keystr(path)} {x.dtype}{list(x.shape)}"
+        for path, x in jax.tree_util.tree_leaves_with_path(tree)
+    ]
+
+
+def _filled(template: Tree, arrays: Columns) -> Tree:
     leaves, structure = jax.tree.flatten(template)
-    saved = [arrays.get(f"leaf_{i}") for i in range(len(leaves))]
-    shapes = [None if x is None else (x.shape, x.dtype.name) for x in saved]
-    expected = [(x.shape, x.dtype.name) for x in map(_plain, leaves)]
-    if shapes != expected or f"leaf_{len(leaves)}" in arrays:
-        raise InputError(
-            f"`directory`: {path} is a checkpoint of another configuration: its arrays have other "
-            "shapes or dtypes than the method's state"
-        )
-    return jax.tree.unflatten(structure, [_like(x, s) for x, s in zip(leaves, saved)])
+    return jax.tree.unflatten(structure, [_like(x, arrays[str(i)]) for i, x in enumerate(leaves)])
 
 
-def _like(x: Any, saved: Any) -> Any:
+def _like(x: Any, saved: np.ndarray) -> Any:
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(jnp.asarray(saved), impl=jax.random.key_impl(x))
-    return jnp.asarray(saved)
+    return saved if isinstance(x, np.ndarray) else jnp.asarray(saved)
 
 
-def _history(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    prefix = "history_"
+def _history(arrays: Columns) -> dict[str, np.ndarray]:
     return {
-        name.removeprefix(prefix).replace("|", "/"): x
+        name.removeprefix(HISTORY).replace("|", "/"): x
         for name, x in arrays.items()
-        if name.startswith(prefix)
+        if name.startswith(HISTORY)
     }

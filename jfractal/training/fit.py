@@ -1,25 +1,24 @@
 """The one loop, for every method."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jax.sharding import Mesh
 
-from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.inference.batch import Batch
 from jfractal.inference.method import Method, Start
 from jfractal.posterior.posterior import Posterior
 from jfractal.training.batches import Batches
-from jfractal.training.driver import Driver, Plan
-from jfractal.training.history import History
+from jfractal.training.devices import gathered
+from jfractal.training.driver import Driver
+from jfractal.training.history import VALIDATION, History
+from jfractal.training.plan import Callback, Plan, Row
 from jfractal.typing import KeyArray
 
 __all__ = ["Fit", "fit"]
-
-Row = Mapping[str, float]
 
 
 @dataclass(frozen=True, repr=False)
@@ -60,7 +59,8 @@ class Fit:
 
     def __repr__(self) -> str:
         steps = len(self.history["step"]) if "step" in self.history else 0
-        last = {k: float(v[-1]) for k, v in self.history.items() if k not in ("step", "epoch")}
+        counts = ("step", "epoch", f"{VALIDATION}step", f"{VALIDATION}epoch")
+        last = {name: x[-1] for name, x in self.history.items() if name not in counts}
         shown = ", ".join(f"{name} {value:.4g}" for name, value in last.items())
         state = f", interrupted by {type(self.interrupted).__name__}" if self.interrupted else ""
         return f"Fit of {self.method.name}: {steps} steps{state}; {shown}"
@@ -79,9 +79,9 @@ def fit(
     augment: Callable[[KeyArray, Any], Any] | None = None,
     validation: Batch | Callable[[Posterior], Row] | None = None,
     validate_every: int | None = None,
-    monitor: str = "nll",
+    monitor: str | None = None,
     patience: int | None = None,
-    callbacks: Sequence[Callable[[Row], None]] = (),
+    callbacks: Sequence[Callback] = (),
     log_every: int = 50,
     directory: str | Path | None = None,
     checkpoint_every: int | None = None,
@@ -140,21 +140,6 @@ def fit(
             fit = jf.fit(method, params, (x, y), key, num_epochs=20, batch_size=128)
             fit.posterior, fit.history["loss"]
     """
-    if (num_epochs is None) == (num_steps is None):
-        raise InputError(
-            f"give one of `num_epochs` and `num_steps`, got {num_epochs} and {num_steps}"
-        )
-    given = {
-        "num_epochs": num_epochs,
-        "num_steps": num_steps,
-        "validate_every": validate_every,
-        "patience": patience,
-        "checkpoint_every": checkpoint_every,
-    }
-    check_counts(**{name: count for name, count in given.items() if count is not None})
-    check_counts(log_every=log_every)
-    if patience is not None and validation is None:
-        raise InputError("`patience` needs `validation`, by which to stop")
     plan = Plan(
         num_epochs=num_epochs,
         num_steps=num_steps,
@@ -176,9 +161,9 @@ def fit(
     interrupted = driver.run(params)
     return Fit(
         method,
-        driver.state,
-        driver.history,
-        driver.best_state,
-        driver.stopped_early,
+        gathered(driver.state, mesh),
+        driver.report.history,
+        gathered(driver.best.state, mesh),
+        driver.best.is_over,
         interrupted,
     )

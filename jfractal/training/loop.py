@@ -18,11 +18,24 @@ from jfractal.inference.batch import batch_size as count_examples
 from jfractal.inference.ensemble import PerMember
 from jfractal.inference.method import Info, Method, Start
 from jfractal.posterior.posterior import Posterior
+from jfractal.training.devices import batch_spec, state_spec
 from jfractal.typing import Array, Int, KeyArray
 
-__all__ = ["DATA", "MEMBERS", "Program", "advance", "epoch_orders", "one_step", "scan"]
+__all__ = ["Keys", "Program", "advance", "check_batch_size", "epoch_orders", "one_step", "scan"]
 
-DATA, MEMBERS = "data", "members"  # axes of a mesh
+
+class Keys(NamedTuple):
+    """The random keys of a fit, each for one purpose."""
+
+    init: KeyArray
+    order: KeyArray
+    steps: KeyArray
+    validation: KeyArray
+
+    @classmethod
+    def of(cls, key: KeyArray) -> "Keys":
+        """All of them from one."""
+        return cls(*jax.random.split(key, 4))
 
 
 class Program(NamedTuple):
@@ -44,14 +57,14 @@ class Program(NamedTuple):
 
 
 def one_step(
-    program: Program, state: Any, batch: Batch | PerMember, key: KeyArray, step: Int[Array, ""]
+    program: Program, state: Any, batch: Any, key: KeyArray, step: Int[Array, ""]
 ) -> tuple[Any, Info]:
     """A step on a batch, with a key that depends on its number only.
 
     Args:
         program: The method, and what is done to a batch.
         state: Of the method.
-        batch: Inputs and targets, as they lie in the data.
+        batch: Inputs and targets as they lie in the data, or `PerMember` ones.
         key: Random key of all steps.
         step: Number of steps before.
 
@@ -59,10 +72,21 @@ def one_step(
         The next state, and figures of the step by name.
     """
     key_augment, key_update = jax.random.split(jax.random.fold_in(key, step))
-    batch = _sharded(program, batch)
+    if program.mesh is not None:
+        batch = _pinned(batch, program.mesh, batch_spec(program.mesh, batch))
     if program.augment.value is not None:
         batch = _augmented(program.augment.value, batch, key_augment)
-    return program.method.value.update(state, batch, key_update, program.num_data)
+    state, info = program.method.value.update(state, batch, key_update, program.num_data)
+    if program.mesh is not None:
+        state = _pinned(state, program.mesh, state_spec(program.mesh, program.method.value))
+        info = _pinned(info, program.mesh, P())
+    return state, info
+
+
+def _pinned(tree: Any, mesh: Mesh, spec: Any) -> Any:
+    """A tree that lies on the devices of a mesh so and not otherwise."""
+    sharding = NamedSharding(mesh, spec)
+    return jax.tree.map(lambda x: lax.with_sharding_constraint(x, sharding), tree)
 
 
 def _augmented(augment: Any, batch: Batch | PerMember, key: KeyArray) -> Batch | PerMember:
@@ -72,16 +96,6 @@ def _augmented(augment: Any, batch: Batch | PerMember, key: KeyArray) -> Batch |
         return PerMember((jax.vmap(augment)(keys, x), y))
     x, y = batch
     return augment(key, x), y
-
-
-def _sharded(program: Program, batch: Batch | PerMember) -> Batch | PerMember:
-    """A batch in equal parts on the devices of a mesh; the results are those of one device."""
-    mesh = program.mesh
-    if mesh is None:
-        return batch
-    axes = [axis for axis in (MEMBERS, DATA) if isinstance(batch, PerMember) or axis == DATA]
-    spec = P(*(axis if axis in mesh.axis_names else None for axis in axes))
-    return jax.tree.map(lambda x: lax.with_sharding_constraint(x, NamedSharding(mesh, spec)), batch)
 
 
 def epoch_orders(
@@ -176,6 +190,8 @@ def scan(
 ) -> tuple[Posterior, Info]:
     """`fit` as a pure function without host and screen: to vmap over data sets, seeds, settings.
 
+    The trajectory is that of `fit` with the same arguments.
+
     Args:
         method: What takes the steps.
         params: Where it starts, see `Method`.
@@ -200,13 +216,13 @@ def scan(
     check_counts(num_steps=num_steps)
     check_batch_size(batch_size, num_data)
     program = Program(ByContent(method), ByContent(None), batch_size, num_data)
-    key_init, key_order, key_steps = jax.random.split(key, 3)
-    state = method.init(params, key_init)
+    keys = Keys.of(key)
+    state = method.init(params, keys.init)
     per_epoch = 1 if batch_size is None else num_data // batch_size
-    orders = epoch_orders(program, key_order, 0, -(-num_steps // per_epoch))
+    orders = epoch_orders(program, keys.order, 0, -(-num_steps // per_epoch))
 
     def step(state, i):
-        return one_step(program, state, _batch(program, data, orders, i), key_steps, i)
+        return one_step(program, state, _batch(program, data, orders, i), keys.steps, i)
 
     state, history = lax.scan(step, state, jnp.arange(num_steps))
     return method.posterior(state), history

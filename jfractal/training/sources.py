@@ -1,28 +1,63 @@
 """Where the batches of a fit come from: arrays on the device, or an iterable."""
 
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding
-from jax.sharding import PartitionSpec as P
 
 from jfractal import ops
 from jfractal.errors import InputError
+from jfractal.identity import ByContent
 from jfractal.inference.batch import Batch
-from jfractal.inference.ensemble import PerMember
-from jfractal.inference.method import Info
-from jfractal.training.batches import Batches, prefetched
-from jfractal.training.loop import DATA, Program, advance, epoch_orders, one_step
+from jfractal.inference.batch import batch_size as count_examples
+from jfractal.inference.method import Info, Method
+from jfractal.training.batches import Batches, Fetched, Prefetched, as_arrays, is_arrays
+from jfractal.training.devices import batch_spec, placed
+from jfractal.training.loop import Keys, Program, advance, check_batch_size, epoch_orders
+from jfractal.training.plan import Plan
 from jfractal.typing import KeyArray
 
-__all__ = ["Arrays", "Stream"]
+__all__ = ["Arrays", "Stream", "source_of"]
 
 MAX_ROWS = 256  # steps of a dispatch
 MAX_INDICES = 2**20  # of examples in the orders of some epochs, on the device at a time
+
+
+def source_of(method: Method, plan: Plan, data: Batch | Batches, keys: Keys) -> "Arrays | Stream":
+    """Arrays or an iterable as a source of batches.
+
+    Raises:
+        InputError: If it is neither, or `batch_size` and `num_data` do not belong to it.
+    """
+    about = ByContent(method), ByContent(plan.augment)
+    if is_arrays(data):
+        examples = as_arrays(data)
+        num_data = count_examples(examples)
+        if plan.num_data not in (None, num_data):
+            raise InputError(f"`num_data` belongs to iterables; `data` has {num_data} examples")
+        check_batch_size(plan.batch_size, num_data)
+        program = Program(*about, plan.batch_size, num_data, plan.mesh)
+        return Arrays(program, examples, keys.order, keys.steps)
+    if plan.batch_size is not None:
+        raise InputError("`batch_size` belongs to arrays; an iterable has batches of its own")
+    if not (callable(data) or hasattr(data, "__iter__")):
+        raise InputError(
+            "`data` must be inputs and targets (x, y), an iterable of such batches, or a function "
+            f"of the epoch that returns one, got a {type(data).__name__}"
+        )
+    program = Program(*about, None, plan.num_data or _length(data), plan.mesh)
+    return Stream(program, data, keys.steps)  # type: ignore[arg-type]
+
+
+def _length(data: Any) -> int:
+    """The examples of a `torch` `DataLoader` and its like."""
+    try:
+        return len(data.dataset)
+    except (AttributeError, TypeError):
+        raise InputError(
+            "`num_data` must be given for an iterable: the number of examples it stands for, by "
+            "which the prior is weighted against the likelihood"
+        ) from None
 
 
 class Arrays:
@@ -33,51 +68,65 @@ class Arrays:
         data: Inputs and targets.
         key_order: Random key of the orders.
         key_steps: Random key of the steps.
+
+    Attributes:
+        program: See `Program`.
+        batch: All data, on the host if they came from there.
+        steps_per_epoch: Steps of an epoch.
     """
 
     def __init__(self, program: Program, data: Batch, key_order: KeyArray, key_steps: KeyArray):
-        self._program, self._key_order, self._key_steps = program, key_order, key_steps
-        sharding = None if program.mesh is None else NamedSharding(program.mesh, P())
-        self._data = jax.device_put(data, sharding)
+        self.program, self._key_order = program, key_order
+        self.batch = data
+        self._data, self._key_steps = placed((data, key_steps), program.mesh)
         size = program.batch_size
         self.steps_per_epoch = 1 if size is None else program.num_data // size
-        self._window = max(MAX_INDICES // program.num_data, 1)
+        per_epoch = program.num_data * (program.method.value.num_members or 1)
+        self._window = max(MAX_INDICES // per_epoch, 1)
         self._orders: Any = None
-        self._first_epoch = -1
+        self._origin = -1
+
+    def seek(self, step: int) -> None:
+        """Goes to the batch of a step."""
+
+    def close(self) -> None:
+        """Ends what runs beside the fit: nothing."""
 
     def limit(self, step: int) -> int:
         """The step up to which one dispatch may go."""
-        if self._program.batch_size is None:
+        if self.program.batch_size is None:
             return step + MAX_ROWS
-        epoch = step // self.steps_per_epoch
-        end = (epoch - epoch % self._window + self._window) * self.steps_per_epoch
-        return min(end, step + MAX_ROWS)
+        end_of_window = self._first_of_window(step) + self._window * self.steps_per_epoch
+        return min(end_of_window, step + MAX_ROWS)
+
+    def _first_of_window(self, step: int) -> int:
+        """The first step of the epochs whose orders are made together."""
+        steps = self._window * self.steps_per_epoch
+        return step - step % steps
 
     def advance(self, state: Any, first: int, last: int) -> tuple[Any, Info]:
         """The state after steps `first` to `last`, and their figures, "rows"."""
-        epoch = first // self.steps_per_epoch
-        begin = epoch - epoch % self._window
-        if self._program.batch_size is not None and begin != self._first_epoch:
-            self._first_epoch = begin
-            self._orders = _orders(self._program, self._window, self._key_order, begin)
-        origin = 0 if self._program.batch_size is None else begin * self.steps_per_epoch
+        origin = self._first_of_window(first)
+        if self.program.batch_size is not None and origin != self._origin:
+            epoch = np.int32(origin // self.steps_per_epoch)
+            orders = _orders(self.program, self._window, self._key_order, epoch)
+            self._origin, self._orders = origin, placed(orders, self.program.mesh)
+        numbers = map(np.int32, (origin, first, last))
         return advance(
-            self._program,
-            MAX_ROWS,
-            state,
-            self._data,
-            self._orders,
-            self._key_steps,
-            *(jnp.asarray(n, jnp.int32) for n in (origin, first, last)),
+            self.program, MAX_ROWS, state, self._data, self._orders, self._key_steps, *numbers
         )
+
+    def epochs(self, first: int, last: int) -> np.ndarray:
+        """Epochs that are done after each of the steps of the last dispatch."""
+        return (np.arange(first, last) + 1) / self.steps_per_epoch
+
+    def epochs_done(self, step: int) -> int:
+        """Whole epochs that are done after a step."""
+        return step // self.steps_per_epoch
 
     def ends_epoch(self, step: int) -> bool:
         """Whether an epoch ends with this step."""
         return step % self.steps_per_epoch == 0
-
-    def epoch(self, step: int) -> float:
-        """Epochs that are done after a step."""
-        return step / self.steps_per_epoch
 
 
 @partial(ops.jit, static_argnums=(0, 1))
@@ -92,70 +141,81 @@ class Stream:
         program: See `Program`.
         data: The batches.
         key_steps: Random key of the steps.
-        steps_per_epoch: Batches of an epoch, if that is known.
-        num_steps: Steps of the fit, if that is known.
+
+    Attributes:
+        program: See `Program`.
     """
 
-    def __init__(
-        self,
-        program: Program,
-        data: Batches,
-        key_steps: KeyArray,
-        num_steps: int | None,
-    ):
-        self._program, self._data, self._key_steps = program, data, key_steps
-        length = len(data) if hasattr(data, "__len__") else None
-        self.steps_per_epoch = length
-        self._num_steps = num_steps
-        self._batches: Iterator[tuple[int, Batch]] | None = None
-        self._next: tuple[int, Batch] | None = None
-        self._epoch = 0
+    def __init__(self, program: Program, data: Batches, key_steps: KeyArray):
+        self.program, self._data = program, data
+        self._key_steps = placed(key_steps, program.mesh)
+        self._batches: Prefetched | None = None
+        self._last: Fetched | None = None
+
+    def seek(self, step: int) -> None:
+        """Goes to the batch of a step."""
+        self.close()
+        self._batches = Prefetched(self._data, step, self._put)
+
+    def close(self) -> None:
+        """Ends the thread that fetches batches."""
+        if self._batches is not None:
+            self._batches.close()
+
+    def _put(self, batch: Batch) -> Batch:
+        mesh = self.program.mesh
+        return placed(batch, mesh) if mesh is None else placed(batch, mesh, batch_spec(mesh, batch))
+
+    @property
+    def _ahead(self) -> Prefetched:
+        assert self._batches is not None, "`seek` first"
+        return self._batches
+
+    @property
+    def _shown(self) -> Fetched:
+        return self._last or self._ahead.peek()
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """Batches of an epoch, if that is known."""
+        return self._shown.length
+
+    @property
+    def batch(self) -> Batch | None:
+        """The last batch, or the first if there was none."""
+        return self._shown.batch
 
     def limit(self, step: int) -> int:
         """The step up to which one dispatch may go."""
         return step + 1
 
     def advance(self, state: Any, first: int, last: int) -> tuple[Any, Info]:
-        """The state after the next batch, and its figures, "1"."""
-        if self._batches is None:
-            self._begin(first)
-        if self._next is None:
-            raise InputError(
-                f"`data` ended after {first} batches, and {self._num_steps or 'more'} steps were "
-                "asked for: give an iterable that can be iterated over again, such as a list or a "
-                "DataLoader, or a function of the epoch"
-            )
-        self._epoch, batch = self._next
-        if self._program.mesh is not None:
-            spec = P(DATA) if DATA in self._program.mesh.axis_names else P()
-            batch = jax.device_put(batch, NamedSharding(self._program.mesh, spec))
-        result = _one(self._program, state, batch, self._key_steps, jnp.asarray(first, jnp.int32))
-        assert self._batches is not None
-        self._next = next(self._batches, None)
-        return result
+        """The state after the next batch, or, with last = first, as it is; and its figures, "1".
 
-    def _begin(self, first: int) -> None:
-        epoch, skip = divmod(first, self.steps_per_epoch) if self.steps_per_epoch else (0, first)
-        self._batches = prefetched(self._data, epoch, skip)
-        self._next = next(self._batches, None)
+        Raises:
+            InputError: If there is no next batch.
+        """
+        fetched = self._ahead.peek()
+        if fetched.batch is None:
+            raise InputError(
+                f"`data` ended after {first} batches, and more steps were asked for: give an "
+                "iterable that can be iterated over again, such as a list or a DataLoader, or a "
+                "function of the epoch"
+            )
+        if last > first:
+            self._last = self._ahead.pop()
+        numbers = map(np.int32, (first, first, last))
+        return advance(self.program, 1, state, fetched.batch, None, self._key_steps, *numbers)
+
+    def epochs(self, first: int, last: int) -> np.ndarray:
+        """Epochs that are done after the last step; whole ones if their length is not known."""
+        epoch, place, length, _ = self._shown
+        return np.array([epoch + (0.0 if length is None else (place + 1) / length)])
+
+    def epochs_done(self, step: int) -> int:
+        """Whole epochs that are done after the last step."""
+        return self._ahead.peek().epoch
 
     def ends_epoch(self, step: int) -> bool:
-        """Whether the last batch was the last of its epoch."""
-        return self._next is None or self._next[0] > self._epoch
-
-    def epoch(self, step: int) -> float:
-        """Epochs that are done after a step."""
-        if self.steps_per_epoch:
-            return step / self.steps_per_epoch
-        return float(self._epoch + 1) if self.ends_epoch(step) else float(self._epoch)
-
-
-@partial(ops.jit, static_argnums=0, donate_argnums=1)
-def _one(program: Program, state: Any, batch: Batch | PerMember, key: KeyArray, step: Any) -> Any:
-    state, info = one_step(program, state, batch, key, step)
-    return state, jax.tree.map(lambda x: x[None], info)
-
-
-def as_rows(info: Info, number: int) -> dict[str, np.ndarray]:
-    """Figures of the first rows on the host, "steps" or "steps members"."""
-    return {name: np.asarray(x)[:number] for name, x in jax.device_get(info).items()}
+        """Whether the next batch is the first of its epoch, or there is none."""
+        return self._ahead.peek().place == 0

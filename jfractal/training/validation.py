@@ -1,8 +1,13 @@
 """Figures of a posterior on examples that it was not trained on."""
 
+from collections.abc import Sized
+from functools import partial
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
+from jfractal import ops
 from jfractal.identity import ByContent
 from jfractal.inference.batch import Batch
 from jfractal.inference.model import Model
@@ -33,13 +38,14 @@ def validate(model: Model, posterior: Posterior, data: Batch, key: KeyArray) -> 
         Figures by name: ``nll``, and e.g. ``accuracy``.
     """
     x, y = data
-    members = len(posterior) if hasattr(posterior, "__len__") else NUM_SAMPLES
-    num_samples = 1 if isinstance(posterior, Point) else max(members, 1)
+    num_samples = len(posterior) if isinstance(posterior, Sized) else NUM_SAMPLES
+    num_samples = 1 if isinstance(posterior, Point) else num_samples
     outputs = sample_outputs(model.apply, posterior, x, key, num_samples=num_samples)
     return {name: float(value) for name, value in _figures(ByContent(model), outputs, y).items()}
 
 
-def _figures(model: ByContent[Model], outputs, y):
+@partial(ops.jit, static_argnums=0)
+def _figures(model: ByContent[Model], outputs: Any, y: Any) -> dict[str, Any]:
     likelihood = model.value.likelihood
     values = jax.vmap(lambda outputs: per_example(likelihood, outputs, y))(outputs)
     density = jax.nn.logsumexp(values, axis=0) - jnp.log(len(values))

@@ -1,0 +1,65 @@
+"""A directory that one process works in."""
+
+from pathlib import Path
+from typing import IO
+
+from jfractal.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows has none: there, nobody is refused
+    fcntl = None
+
+__all__ = ["Lock"]
+
+
+class Lock:
+    """Refuses a directory that another process works in.
+
+    The operating system gives the lock back when the process ends, in whatever way.
+
+    Args:
+        directory: The directory; made on entry.
+
+    Raises:
+        InputError: On entry, if another process, or another `Lock` of this one, has it.
+
+    Example:
+        ::
+
+            with Lock(directory):
+                ...
+    """
+
+    def __init__(self, directory: str | Path):
+        self._directory = Path(directory)
+        self._file: IO | None = None
+
+    def __enter__(self) -> "Lock":
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._file = (self._directory / ".lock").open("w")
+        except OSError as error:
+            raise InputError(
+                f"`directory`: cannot write to {self._directory}: {error.strerror}"
+            ) from error
+        self._take(self._file)
+        return self
+
+    def _take(self, file: IO) -> None:
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.close()
+            raise InputError(
+                f"`directory`: another process works in {self._directory}: wait for it, or choose "
+                "another directory"
+            ) from error
+        except OSError:  # a file system without locks
+            return
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()

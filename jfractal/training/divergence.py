@@ -1,0 +1,87 @@
+"""Why a fit cannot go on: numbers that are not finite, or no memory; and what to try."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jfractal import ops
+from jfractal.errors import DivergenceError
+from jfractal.inference.method import Method
+from jfractal.training.plan import Plan
+
+__all__ = ["check_figures", "check_memory", "check_posterior"]
+
+
+def check_figures(method: Method, plan: Plan, rows: Mapping[str, np.ndarray], first: int) -> None:
+    """Refuses figures that are NaN or infinite.
+
+    Args:
+        method: What is fitted.
+        plan: How.
+        rows: Figures by name, "steps" or "steps members".
+        first: Steps taken before.
+
+    Raises:
+        DivergenceError: If there is one.
+    """
+    bad = {name: ~np.isfinite(x.reshape(len(x), -1)) for name, x in rows.items()}
+    steps = np.any([x.any(1) for x in bad.values()], axis=0)
+    if not steps.any():
+        return
+    row = int(np.argmax(steps))
+    parts = [name for name, x in bad.items() if x[row].any()]
+    name = next((part for part in parts if part != "loss"), parts[0])
+    value = rows[name].reshape(len(bad[name]), -1)[row][bad[name][row]][0]
+    of = f" of members {_listed(bad[name][row])}" if rows[name].ndim > 1 else ""
+    raise DivergenceError(
+        f"`{name}`{of} is {value} at step {first + row + 1} of {method.name}. {_advice(plan)}"
+    )
+
+
+def check_posterior(method: Method, plan: Plan, state: Any, step: int) -> None:
+    """Refuses a state whose posterior holds a NaN or an infinity.
+
+    Raises:
+        DivergenceError: If it does.
+    """
+    if _is_finite(method.posterior(state)):
+        return
+    raise DivergenceError(
+        f"the weights are not finite after step {step} of {method.name}. {_advice(plan)}"
+    )
+
+
+def check_memory(error: Exception) -> None:
+    """Says what to lower if a device has run out of memory.
+
+    Raises:
+        MemoryError: If that is what the error says.
+    """
+    if "RESOURCE_EXHAUSTED" in str(error):
+        first_line = str(error).partition("\n")[0]
+        raise MemoryError(
+            "a step needs more memory than there is: lower `batch_size`, the `num_samples` of the "
+            "method or the members of an ensemble, use `remat` in the net, or spread the fit over "
+            f"a `mesh` ({first_line})"
+        ) from error
+
+
+def _advice(plan: Plan) -> str:
+    data = "The data are finite numbers" + (", before `augment`" if plan.augment else "")
+    return (
+        f"{data}. Try a smaller learning rate, one that warms up, or gradient clipping "
+        "(`optax.clip_by_global_norm`); earlier checkpoints are kept"
+    )
+
+
+def _listed(bad: np.ndarray) -> str:
+    return ", ".join(map(str, np.flatnonzero(bad)))
+
+
+@ops.jit
+def _is_finite(tree: Any) -> Any:
+    floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    return jnp.all(jnp.stack([jnp.isfinite(x).all() for x in floats]))

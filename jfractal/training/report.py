@@ -1,0 +1,62 @@
+"""What is said of a fit while it runs: its history, and the rows that callbacks get of it."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+import numpy as np
+
+from jfractal.training.history import VALIDATION, History
+from jfractal.training.plan import Callback, Row
+
+__all__ = ["Report"]
+
+
+class Report:
+    """Keeps all figures, and hands some of them to callbacks: each row once.
+
+    Args:
+        callbacks: Functions of a row.
+        log_every: Steps from one row to the next.
+
+    Attributes:
+        history: All figures.
+    """
+
+    def __init__(self, callbacks: Sequence[Callback], log_every: int):
+        self._callbacks, self._log_every = callbacks, log_every
+        self._waiting: deque[Row] = deque()
+        self.history = History()
+
+    @property
+    def last_validation(self) -> int:
+        """Steps taken before the last validation; 0 if there was none."""
+        name = f"{VALIDATION}step"
+        return int(self.history[name][-1]) if name in self.history else 0
+
+    def steps(self, columns: Mapping[str, np.ndarray]) -> None:
+        """Adds the figures of steps, by name, "steps", and tells the callbacks."""
+        self.history.add(columns)
+        for i in np.flatnonzero(columns["step"] % self._log_every == 0):
+            self._waiting.append({name: x[i].item() for name, x in columns.items()})
+        self._tell()
+
+    def validation(self, step: int, figures: Row) -> None:
+        """Adds the figures of a validation, and tells the callbacks."""
+        at = {"step": step, "epoch": float(self.history["epoch"][-1]) if step else 0.0}
+        self.history.add_validation({**at, **figures})
+        named = {f"{VALIDATION}{name}": value for name, value in figures.items()}
+        self._waiting.append({**at, **named})
+        self._tell()
+
+    def finish(self) -> None:
+        """Tells what is left to tell after a callback was interrupted."""
+        while self._waiting:
+            with suppress(KeyboardInterrupt):
+                self._tell()
+
+    def _tell(self) -> None:
+        while self._waiting:
+            row = self._waiting.popleft()
+            for callback in self._callbacks:
+                callback(row)
