@@ -5,6 +5,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.format import MAGIC_PREFIX
 
 from jfractal.errors import InputError
 
@@ -51,10 +52,14 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         InputError: If the file cannot be read: it is missing, truncated, forged or something else.
     """
     try:
-        # A map of an ``.npy`` is refused if the file is shorter than its head claims, before
-        # memory is taken for it.
-        found = np.load(path, mmap_mode="r")
-        return {"array": np.array(found)} if isinstance(found, np.ndarray) else dict(found)
+        with path.open("rb") as stream:
+            if stream.read(len(MAGIC_PREFIX)) == MAGIC_PREFIX:
+                # A map is refused if the file is shorter than its head claims, before memory is
+                # taken for it.
+                return {"array": np.array(np.load(path, mmap_mode="r"))}
+            stream.seek(0)
+            with np.load(stream) as archive:
+                return dict(archive)
     except Exception as error:  # a damaged file raises whatever its decoder meets
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"`path`: cannot read {path}: {reason}") from error
