@@ -10,6 +10,7 @@ import pytest
 import jfractal as jf
 from jfractal.array_files import read_arrays
 
+PRIOR = jf.priors.Gaussian(1.0)
 PROBS = np.random.default_rng(0).dirichlet(np.ones(3), 50).astype(np.float32)
 
 
@@ -96,10 +97,11 @@ def test_what_is_no_reference_is_refused(tmp_path, about):
     path = tmp_path / "reference.npz"
     arrays = {"outputs": np.zeros((2, 3, 4, 1)), "warmup_gradients": np.zeros(2)}
     path.write_bytes(npz(about=np.array(about), **arrays))
+    model = jf.Model(lambda v, x: x, prior=PRIOR, likelihood=jf.likelihoods.Gaussian(1.0))
     data = np.zeros((4, 2), np.float32), np.zeros((4, 1), np.float32)
     problem = jf.testing.ConjugateRegression(*data)
     with pytest.raises(jf.InputError, match=r"^`path`: .* is not a reference"):
-        jf.reference.load(path, problem.log_joint, data[0])
+        jf.reference.load(path, model, data, data[0])
 
 
 @pytest.mark.parametrize(

@@ -163,10 +163,10 @@ def assert_mean_field(fit: Fit, problem: Solved, key: KeyArray, *, slack: float 
 
 def _check(fit: Fit, problem: Solved, key: KeyArray, slack: Any) -> None:
     check_method(fit)
-    if not all(hasattr(problem, name) for name in ("log_joint", "exact", "init")):
+    if not all(hasattr(problem, name) for name in ("model", "data", "exact", "start")):
         raise InputError(
-            "`problem` must have `log_joint`, `exact` and `init`, as ConjugateRegression and "
-            f"GaussianTarget have, got {described(problem)}"
+            "`problem` must have `model`, `data`, `exact` and `start`, as GaussianTarget has, got "
+            f"{described(problem)}"
         )
     check_key("key", key)
     check_number("at least 0 and finite", lambda x: (x >= 0) & np.isfinite(x), slack=slack)

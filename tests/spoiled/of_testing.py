@@ -22,17 +22,17 @@ SHIFTED = "negative, zero, doubled, booleans, huge, half precision"
 PROBLEM = testing.GaussianTarget(MOMENTS)
 
 
-def fit(log_joint, init, key):
+def fit(model, start, data, key):
     """The exact posterior of `PROBLEM`."""
     scale = jnp.linalg.cholesky(jnp.asarray(COVARIANCE, jnp.float32))
-    w = jax.random.normal(key, (4, 500, 2)) @ scale.T
+    w = jax.random.normal(key, (2000, 2)) @ scale.T
     params = {"hidden": {"kernel": w[..., :1, None]}, "output": {"bias": w[..., 1:]}}
-    return jf.Chains(params, {}, 0)
+    return jf.Samples(params)
 
 
-def conjugate(log_joint, init, key):
+def conjugate(model, start, data, key):
     """The exact posterior of a linear regression."""
-    exact = testing.ConjugateRegression(*map(np.asarray, log_joint.data)).exact
+    exact = testing.ConjugateRegression(*map(np.asarray, data)).exact
     w = exact.mean + RNG.normal(size=(200, 3)) @ np.linalg.cholesky(exact.covariance).T
     w = jnp.asarray(w, jnp.float32)
     return jf.Samples({"bias": w[:, :1], "kernel": w[:, 1:, None]})

@@ -13,8 +13,7 @@ EXPR = topology.fractal(3)
 def calls() -> Iterator[Call]:
     yield Call(Unit, {"name": "a", "column": 2}, {"name": "another word"})
     yield Call(topology.Projection, {"name": "a", "column": 1}, {"name": "another word"})
-    for node in (Seq, topology.Loop):
-        yield Call(node, {"parts": (Unit("a"), Identity())}, {"parts": "empty, a part less"})
+    yield Call(Seq, {"parts": (Unit("a"), Identity())}, {"parts": "empty, a part less"})
     yield Call(Join, {"parts": (Unit("a"), Unit("b")), "how": "sum"}, {"parts": "a part less"})
     yield Call(topology.plain, {"num_units": 3})
     yield Call(topology.dense, {"num_units": 3})
@@ -35,7 +34,7 @@ def calls() -> Iterator[Call]:
         yield Call(fold, {"expr": EXPR})
     yield Call(topology.receptive_field, {"expr": EXPR, "kernel_size": 3})
     widths = {"expr": EXPR, "in_channels": 3, "out_channels": 8}
-    for function in (topology.channels, topology.project, topology.roll):
+    for function in (topology.channels, topology.project):
         yield Call(function, widths)
     yield Call(topology.unit_channels, widths | {"column": 2})
     yield Call(
