@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from jfractal.arguments import check_number, check_type
 from jfractal.errors import InputError
 from jfractal.inference.fractal_model import FractalModel
 from jfractal.metrics.conformal import conformal_threshold, prediction_sets
+from jfractal.metrics.inputs import check_labels, probabilities
 from jfractal.posterior.likelihoods import Categorical
 from jfractal.posterior.posterior import Posterior
 from jfractal.predict import predict
-from jfractal.typing import Bool, Float, Int, KeyArray
+from jfractal.typing import Array, Bool, Float, Int, KeyArray
 
 __all__ = ["EarlyExit", "early_exit", "nested_sets"]
 
@@ -133,20 +135,35 @@ def nested_sets(
         The sets after each column.
 
     Raises:
-        InputError: If the columns of `probs` and `held_out` differ in number, or `alpha` is out
-            of range.
+        InputError: If the columns of `probs` and `held_out` differ in number, they do not hold
+            probabilities, or `alpha` is out of range.
 
     Source: the aim is that of Jazbec et al., "Early-exit neural networks with nested prediction
         sets", UAI 2024, who intersect sets of an anytime-valid confidence sequence.
     """
-    if len(probs) != len(held_out) or not probs:
+    check_number("between 0 and 1", lambda x: (x > 0) & (x < 1), alpha=alpha)
+    here, there = _columns("probs", probs), _columns("held_out", held_out)
+    if len(here) != len(there):
         raise InputError(
-            f"`probs` and `held_out` must hold one array for each column, got {len(probs)} and "
-            f"{len(held_out)}"
+            f"`held_out` must hold an array for each of `probs`, {len(here)}, got {len(there)}"
         )
+    *held, classes = there[0].shape
+    labels = check_labels(held_out_labels, tuple(held), classes, "held_out", "held_out_labels")
     sets: list[np.ndarray] = []
-    for here, there in zip(probs, held_out):
-        threshold = conformal_threshold(there, held_out_labels, alpha=alpha / len(probs))
-        inside = np.asarray(prediction_sets(here, threshold))
+    for at_column, known in zip(here, there):
+        threshold = conformal_threshold(known, labels, alpha=alpha / len(here))
+        inside = np.asarray(prediction_sets(at_column, threshold))
         sets.append(inside & sets[-1] if sets else inside)
     return sets
+
+
+def _columns(name: str, values: Any) -> list[Array]:
+    """Probabilities of each column, all for the same examples."""
+    check_type(name, values, list | tuple, "a list of arrays, one for each column")
+    columns = [probabilities(name, value, "batch classes") for value in values]
+    if len({column.shape for column in columns}) != 1:
+        raise InputError(
+            f"`{name}` must hold at least one array, and all of one shape, got shapes "
+            f"{[column.shape for column in columns]}"
+        )
+    return columns

@@ -7,17 +7,23 @@ from jfractal.errors import InputError
 
 __all__ = ["check_counts"]
 
+MOST = 2**31 - 1  # what arrays can be indexed by in 32 bits
 
-def check_counts(least: int = 1, **counts: Any) -> None:
-    """Refuses counts that are not integers, or smaller than `least`.
+
+def check_counts(least: int = 1, most: int = MOST, **counts: Any) -> None:
+    """Refuses counts that are not integers, or outside `least` to `most`.
 
     Raises:
         InputError: Naming the first of them.
     """
     for name, count in counts.items():
         try:
-            index(count)
+            number = index(count)
         except TypeError:
-            raise InputError(f"`{name}` must be an integer, got {count!r}") from None
-        if count < least:
+            number = None
+        if number is None or isinstance(count, bool):
+            raise InputError(f"`{name}` must be an integer, got {count!r}")
+        if number < least:
             raise InputError(f"`{name}` must be at least {least}, got {count}")
+        if number > most:
+            raise InputError(f"`{name}` must be at most {most:,}, got {count}")

@@ -3,10 +3,8 @@
 import hashlib
 import io
 import json
-import os
 import platform
 import re
-import warnings
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
+from jfractal.arguments import as_path, check_type, described
+from jfractal.array_files import read_arrays, read_table, write_file
 from jfractal.errors import InputError
 from jfractal.inference.batch import Batch, batch_size
 from jfractal.inference.mcmc.chains import Chains, Diagnosis
@@ -87,7 +87,12 @@ def save(
     Raises:
         InputError: If the file cannot be written.
     """
-    apply = apply or model.apply
+    path = as_path("path", path)
+    check_type("chains", chains, Chains, "the Chains of `nuts` or `hmc`")
+    check_type("model", model, Model, "a Model")
+    apply = model.apply if apply is None else apply
+    if not callable(apply):
+        raise InputError(f"`apply` must be a function, got {described(apply)}")
     outputs = np.asarray(chains.outputs(apply, x))
     diagnosis = chains.diagnose(outputs)
     weights = dict(named_leaves(chains.variables["params"]))
@@ -113,7 +118,7 @@ def save(
     content = io.BytesIO()
     arrays["about"] = json.dumps(about)
     np.savez(content, **{name: np.asarray(x) for name, x in arrays.items()})  # type: ignore
-    _write(Path(path), content.getvalue())
+    write_file(path, content.getvalue())
     return Reference(outputs, chains if with_weights else None, diagnosis, about)
 
 
@@ -134,14 +139,16 @@ def load(path: Path, model: Model, data: Batch, x: Any, *, apply: Apply | None =
         `Reference`.
 
     Raises:
-        InputError: If the file is none, or was saved for another net, prior, likelihood, for other
-            data, other inputs or another `apply`.
+        InputError: If the file is not a reference, is damaged, or was saved for another net, prior,
+            likelihood, for other data, other inputs or another `apply`.
     """
-    arrays = _read(Path(path))
-    if "about" not in arrays:
-        raise InputError(f"`path`: {path} holds no reference; `jf.reference.save` writes one")
-    about = json.loads(str(arrays["about"]))
-    _check(Path(path), about, model, data, x, apply or model.apply)
+    path = as_path("path", path)
+    check_type("model", model, Model, "a Model")
+    if apply is not None and not callable(apply):
+        raise InputError(f"`apply` must be a function, got {described(apply)}")
+    arrays = read_arrays(path)
+    about = _about(path, arrays)
+    _check(path, about, model, data, x, apply or model.apply)
     group = lambda name: {
         key.removeprefix(name): value for key, value in arrays.items() if key.startswith(name)
     }
@@ -164,16 +171,9 @@ def load_probs(path: Path) -> Float[np.ndarray, "batch classes"]:
         The probabilities, float32, for `jf.metrics`.
 
     Raises:
-        InputError: If the file cannot be read, or its rows are no probabilities.
+        InputError: If the file cannot be read, or its rows are not probabilities.
     """
-    path = Path(path)
-    if path.suffix == ".csv":
-        table = _read_csv(path)
-    else:
-        arrays = list(_read(path).values())
-        if len(arrays) != 1:
-            raise InputError(f"`path`: {path} must hold one array, got {len(arrays)}")
-        table = arrays[0]
+    table = read_table(path := as_path("path", path))
     if table.ndim != 2 or not table.size or not np.issubdtype(table.dtype, np.number):
         raise InputError(
             f"`path`: {path} must hold numbers with the axes `batch classes`, got shape "
@@ -188,33 +188,18 @@ def load_probs(path: Path) -> Float[np.ndarray, "batch classes"]:
     return table.astype(np.float32)
 
 
-def _read_csv(path: Path) -> np.ndarray:
+def _about(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """What a reference is of, from a file that holds all of one."""
+    needed = {"figures", "reasons", "data", "inputs", "weights", "net", "prior", "likelihood"}
     try:
-        first = path.read_text(encoding="utf-8").partition("\n")[0]
-        head = bool(re.search(r"[a-df-zA-DF-Z]", first))  # an e belongs to numbers
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of an empty table, which is refused below
-            return np.loadtxt(path, delimiter=",", skiprows=int(head), ndmin=2)
-    except (OSError, ValueError) as error:
-        raise InputError(f"`path`: cannot read {path}: {error}") from error
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    try:
-        found = np.load(path)
-        return {"array": found} if isinstance(found, np.ndarray) else dict(found)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"`path`: cannot read {path}: {error}") from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"`path`: cannot write to {path}: {error.strerror}") from error
+        about = json.loads(str(arrays["about"]))
+        missing = needed - about.keys() or {"outputs", "warmup_gradients"} - arrays.keys()
+        is_shaped = arrays["outputs"].ndim >= 3
+    except (KeyError, ValueError, AttributeError):
+        missing, is_shaped = needed, False
+    if missing or not is_shaped:
+        raise InputError(f"`path`: {path} is not a reference; `jf.reference.save` writes one")
+    return about
 
 
 def _described(part: Any) -> str:

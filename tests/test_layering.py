@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 # know nothing of nets, and stand below what reports them.
 FLOORS = [
     {"typing", "errors", "concrete"},
-    {"counts", "storage", "identity"},
+    {"arguments", "array_files", "counts", "storage", "identity"},
     {"topology"},
     {"ops", "metrics"},
     {"predictions"},

@@ -432,8 +432,33 @@ def test_a_name_stands_for_one_layer():
         topology.units(expr)
 
 
-@pytest.mark.parametrize("expr", [topology.fractal, Seq(("a",)), Join((Unit("a"), None))])
-def test_only_expressions_are_read(expr):
-    for fold in (topology.depth, topology.units, topology.join_sizes):
-        with pytest.raises(InputError, match=r"an expression is made of Unit, Identity, .*, got"):
+@pytest.mark.parametrize("expr", [topology.fractal, None, "unit", (Unit("a"),)])
+def test_what_is_no_expression_is_refused(expr):
+    for fold in (topology.units, topology.depth, topology.num_paths):
+        with pytest.raises(InputError, match=r"`expr` must be made of Unit, Identity, .*, got"):
             fold(expr)
+
+
+@pytest.mark.parametrize(
+    ("make", "argument"),
+    [
+        (lambda: Seq("ab"), "parts"),
+        (lambda: Seq(("a",)), "parts"),
+        (lambda: Seq([Unit("a")]), "parts"),
+        (lambda: Seq(None), "parts"),
+        (lambda: Join((1, 2)), "parts"),
+        (lambda: Join((Unit("a"), None)), "parts"),
+        (lambda: Join((Unit("a"),), how=["mean"]), "how"),
+        (lambda: Unit(None), "name"),
+        (lambda: Unit(""), "name"),
+        (lambda: Unit("a", column=0), "column"),
+        (lambda: Unit("a", column=1.5), "column"),
+        (lambda: topology.fractal(17), "columns"),
+        (lambda: topology.fractal(1, how="middle"), "how"),
+        (lambda: topology.fractal(2, nested="no"), "nested"),
+        (lambda: topology.doubly_recursive(11), "levels"),
+    ],
+)
+def test_nodes_and_rules_are_checked_when_they_are_made(make, argument):
+    with pytest.raises(InputError, match=f"`{argument}`"):
+        make()

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
+from jfractal.arguments import as_array, check_choice, check_finite, check_key, check_values
+from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.typing import Array, Float, KeyArray, Shaped
 
@@ -26,9 +28,8 @@ def channel_moments(
         InputError: There is no pixel, or a channel is constant, so that `standardise` would
             divide by zero.
     """
+    images = np.asarray(_raw(images))
     count = images[..., 0].size
-    if count == 0:
-        raise InputError(f"`images` must hold at least one pixel, got shape {images.shape}")
     # Sums of integers are exact: no rounding over 50 million pixels, and no float copy of them.
     total = np.einsum("bhwc->c", images, dtype=np.uint64, casting="unsafe")
     total_square = np.einsum("bhwc,bhwc->c", images, images, dtype=np.uint64, casting="unsafe")
@@ -53,8 +54,21 @@ def standardise(
 
     Returns:
         Images with mean 0 and standard deviation 1 over the set the moments come from.
+
+    Raises:
+        InputError: `images` are not uint8, or a moment is not finite, or a standard deviation 0.
     """
-    shift, scale = (jnp.asarray(m, jnp.float32)[None, None, None, :] for m in (mean, std))
+    images = _raw(images)
+    shift, scale = as_array("mean", mean), as_array("std", std)
+    for name, moment in (("mean", shift), ("std", scale)):
+        check_finite(name, moment)
+        if moment.shape != images.shape[-1:]:
+            raise InputError(
+                f"`{name}` must be a number for each channel of `images`, {images.shape[-1:]}, got "
+                f"{moment.shape}"
+            )
+    check_values("std", scale, "above 0", lambda x: x > 0)
+    shift, scale = (jnp.asarray(m, jnp.float32)[None, None, None, :] for m in (shift, scale))
     return (jnp.asarray(images, jnp.float32) / 255 - shift) / scale
 
 
@@ -70,9 +84,14 @@ def random_flip(
     Returns:
         Images of the same shape and dtype.
 
+    Raises:
+        InputError: `key` is not one key, or `images` have not four axes.
+
     References:
         Larsson et al., FractalNet, ICLR 2017, section 4.1.
     """
+    check_key("key", key)
+    images = _images(images)
     mirrored = jax.random.bernoulli(key, shape=(len(images), 1, 1, 1))
     return jnp.where(mirrored, images[:, :, ::-1], images)
 
@@ -97,18 +116,21 @@ def random_shift(
         Images of the same shape and dtype.
 
     Raises:
-        InputError: `pixels` is negative, or does not fit a reflection, or `mode` is unknown.
+        InputError: `pixels` is negative, or does not fit the image or its reflection, or `mode` is
+            unknown.
 
     References:
         Larsson et al., FractalNet, ICLR 2017, section 4.1.
     """
-    if mode not in ("constant", "reflect"):
-        raise InputError(f"`mode` must be 'constant' or 'reflect', got {mode!r}")
+    check_key("key", key)
+    check_choice("mode", mode, ("constant", "reflect"))
+    images = _images(images)
     count, height, width, channels = images.shape
-    if pixels < 0 or (mode == "reflect" and pixels >= min(height, width)):
+    check_counts(0, most=max(height, width), pixels=pixels)
+    if mode == "reflect" and pixels >= min(height, width):
         raise InputError(
-            f"`pixels` must be at least 0 and, for a reflection, less than the image's sides "
-            f"({height}, {width}), got {pixels}"
+            f"`pixels` must be less than the image's sides ({height}, {width}) for a reflection, "
+            f"got {pixels}"
         )
     border = (pixels, pixels)
     padded = jnp.pad(images, ((0, 0), border, border, (0, 0)), mode=mode)
@@ -118,3 +140,20 @@ def random_shift(
         return jax.lax.dynamic_slice(image, (*corner, 0), (height, width, channels))
 
     return jax.vmap(window)(padded, corners)
+
+
+def _images(images: Array | np.ndarray) -> Array | np.ndarray:
+    images = as_array("images", images)
+    if images.ndim != 4 or not images.size:
+        raise InputError(
+            "`images` must have the axes `batch height width channels`, none of them empty, got "
+            f"shape {images.shape}"
+        )
+    return images
+
+
+def _raw(images: Array | np.ndarray) -> Array | np.ndarray:
+    images = _images(images)
+    if images.dtype != np.uint8:
+        raise InputError(f"`images` must be uint8, intensities 0 to 255, got {images.dtype}")
+    return images

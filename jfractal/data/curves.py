@@ -2,7 +2,11 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from jfractal.arguments import check_key, check_number
+from jfractal.counts import check_counts
+from jfractal.errors import InputError
 from jfractal.typing import Array, Float, KeyArray
 
 __all__ = ["blundell_curve"]
@@ -29,9 +33,17 @@ def blundell_curve(
     Returns:
         Inputs x and targets y, both of shape (n, 1).
 
+    Raises:
+        InputError: `num_points` is below 1, or `high` is not above `low`.
+
     References:
         Blundell et al., Weight Uncertainty in Neural Networks, ICML 2015, section 5.2.
     """
+    check_key("key", key)
+    check_counts(num_points=num_points)
+    check_number("finite", np.isfinite, low=low, high=high)
+    if not low < high:
+        raise InputError(f"`high` must be above `low`, {low}, got {high}")
     input_key, noise_key = jax.random.split(key)
     x = jax.random.uniform(input_key, (num_points, 1), minval=low, maxval=high)
     noise = NOISE_SCALE * jax.random.normal(noise_key, x.shape)

@@ -43,12 +43,12 @@ def decode_images(
     # takes, and a pool of threads was slower.
     for index, data in enumerate(encoded):
         try:
-            pixels, image_format = _pixels(data, shape[-1])
+            pixels, image_format = _pixels(data, shape)
         # Damaged bytes raise whatever their decoder does: OSError, SyntaxError, struct.error, ...
         except Exception as error:
+            if isinstance(error, InputError):
+                raise InputError(f"{where}: image {index} {error}") from None
             raise InputError(f"{where}: image {index} cannot be decoded: {error}") from error
-        if pixels.shape != shape:
-            raise InputError(f"{where}: image {index} must have shape {shape}, has {pixels.shape}")
         images[index] = pixels
         formats.add(image_format)
     return {
@@ -71,11 +71,14 @@ def _columns(
 
 
 def _pixels(
-    data: bytes | None, channels: int
+    data: bytes | None, shape: tuple[int, int, int]
 ) -> tuple[UInt8[np.ndarray, "height width channels"], str]:
     with data_extra():
         from PIL import Image
 
+    height, width, channels = shape
     with Image.open(io.BytesIO(data or b"")) as image:
+        if image.size != (width, height):  # by its head, before memory is taken for its pixels
+            raise InputError(f"must have shape {shape}, has {(*image.size[::-1], channels)}")
         pixels = np.asarray(image.convert("RGB" if channels == 3 else "L"))
         return pixels.reshape(*pixels.shape[:2], channels), image.format or "unknown"

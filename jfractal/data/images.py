@@ -7,6 +7,8 @@ from functools import partial
 import numpy as np
 from jaxtyping import Int32, UInt8
 
+from jfractal.arguments import check_choice, check_type
+from jfractal.counts import check_counts
 from jfractal.data.cache import Arrays, cached_arrays
 from jfractal.data.decoding import decode_images
 from jfractal.data.sources import DataUnavailable, data_extra, parquet_files
@@ -53,6 +55,8 @@ class _Published:
     class_names: tuple[str, ...]
 
 
+MOST_PIXELS = 512  # along a side of enlarged digits
+
 _DIGITS = tuple("0123456789")
 _CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
 _CLOTHES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
@@ -89,11 +93,10 @@ def load_images(name: str, *, strict: bool = False) -> ImageData:
         InputError: The name is unknown, or a file is broken, or the set cannot be had and
             `strict`.
     """
+    check_choice("name", name, [*_PUBLISHED, "digits"])
+    check_type("strict", strict, bool, "True or False")
     if name == "digits":
         return digits()
-    if name not in _PUBLISHED:
-        known = ", ".join([*_PUBLISHED, "digits"])
-        raise InputError(f"`name` must be one of {known}, got {name!r}")
     try:
         return _load(name)
     except DataUnavailable as error:
@@ -165,10 +168,8 @@ def digits(size: int = 8, channels: int = 1) -> ImageData:
     Raises:
         InputError: `size` is below 8 or `channels` below 1.
     """
-    if size < 8:
-        raise InputError(f"`size` must be at least 8, got {size}")
-    if channels < 1:
-        raise InputError(f"`channels` must be at least 1, got {channels}")
+    check_counts(8, most=MOST_PIXELS, size=size)
+    check_counts(most=MOST_PIXELS, channels=channels)
     with data_extra():
         from PIL import Image
         from sklearn.datasets import load_digits

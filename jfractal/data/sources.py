@@ -1,12 +1,14 @@
 """Where tables come from: a directory of the user's, else the Hugging Face cache or Hub."""
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from jfractal.arguments import described
 from jfractal.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,20 +54,36 @@ def load_table(dataset_id: str, split: str) -> "pyarrow.Table":
 
     Raises:
         DataUnavailable: The data set is in none of these places.
-        InputError: It is there but broken, or ``JFRACTAL_DATA`` is not a directory.
+        InputError: It is there but broken, or ``JFRACTAL_DATA`` is not a directory, or
+            `dataset_id` or `split` is not a name.
     """
     return read_table(parquet_files(dataset_id, split))
 
 
 def parquet_files(dataset_id: str, split: str) -> tuple[Path, ...]:
     """The files of one split, in order, fetched from the Hub if need be; see `load_table`."""
+    _check_name("dataset_id", dataset_id, _DATASET_ID)
+    _check_name("split", split, _WORD)
     folder = _users_folder(dataset_id)
     if folder is None:
         return _hub_files(dataset_id, split)
     files = _files_of_split(folder, split)
     if not files:
-        raise InputError(f"{folder} has parquet files but none of the split {split!r}")
+        raise InputError(f"`split`: {folder} has parquet files but none of {split!r}")
     return files
+
+
+_WORD = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
+_DATASET_ID = rf"({_WORD}/)?{_WORD}"
+
+
+def _check_name(argument: str, name: Any, pattern: str) -> None:
+    """A name is no path: it leads nowhere outside the directory in which it is looked up."""
+    if not isinstance(name, str) or not re.fullmatch(pattern, name):
+        raise InputError(
+            f"`{argument}` must be a name such as 'uoft-cs/cifar10' or 'train', got "
+            f"{described(name)}"
+        )
 
 
 def read_table(files: Sequence[Path]) -> "pyarrow.Table":
@@ -83,12 +101,16 @@ def read_table(files: Sequence[Path]) -> "pyarrow.Table":
         try:
             with pyarrow.parquet.ParquetFile(file) as parquet:
                 tables.append(parquet.read())
-        except (OSError, pyarrow.ArrowException) as error:
+        except Exception as error:  # a damaged file raises whatever its decoder meets
             reason = str(error).partition("\n")[0]
-            raise InputError(
-                f"{file} ({file.stat().st_size} bytes) is not a complete parquet file: {reason}"
-            ) from error
-    table = pyarrow.concat_tables(tables)
+            size = f"{file.stat().st_size} bytes" if file.is_file() else "missing"
+            raise InputError(f"{file} ({size}) is not a complete parquet file: {reason}") from error
+    try:
+        table = pyarrow.concat_tables(tables)
+    except pyarrow.ArrowException as error:
+        reason = str(error).partition("\n")[0]
+        names = ", ".join(map(str, files))
+        raise InputError(f"{names} must have the same columns: {reason}") from error
     if table.num_rows == 0:
         raise InputError(f"{', '.join(map(str, files))}: no rows")
     return table

@@ -6,11 +6,15 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import UInt8
 
+from jfractal.arguments import as_array, check_type, described
+from jfractal.counts import check_counts
 from jfractal.data.images import ImageData
 from jfractal.errors import InputError
 from jfractal.typing import Int
 
 __all__ = ["hold_out_classes", "split_validation", "subset"]
+
+MOST_SEED = 2**32 - 1  # of a `RandomState`
 
 Indices = Int[np.ndarray, " chosen"]
 
@@ -30,9 +34,17 @@ def split_validation(
         disjoint, together all.
 
     Raises:
-        InputError: `num_validation` is not between 1 and the number of examples less 1.
+        InputError: `labels` is not a vector of integers, `num_validation` is not between 1 and the
+            number of examples less 1, or `seed` is not between 0 and 2³² − 1.
     """
-    if not 1 <= num_validation < len(labels):
+    labels = np.asarray(as_array("labels", labels))
+    if labels.ndim != 1 or len(labels) < 2 or labels.dtype.kind not in "iu":
+        raise InputError(
+            f"`labels` must be a vector of at least 2 integers, got {described(labels)}"
+        )
+    check_counts(num_validation=num_validation)
+    check_counts(0, MOST_SEED, seed=seed)
+    if num_validation >= len(labels):
         raise InputError(
             f"`num_validation` must be between 1 and {len(labels) - 1}, got {num_validation}"
         )
@@ -55,6 +67,9 @@ def subset(data: ImageData, *, num_train: int, num_test: int, seed: int) -> Imag
     Raises:
         InputError: There are fewer images than asked for.
     """
+    check_type("data", data, ImageData, "an ImageData")
+    check_counts(0, MOST_SEED, seed=seed)
+    check_counts(num_train=num_train, num_test=num_test)
     for argument, size, labels in (
         ("num_train", num_train, data.train_labels),
         ("num_test", num_test, data.test_labels),
@@ -90,7 +105,11 @@ def hold_out_classes(
     Raises:
         InputError: A class does not exist, is named twice, or fewer than two would remain.
     """
+    check_type("data", data, ImageData, "an ImageData")
     num_classes = len(data.class_names)
+    check_type("classes", classes, (list, tuple, range, np.ndarray), "a list of labels")
+    for label in classes:
+        check_counts(0, classes=label)
     if len(set(classes)) < len(classes) or not set(classes) <= set(range(num_classes)):
         raise InputError(
             f"`classes` must be distinct labels from 0 to {num_classes - 1}, got {list(classes)}"

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from jfractal.arguments import check_choice, check_type
+from jfractal.counts import check_counts
 from jfractal.data.sources import DataUnavailable, data_extra
 from jfractal.errors import InputError
 from jfractal.typing import Float, Int
@@ -32,6 +34,8 @@ class TableData:
     targets: Float[np.ndarray, " rows"]
     note: str = ""
 
+
+MOST_INDICES = 10**9  # that `standard_splits` gives, 8 GB
 
 _FOLDERS = {
     "boston": "bostonHousing",
@@ -66,12 +70,10 @@ def load_regression(name: str, *, strict: bool = False) -> TableData:
         InputError: The name is unknown, or a file is broken, or the set cannot be had and
             `strict`.
     """
+    check_choice("name", name, [*_FOLDERS, "diabetes"])
+    check_type("strict", strict, bool, "True or False")
     if name == "diabetes":
         return _diabetes()
-    if name not in _FOLDERS:
-        raise InputError(
-            f"`name` must be one of {', '.join([*_FOLDERS, 'diabetes'])}, got {name!r}"
-        )
     try:
         folder = _uci(_FOLDERS[name], "data.txt")
     except DataUnavailable as error:
@@ -79,6 +81,12 @@ def load_regression(name: str, *, strict: bool = False) -> TableData:
     rows, inputs, target = (
         _numbers(folder / file) for file in ("data.txt", "index_features.txt", "index_target.txt")
     )
+    columns = range(rows.shape[1])
+    if target.size != 1 or not {*inputs.flat, *target.flat} <= {*columns}:
+        raise InputError(
+            f"{folder}: index_features.txt and index_target.txt must name columns of data.txt, "
+            f"numbers from 0 to {len(columns) - 1}, and one of them the target"
+        )
     features = rows[:, inputs.ravel().astype(int)]
     return TableData(f"{name} (UCI)", name, features, rows[:, int(target.item())])
 
@@ -99,15 +107,22 @@ def load_mushrooms(*, strict: bool = False) -> TableData:
     Raises:
         InputError: The file is broken, or it is not at hand and `strict`.
     """
+    check_type("strict", strict, bool, "True or False")
     file = "agaricus-lepiota.data"
     try:
         folder = _uci("mushroom", file)
     except DataUnavailable as error:
         return _stand_in("mushroom", _tumours(), error, strict)
-    lines = (folder / file).read_text(encoding="utf-8").split()
-    table = np.array([line.split(",") for line in lines])
-    if table.ndim != 2 or table.shape[1] != 23:
-        raise InputError(f"{folder / file}: every line must have 23 entries")
+    try:
+        lines = (folder / file).read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{folder / file} cannot be read as text: {error}") from error
+    rows = [line.split(",") for line in lines]
+    if not rows or {len(row) for row in rows} != {23} or not {row[0] for row in rows} <= {"e", "p"}:
+        raise InputError(
+            f"{folder / file}: every line must have 23 entries, the first of them e or p"
+        )
+    table = np.array(rows)
     one_hot = [(column[:, None] == np.unique(column)) for column in table[:, 1:].T]
     features = np.concatenate(one_hot, axis=1).astype(np.float64)
     edible = (table[:, 0] == "e").astype(np.float64)
@@ -133,10 +148,12 @@ def standard_splits(
 
     Source: Hernández-Lobato & Adams, ICML 2015; Gal & Ghahramani, ICML 2016 (their code).
     """
-    if num_rows < 2 or num_splits < 1:
+    check_counts(2, num_rows=num_rows)
+    check_counts(num_splits=num_splits)
+    if num_rows * num_splits > MOST_INDICES:
         raise InputError(
-            "`num_rows` must be at least 2 and `num_splits` at least 1, "
-            f"got {num_rows} and {num_splits}"
+            f"`num_rows` times `num_splits` must be at most {MOST_INDICES:,}, got {num_rows} and "
+            f"{num_splits}"
         )
     random = np.random.RandomState(1)
     orders = np.stack([random.choice(num_rows, num_rows, replace=False) for _ in range(num_splits)])
@@ -156,10 +173,15 @@ def _uci(folder: str, file: str) -> Path:
 
 def _numbers(file: Path) -> Float[np.ndarray, "rows columns"]:
     try:
-        return np.loadtxt(file, ndmin=2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of an empty file, which is refused below
+            numbers = np.loadtxt(file, ndmin=2)
     except (OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"{file} cannot be read as a table of numbers: {reason}") from error
+    if not numbers.size or not np.isfinite(numbers).all():
+        raise InputError(f"{file} must hold numbers, all of them finite")
+    return numbers
 
 
 def _stand_in(requested: str, data: TableData, error: DataUnavailable, strict: bool) -> TableData:

@@ -12,6 +12,8 @@ from importlib import metadata
 import numpy as np
 from jaxtyping import Int32
 
+from jfractal.arguments import as_strings, check_choice, check_type
+from jfractal.counts import check_counts
 from jfractal.data.sources import DataUnavailable, load_table
 from jfractal.data.splits import split_validation
 from jfractal.errors import InputError
@@ -74,10 +76,10 @@ def load_texts(name: str, *, strict: bool = False) -> TextData:
         InputError: The name is unknown, or a file is broken, or the set cannot be had and
             `strict`.
     """
+    check_choice("name", name, ("rotten_tomatoes", "docstrings"))
+    check_type("strict", strict, bool, "True or False")
     if name == "docstrings":
         return docstrings()
-    if name != "rotten_tomatoes":
-        raise InputError(f"`name` must be one of rotten_tomatoes, docstrings, got {name!r}")
     try:
         return rotten_tomatoes()
     except DataUnavailable as error:
@@ -134,7 +136,9 @@ def _reviews(split: str) -> tuple[tuple[str, ...], Int32[np.ndarray, " texts"]]:
             f"has {', '.join(table.column_names)}"
         )
     texts, labels = table["text"].to_pylist(), table["label"].to_pylist()
-    if not (set(labels) <= {0, 1} and all(isinstance(text, str) for text in texts)):
+    if not (
+        all(label in (0, 1) for label in labels) and all(isinstance(text, str) for text in texts)
+    ):
         raise InputError(f"{_ROTTEN_TOMATOES} ({split}): labels must be 0 or 1, and texts strings")
     return tuple(texts), np.array(labels, np.int32)
 
@@ -222,6 +226,9 @@ def _sentences(docs: Iterable[str]) -> Iterator[str]:
 _WORD = re.compile(r"'?\w+|[^\w\s]")
 
 
+MOST_TOKENS = 100_000  # in a row
+
+
 @dataclass(frozen=True)
 class Vocabulary:
     """Words and their numbers: `PADDING`, `UNKNOWN`, then the known words from 2 on.
@@ -235,6 +242,10 @@ class Vocabulary:
 
     words: tuple[str, ...]
 
+    def __post_init__(self):
+        if len(as_strings("words", self.words)) != len(set(self.words)):
+            raise InputError("`words` must be distinct")
+
     @classmethod
     def of(cls, texts: Iterable[str], *, max_size: int) -> "Vocabulary":
         """The most frequent words of some texts; of equally frequent ones, alphabetically.
@@ -247,10 +258,10 @@ class Vocabulary:
             A vocabulary of at most `max_size` tokens.
 
         Raises:
-            InputError: `max_size` is below 3.
+            InputError: `max_size` is below 3, or `texts` are not strings.
         """
-        if max_size < 3:
-            raise InputError(f"`max_size` must be at least 3, got {max_size}")
+        check_counts(3, max_size=max_size)
+        texts = as_strings("texts", texts)
         counts = Counter(word for text in texts for word in _WORD.findall(text.lower()))
         ranked = sorted(counts, key=lambda word: (-counts[word], word))
         return cls(tuple(ranked[: max_size - 2]))
@@ -269,10 +280,10 @@ class Vocabulary:
             One row for each text.
 
         Raises:
-            InputError: `length` is below 1.
+            InputError: `length` is below 1, or `texts` are not strings.
         """
-        if length < 1:
-            raise InputError(f"`length` must be at least 1, got {length}")
+        check_counts(most=MOST_TOKENS, length=length)
+        texts = as_strings("texts", texts)
         numbers = {word: number for number, word in enumerate(self.words, start=2)}
         tokens = np.full((len(texts), length), PADDING, np.int32)
         for row, text in zip(tokens, texts):

@@ -5,7 +5,10 @@ import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 from jax.typing import ArrayLike
 
-from jfractal.errors import InputError
+from jfractal.arguments import check_key
+from jfractal.counts import check_counts
+from jfractal.metrics.inputs import log_probabilities
+from jfractal.metrics.uncertainty import aleatoric_entropy
 from jfractal.typing import Array, Float, Int, KeyArray
 
 __all__ = ["batch_bald"]
@@ -35,19 +38,16 @@ def batch_bald(
         Indices of the chosen in their order, and the information of all chosen so far, in nats.
 
     Raises:
-        InputError: If an argument is out of range.
+        InputError: If `log_probs` are not log-probabilities, or a number is out of range.
 
     Source: Kirsch, van Amersfoort & Gal, "BatchBALD", NeurIPS 2019, §3.
     """
-    given = jnp.asarray(log_probs)
-    if given.ndim != 3 or not 1 <= num_chosen <= given.shape[1] or num_configurations < 1:
-        raise InputError(
-            "`log_probs` must be samples × batch × classes, `num_chosen` from 1 to the size of the "
-            "batch and `num_configurations` at least 1, "
-            f"got {given.shape}, {num_chosen} and {num_configurations}"
-        )
+    given = log_probabilities("log_probs", log_probs, "samples batch classes")
+    check_key("key", key)
+    check_counts(1, given.shape[1], num_chosen=num_chosen)
+    check_counts(num_configurations=num_configurations)
     num_classes = given.shape[-1]
-    conditional = -(jnp.exp(given) * given).sum(-1).mean(0)
+    conditional = aleatoric_entropy(given)
     # Log probability of each combination of the chosen's labels under each draw of the weights,
     # and, where combinations are drawn, log of how often each is among them.
     joint: Array = jnp.zeros((1, given.shape[0]))
@@ -75,8 +75,10 @@ def batch_bald(
 def _joint_entropy(joint: Array, log_probs: Array, drawn: bool) -> Float[Array, " batch"]:
     """Entropy of the labels of the chosen and of one more example, for each that it could be."""
     log_samples = jnp.log(joint.shape[1])
-    # A sum of products of probabilities is a matrix product, with the largest of each row at 1.
+    # A sum of products of probabilities is a matrix product, with the largest of each row at 1,
+    # or at 0 where no draw of the weights allows this combination.
     largest = joint.max(axis=1, keepdims=True)
+    largest = jnp.where(jnp.isneginf(largest), 0.0, largest)
     scaled, tiny = jnp.exp(joint - largest), jnp.finfo(joint.dtype).tiny
 
     def one(log_probs: Float[Array, "samples classes"]) -> Array:

@@ -7,7 +7,8 @@ from jax.typing import ArrayLike
 
 from jfractal.errors import InputError
 from jfractal.metrics.bootstrap import Estimate, bootstrap
-from jfractal.metrics.calibration import accuracy, checked, ece, nll
+from jfractal.metrics.calibration import accuracy, ece, nll
+from jfractal.metrics.inputs import check_labels, matched, probabilities, real
 from jfractal.typing import Array, Float, Int, KeyArray, Scalar
 
 __all__ = [
@@ -47,12 +48,12 @@ def agreement(p: Predictive, q: Predictive) -> Scalar:
         A fraction in [0, 1].
 
     Raises:
-        InputError: the shapes differ, or are empty.
+        InputError: one does not hold probabilities, or the shapes differ.
 
     References:
         Izmailov et al., *What are Bayesian neural network posteriors really like?*, ICML 2021.
     """
-    p, q = _matched(p=_probs(p), q=_probs(q))
+    p, q = _matched(p=p, q=q)
     return jnp.mean(jnp.argmax(p, axis=-1) == jnp.argmax(q, axis=-1))
 
 
@@ -67,12 +68,12 @@ def total_variation(p: Predictive, q: Predictive) -> Scalar:
         A fraction in [0, 1].
 
     Raises:
-        InputError: the shapes differ, or are empty.
+        InputError: one does not hold probabilities, or the shapes differ.
 
     References:
         Izmailov et al., *What are Bayesian neural network posteriors really like?*, ICML 2021.
     """
-    p, q = _matched(p=_probs(p), q=_probs(q))
+    p, q = _matched(p=p, q=q)
     return jnp.mean(jnp.sum(jnp.abs(p - q), axis=-1)) / 2
 
 
@@ -92,12 +93,12 @@ def symmetric_kl(p: Predictive, q: Predictive) -> Scalar:
         Nats per example, at least 0 and finite.
 
     Raises:
-        InputError: the shapes differ, or are empty.
+        InputError: one does not hold probabilities, or the shapes differ.
 
     References:
         Kullback & Leibler, *On information and sufficiency*, 1951 (there without the half).
     """
-    p, q = _matched(p=_probs(p), q=_probs(q))
+    p, q = _matched(p=p, q=q)
     return jnp.mean(jnp.sum((p - q) * (_log(p) - _log(q)), axis=-1)) / 2
 
 
@@ -117,12 +118,12 @@ def wasserstein(
         The distance at each point, ``*batch``, in units of the target.
 
     Raises:
-        InputError: the shapes differ, or are empty.
+        InputError: the shapes differ or are empty, or a number is not finite.
 
     References:
         Peyré & Cuturi, *Computational optimal transport*, 2019 (the one-dimensional case).
     """
-    x, y = _matched(x=x, y=y)
+    x, y = matched(real, "samples *batch", x=x, y=y)
     return jnp.sqrt(jnp.mean(jnp.square(jnp.sort(x, axis=0) - jnp.sort(y, axis=0)), axis=0))
 
 
@@ -156,17 +157,24 @@ def compare(
         `symmetric_kl`.
 
     Raises:
-        InputError: the shapes do not match or are empty, a label is no class, or `mass` or
-            `num_resamples` is out of range.
+        InputError: one does not hold probabilities, the shapes differ, a label is not a class, or
+            `mass` or `num_resamples` is out of range.
 
     References:
         Izmailov et al., *What are Bayesian neural network posteriors really like?*, ICML 2021.
     """
-    p, reference = _matched(p=_probs(p), reference=_probs(reference))
+    p, reference = _matched(p=p, reference=reference)
     if labels is None:
         statistic, examples = _distances, (p, reference)
     else:
-        statistic, examples = _distances_and_scores, (p, reference, checked(p, labels)[1])
+        statistic, examples = (
+            _distances_and_scores,
+            (
+                p,
+                reference,
+                check_labels(labels, p.shape[:-1], p.shape[-1], "p"),
+            ),
+        )
     return bootstrap(statistic, examples, key, mass=mass, num_resamples=num_resamples)
 
 
@@ -197,18 +205,15 @@ def ceiling(
         chains. The intervals are over examples, with the chains as they are.
 
     Raises:
-        InputError: there are fewer than 2 chains, an axis is empty, or `mass` or `num_resamples`
-            is out of range.
+        InputError: there are fewer than 2 chains, they do not hold probabilities, or `mass` or
+            `num_resamples` is out of range.
 
     References:
         Izmailov et al., *What are Bayesian neural network posteriors really like?*, ICML 2021.
     """
-    chains = jnp.asarray(chains)
-    if chains.ndim != 3 or len(chains) < 2:
-        raise InputError(
-            "`chains` must have the axes `chains examples classes`, with at least 2 chains, got "
-            f"shape {chains.shape}"
-        )
+    chains = probabilities("chains", chains, "chains examples classes")
+    if len(chains) < 2:
+        raise InputError(f"`chains` must hold at least 2 chains, got shape {chains.shape}")
     # The sum less one chain would be cheaper, and cancel where only that chain is sure.
     rest = [jnp.mean(jnp.delete(chains, i, axis=0), axis=0) for i in range(len(chains))]
     return compare(
@@ -240,16 +245,6 @@ def _log(probs: Array) -> Array:
     return jnp.log(jnp.maximum(probs, jnp.finfo(probs.dtype).tiny))
 
 
-def _probs(prediction: Predictive) -> ArrayLike:
-    return prediction.probs if isinstance(prediction, HasProbs) else prediction
-
-
-def _matched(**pair: ArrayLike) -> tuple[Array, Array]:
-    first, second = (jnp.asarray(value) for value in pair.values())
-    if first.shape != second.shape or first.ndim == 0 or first.size == 0:
-        names = " and ".join(f"`{name}`" for name in pair)
-        raise InputError(
-            f"{names} must have the same shape, with at least one axis and no empty one, "
-            f"got {first.shape} and {second.shape}"
-        )
-    return first, second
+def _matched(**pair: Predictive) -> tuple[Array, ...]:
+    probs = {name: x.probs if isinstance(x, HasProbs) else x for name, x in pair.items()}
+    return matched(probabilities, "*batch classes", **probs)

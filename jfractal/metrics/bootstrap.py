@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jfractal.arguments import as_array, check_key, check_number, check_type, described
+from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.metrics.interval import credible_interval
 from jfractal.typing import Array, Float, KeyArray, PyTree
@@ -62,21 +64,25 @@ def bootstrap(
         An `Estimate` in place of each number of ``statistic(*examples)``.
 
     Raises:
-        InputError: the arrays have no or not the same number of examples, or `mass` or
-            `num_resamples` is out of range.
+        InputError: the arrays have no or not the same number of examples, `statistic` is not a
+            function, or `mass` or `num_resamples` is out of range.
 
     References:
         Efron & Tibshirani, *An introduction to the bootstrap*, 1993, section 13.3.
     """
-    arrays = tuple(map(jnp.asarray, examples))
+    check_type("examples", examples, (tuple, list), "a tuple of arrays")
+    arrays = tuple(jnp.asarray(as_array("examples", x)) for x in examples)
     sizes = {x.shape[:1] for x in arrays}
     if len(sizes) != 1 or sizes <= {(), (0,)}:
         raise InputError(
             "`examples` must be arrays with as many examples each, and at least one, got shapes "
             f"{[x.shape for x in arrays]}"
         )
-    if num_resamples < 1:
-        raise InputError(f"`num_resamples` must be at least 1, got {num_resamples}")
+    if not callable(statistic):
+        raise InputError(f"`statistic` must be a function of arrays, got {described(statistic)}")
+    check_key("key", key)
+    check_counts(num_resamples=num_resamples)
+    check_number("between 0 and 1", lambda x: (x > 0) & (x < 1), mass=mass)
     return _bootstrap(statistic, arrays, key, mass, num_resamples)
 
 

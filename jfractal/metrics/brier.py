@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jfractal.metrics.calibration import bin_indices, checked
+from jfractal.counts import check_counts
+from jfractal.metrics.calibration import MOST_BINS, bin_indices
+from jfractal.metrics.inputs import labelled, probabilities
 from jfractal.typing import Array, Float, Int, Scalar
 
 __all__ = ["BrierParts", "brier", "brier_decomposition"]
@@ -23,12 +25,12 @@ def brier(probs: Float[ArrayLike, "*batch classes"], labels: Int[ArrayLike, "*ba
         A number in [0, 2] (Brier's original score, not halved for two classes).
 
     Raises:
-        InputError: the shapes do not match, or are empty.
+        InputError: `probs` are not probabilities or `labels` not classes, or shapes do not match.
 
     References:
         Brier, *Verification of forecasts expressed in terms of probability*, 1950.
     """
-    probs, labels = checked(probs, labels)
+    probs, labels = labelled(probabilities, labels, probs=probs)
     one_hot = jax.nn.one_hot(labels, probs.shape[-1], dtype=probs.dtype)
     return jnp.mean(jnp.sum(jnp.square(probs - one_hot), axis=-1))
 
@@ -70,13 +72,14 @@ def brier_decomposition(
         Four parts that add up to `brier`, exactly.
 
     Raises:
-        InputError: the shapes do not match or are empty, or `num_bins` is below 1.
+        InputError: as `brier`, or `num_bins` is below 1.
 
     References:
         Murphy, *A new vector partition of the probability score*, 1973. Stephenson, Coelho &
         Jolliffe, *Two extra components in the Brier score decomposition*, 2008 (`within`).
     """
-    probs, labels = checked(probs, labels)
+    probs, labels = labelled(probabilities, labels, probs=probs)
+    check_counts(num_bins=num_bins, most=MOST_BINS)
     classes = probs.shape[-1]
     forecasts = probs.reshape(-1, classes).T
     events = jax.nn.one_hot(labels.ravel(), classes, dtype=probs.dtype).T

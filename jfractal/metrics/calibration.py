@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jfractal.concrete import concrete
-from jfractal.errors import InputError
+from jfractal.arguments import check_choice
+from jfractal.counts import check_counts
+from jfractal.metrics.inputs import labelled, log_probabilities, probabilities, scores
 from jfractal.typing import Array, Float, Int, Scalar
 
 __all__ = [
@@ -16,7 +17,6 @@ __all__ = [
     "Reliability",
     "accuracy",
     "bin_indices",
-    "checked",
     "ece",
     "mce",
     "nll",
@@ -25,6 +25,8 @@ __all__ = [
 
 Binning = Literal["equal_width", "equal_mass"]
 """Bins of confidence: ``(k/num_bins, (k+1)/num_bins]``, or between quantiles of the data."""
+
+MOST_BINS = 100_000
 
 
 def accuracy(probs: Float[ArrayLike, "*batch classes"], labels: Int[ArrayLike, "*batch"]) -> Scalar:
@@ -38,9 +40,9 @@ def accuracy(probs: Float[ArrayLike, "*batch classes"], labels: Int[ArrayLike, "
         A fraction in [0, 1].
 
     Raises:
-        InputError: the shapes do not match, or are empty.
+        InputError: `probs` holds a NaN, `labels` are not classes, or shapes do not match.
     """
-    probs, labels = checked(probs, labels)
+    probs, labels = labelled(scores, labels, probs=probs)
     return jnp.mean(jnp.argmax(probs, axis=-1) == labels)
 
 
@@ -55,9 +57,10 @@ def nll(log_probs: Float[ArrayLike, "*batch classes"], labels: Int[ArrayLike, "*
         Nats per example; infinite where a label was given probability zero.
 
     Raises:
-        InputError: the shapes do not match, or are empty.
+        InputError: `log_probs` are not log-probabilities or `labels` not classes, or shapes do not
+            match.
     """
-    log_probs, labels = checked(log_probs, labels)
+    log_probs, labels = labelled(log_probabilities, labels, log_probs=log_probs)
     return -jnp.mean(jnp.take_along_axis(log_probs, labels[..., None], axis=-1))
 
 
@@ -99,13 +102,16 @@ def reliability(
         The diagram; its counts sum to the number of examples.
 
     Raises:
-        InputError: the shapes do not match or are empty, or `num_bins` or `binning` is not one.
+        InputError: `probs` are not probabilities or `labels` not classes, shapes do not match, or
+            `num_bins` or `binning` is not one.
 
     References:
         Guo et al., *On calibration of modern neural networks*, ICML 2017, section 2. Nixon et
         al., *Measuring calibration in deep learning*, 2019 (equal mass).
     """
-    probs, labels = checked(probs, labels)
+    probs, labels = labelled(probabilities, labels, probs=probs)
+    check_counts(num_bins=num_bins, most=MOST_BINS)
+    check_choice("binning", binning, get_args(Binning))
     confidence = jnp.max(probs, axis=-1).ravel()
     correct = (jnp.argmax(probs, axis=-1) == labels).ravel()
     bins = bin_indices(confidence, num_bins, binning)
@@ -128,18 +134,13 @@ def bin_indices(
     confidence: Float[Array, " n"], num_bins: int, binning: Binning
 ) -> Int[Array, " n"]:
     """The bin of each confidence, see `reliability`."""
-    if num_bins < 1:
-        raise InputError(f"`num_bins` must be at least 1, got {num_bins}")
     k = np.arange(1, num_bins)
-    match binning:
-        case "equal_width":
-            # NumPy rounds k/num_bins once, whereas XLA may multiply by a rounded 1/num_bins: only
-            # so does a confidence that is written as k/num_bins meet its edge exactly.
-            inner_edges = jnp.asarray(k / num_bins, confidence.dtype)
-        case "equal_mass":
-            inner_edges = jnp.sort(confidence)[-(-k * confidence.size // num_bins) - 1]
-        case _:
-            raise InputError(f"`binning` must be one of {get_args(Binning)}, got {binning!r}")
+    if binning == "equal_width":
+        # NumPy rounds k/num_bins once, whereas XLA may multiply by a rounded 1/num_bins: only
+        # so does a confidence that is written as k/num_bins meet its edge exactly.
+        inner_edges = jnp.asarray(k / num_bins, confidence.dtype)
+    else:
+        inner_edges = jnp.sort(confidence)[-(-k * confidence.size // num_bins) - 1]
     return jnp.searchsorted(inner_edges, confidence, side="left")
 
 
@@ -200,24 +201,3 @@ def mce(
     """
     bins = reliability(probs, labels, num_bins=num_bins, binning=binning)
     return jnp.max(jnp.abs(bins.accuracy - bins.confidence))
-
-
-def checked(probs: ArrayLike, labels: ArrayLike) -> tuple[Array, Array]:
-    """Both as arrays, once their shapes, and the labels where they can be seen, make sense."""
-    probs, labels = jnp.asarray(probs), jnp.asarray(labels)
-    if probs.ndim == 0 or probs.size == 0:
-        raise InputError(
-            "the class probabilities must have at least one example and one class, "
-            f"got shape {probs.shape}"
-        )
-    if labels.shape != probs.shape[:-1]:
-        raise InputError(
-            f"`labels` must have shape {probs.shape[:-1]}, one class per example, "
-            f"got {labels.shape}"
-        )
-    known, classes = concrete(labels), probs.shape[-1]
-    if known is not None and not ((known >= 0) & (known < classes)).all():
-        raise InputError(
-            f"`labels` must be in [0, {classes}), got values from {known.min()} to {known.max()}"
-        )
-    return probs, labels

@@ -5,8 +5,8 @@ import math
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jfractal.errors import InputError
-from jfractal.metrics.calibration import checked
+from jfractal.arguments import check_number
+from jfractal.metrics.inputs import labelled, probabilities
 from jfractal.typing import Array, Bool, Float, Int, Scalar
 
 __all__ = ["conformal_threshold", "prediction_sets"]
@@ -32,14 +32,14 @@ def conformal_threshold(
         A probability; 0, so that every set holds every class, if there are too few examples.
 
     Raises:
-        InputError: If `alpha` is out of range, or the shapes do not match.
+        InputError: If `alpha` is out of range, `probs` are not probabilities or `labels` not
+            classes, or the shapes do not match.
 
     Source: Sadinle, Lei & Wasserman, "Least ambiguous set-valued classifiers with bounded error
         levels", JASA 2019; Papadopoulos et al., 2002.
     """
-    if not 0 < alpha < 1:
-        raise InputError(f"`alpha` must be between 0 and 1, got {alpha}")
-    probs, labels = checked(probs, labels)
+    check_number("between 0 and 1", lambda x: (x > 0) & (x < 1), alpha=alpha)
+    probs, labels = labelled(probabilities, labels, "batch classes", probs=probs)
     of_label = jnp.sort(jnp.take_along_axis(probs, labels[:, None], axis=-1)[:, 0])
     rank = math.ceil((len(labels) + 1) * (1 - alpha))
     return of_label[-rank] if rank <= len(labels) else jnp.zeros((), of_label.dtype)
@@ -48,5 +48,21 @@ def conformal_threshold(
 def prediction_sets(
     probs: Float[ArrayLike, "batch classes"], threshold: float | Scalar
 ) -> Bool[Array, "batch classes"]:
-    """Which classes are at least as probable as `threshold`."""
-    return jnp.asarray(probs) >= threshold
+    """Which classes are at least as probable as `threshold`.
+
+    Args:
+        probs: Predicted probabilities.
+        threshold: Of `conformal_threshold`, in [0, 1].
+
+    Returns:
+        Whether each class is in the set of each example.
+
+    Raises:
+        InputError: If `probs` are not probabilities, or `threshold` is not one.
+
+    Example:
+        >>> threshold = conformal_threshold(held_out_probs, held_out_labels, alpha=0.1)
+        >>> sets = prediction_sets(probs, threshold)
+    """
+    check_number("in [0, 1]", lambda x: (x >= 0) & (x <= 1), threshold=threshold)
+    return probabilities("probs", probs, "batch classes") >= threshold

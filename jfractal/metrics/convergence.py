@@ -11,6 +11,7 @@ from numpyro.diagnostics import effective_sample_size, gelman_rubin
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
+from jfractal.arguments import as_array
 from jfractal.errors import InputError
 from jfractal.typing import Float
 
@@ -28,7 +29,7 @@ def rhat(x: Float[ArrayLike, "chains draws *event"]) -> Float[np.ndarray, "*even
         x: draws of each chain, ``chains draws *event``, at least 4 draws; one chain will do.
 
     Returns:
-        R-hat, ``*event``. NaN where a draw is NaN or all draws are equal.
+        R-hat, ``*event``. NaN where a draw is not finite or all draws are equal.
 
     Raises:
         InputError: there are fewer than two axes, an empty axis or fewer than 4 draws.
@@ -47,15 +48,15 @@ def ess(x: Float[ArrayLike, "chains draws *event"]) -> Float[np.ndarray, "*event
     """Bulk effective sample size, ``N / (1 + 2 Σ_t ρ_t)`` of the normal scores.
 
     The autocorrelations ``ρ_t`` are those of the split chains together, cut off by Geyer's initial
-    monotone sequence.
+    monotone sequence, as NumPyro computes it; ArviZ's estimate differs by some per cent.
 
     Args:
         x: draws of each chain, ``chains draws *event``, at least 4 draws; one chain will do.
 
     Returns:
         A number of draws, ``*event``, at most ``N log10 N`` where ``N = chains · draws``: more
-        than N is possible where successive draws are anticorrelated. NaN where a draw is NaN or
-        all draws are equal.
+        than N is possible where successive draws are anticorrelated. NaN where a draw is not finite
+        or all draws are equal.
 
     Raises:
         InputError: there are fewer than two axes, an empty axis or fewer than 4 draws.
@@ -79,7 +80,7 @@ def ess_tail(x: Float[ArrayLike, "chains draws *event"]) -> Float[np.ndarray, "*
     Returns:
         A number of draws, ``*event``, at most ``N log10 N`` where ``N = chains · draws``. A tail
         without draws beyond its quantile, such as that of a probability that is often exactly 1,
-        does not count. NaN where a draw is NaN or all draws are equal.
+        does not count. NaN where a draw is not finite or all draws are equal.
 
     Raises:
         InputError: there are fewer than two axes, an empty axis or fewer than 4 draws.
@@ -106,7 +107,8 @@ def ebfmi(energy: Float[ArrayLike, "chains draws"]) -> Float[np.ndarray, " chain
             at least 2 draws.
 
     Returns:
-        The fraction of each chain, ``chains``. NaN where a draw is NaN or all draws are equal.
+        The fraction of each chain, ``chains``. NaN where a draw is not finite or all draws are
+            equal.
 
     Raises:
         InputError: there are not two axes, with at least one chain and 2 draws.
@@ -115,7 +117,7 @@ def ebfmi(energy: Float[ArrayLike, "chains draws"]) -> Float[np.ndarray, " chain
         Betancourt, *Diagnosing suboptimal cotangent disintegrations in Hamiltonian Monte Carlo*,
         2016, section 3.2 (the estimator); Stan's case studies (the threshold).
     """
-    energy = np.asarray(energy, dtype=np.float64)
+    energy = _numbers("energy", energy)
     if energy.ndim != 2 or len(energy) == 0 or energy.shape[1] < 2:
         raise InputError(
             "`energy` must have the axes `chains draws`, with at least one chain and 2 draws, got "
@@ -125,6 +127,12 @@ def ebfmi(energy: Float[ArrayLike, "chains draws"]) -> Float[np.ndarray, " chain
     steps = np.sum(np.square(np.diff(energy, axis=1)), axis=1)
     with np.errstate(invalid="ignore"):
         return steps / (energy.shape[1] * np.var(energy, axis=1))
+
+
+def _numbers(name: str, x: ArrayLike) -> np.ndarray:
+    """In double precision, with NaN for what is not finite: an infinite draw has no variance."""
+    x = np.asarray(as_array(name, x), dtype=np.float64)
+    return np.where(np.isfinite(x), x, np.nan)
 
 
 def _effective_size(x: np.ndarray) -> np.ndarray:
@@ -139,7 +147,7 @@ def _effective_size(x: np.ndarray) -> np.ndarray:
 
 def _split(x: ArrayLike) -> np.ndarray:
     """Halves of the chains as chains of their own: a chain that drifts disagrees with itself."""
-    x = np.asarray(x, dtype=np.float64)
+    x = _numbers("x", x)
     if x.ndim < 2 or x.size == 0 or x.shape[1] < 4:
         raise InputError(
             "`x` must have the axes `chains draws *event`, none empty, with at least 4 draws, "

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jax.scipy.stats import norm
 from jax.typing import ArrayLike
 
-from jfractal.errors import InputError
+from jfractal.arguments import check_number
+from jfractal.metrics.inputs import log_shares, logits, mixture, scores
 from jfractal.typing import Array, Float
 
 __all__ = ["Interval", "credible_interval", "gaussian_mixture_interval"]
@@ -38,18 +39,18 @@ def credible_interval(
     Args:
         draws: from a posterior, ``samples *batch``.
         mass: probability of the interval, in (0, 1).
-        log_weights: log of each draw's share, ``samples``; equal if left out.
+        log_weights: log of each draw's share up to a constant, ``samples``; equal if left out.
 
     Returns:
         The interval of each value, ``*batch``.
 
     Raises:
-        InputError: `mass` is out of range, there are no draws, or the shares do not match.
+        InputError: `mass` is out of range, there are no draws, one is NaN, or the shares do not
+            match.
     """
-    draws = jnp.asarray(draws)
-    if draws.ndim == 0 or draws.size == 0:
-        raise InputError(f"`draws` must have at least one element, got shape {draws.shape}")
-    weights = _shares(log_weights, len(draws))
+    tails = _tails(mass)
+    draws = scores("draws", draws, "samples *batch")
+    weights = _shares(log_weights, len(draws), "draws")
     order = jnp.argsort(draws, axis=0)
     share = jnp.cumsum(weights[order], axis=0)
 
@@ -57,7 +58,7 @@ def credible_interval(
         index = jnp.argmax(share >= q * share[-1:], axis=0, keepdims=True)
         return jnp.take_along_axis(draws, jnp.take_along_axis(order, index, axis=0), axis=0)[0]
 
-    return Interval(*map(quantile, _tails(mass)))
+    return Interval(*map(quantile, tails))
 
 
 def gaussian_mixture_interval(
@@ -71,7 +72,7 @@ def gaussian_mixture_interval(
 
     Args:
         means: means of the components, ``samples *batch``.
-        scales: their standard deviations, of the same shape.
+        scales: their standard deviations, above 0, of the same shape.
         mass: probability of the interval, in (0, 1).
         log_weights: log of each component's share, ``samples``; equal if left out.
 
@@ -79,16 +80,12 @@ def gaussian_mixture_interval(
         The interval of each value, ``*batch``.
 
     Raises:
-        InputError: `mass` is out of range, the shapes differ or are empty, or the shares do not
-            match.
+        InputError: `mass` is out of range, the shapes differ or are empty, a number is not finite
+            or a scale not above 0, or the shares do not match.
     """
-    means, scales = jnp.asarray(means), jnp.asarray(scales)
-    if means.ndim == 0 or means.size == 0 or scales.shape != means.shape:
-        raise InputError(
-            "`means` and `scales` must have the same shape, with no empty axis, got "
-            f"{means.shape} and {scales.shape}"
-        )
-    weights = _shares(log_weights, len(means))
+    tails = _tails(mass)
+    means, scales = mixture(means, scales)
+    weights = _shares(log_weights, len(means), "means")
 
     def quantile(q: float) -> Array:
         of_components = means + scales * norm.ppf(q)
@@ -105,18 +102,14 @@ def gaussian_mixture_interval(
         low, high = jax.lax.fori_loop(0, 30, halve, bounds)
         return (low + high) / 2
 
-    return Interval(*map(quantile, _tails(mass)))
+    return Interval(*map(quantile, tails))
 
 
-def _shares(log_weights: ArrayLike | None, num_samples: int) -> Array:
+def _shares(log_weights: ArrayLike | None, num_samples: int, of: str) -> Array:
     """Each draw's share of a mixture."""
-    log_weights = jnp.zeros(num_samples) if log_weights is None else jnp.asarray(log_weights)
-    if log_weights.shape != (num_samples,):
-        raise InputError(f"`log_weights` must have shape {(num_samples,)}, got {log_weights.shape}")
-    return jax.nn.softmax(log_weights)
+    return jax.nn.softmax(log_shares(log_weights, num_samples, of, logits))
 
 
 def _tails(mass: float) -> tuple[float, float]:
-    if not 0 < mass < 1:
-        raise InputError(f"`mass` must be between 0 and 1, got {mass}")
+    check_number("between 0 and 1", lambda x: (x > 0) & (x < 1), mass=mass)
     return (1 - mass) / 2, (1 + mass) / 2

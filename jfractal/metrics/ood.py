@@ -7,7 +7,7 @@ A score is any number that should be higher for an out-of-distribution example, 
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jfractal.errors import InputError
+from jfractal.metrics.inputs import scores
 from jfractal.typing import Array, Float, Scalar
 
 __all__ = ["aupr", "auroc", "fpr95"]
@@ -23,16 +23,16 @@ def auroc(
         scores_out: scores of out-of-distribution examples, ``outside``.
 
     Returns:
-        A fraction in [0, 1]; 1/2 is chance. NaN if a score is NaN.
+        A fraction in [0, 1]; 1/2 is chance. Under `jax.jit`, NaN if a score is NaN.
 
     Raises:
-        InputError: the scores are not two vectors with at least one element each.
+        InputError: the scores are not two vectors with at least one element each, or hold a NaN.
 
     References:
         Hanley & McNeil, *The meaning and use of the area under a receiver operating
         characteristic (ROC) curve*, 1982 (its equality with the Mann-Whitney statistic).
     """
-    scores_in, scores_out = _checked("scores_in", scores_in), _checked("scores_out", scores_out)
+    scores_in, scores_out = _checked(scores_in, scores_out)
     ordered = jnp.sort(scores_in)
     below = jnp.searchsorted(ordered, scores_out, side="left")
     not_above = jnp.searchsorted(ordered, scores_out, side="right")
@@ -54,16 +54,16 @@ def aupr(
         scores_out: scores of out-of-distribution examples, ``outside``.
 
     Returns:
-        A fraction in [0, 1]. NaN if a score is NaN.
+        A fraction in [0, 1]. Under `jax.jit`, NaN if a score is NaN.
 
     Raises:
-        InputError: the scores are not two vectors with at least one element each.
+        InputError: the scores are not two vectors with at least one element each, or hold a NaN.
 
     References:
         Davis & Goadrich, *The relationship between precision-recall and ROC curves*, ICML 2006.
         Hendrycks & Gimpel, ICLR 2017 (for out-of-distribution detection).
     """
-    scores_in, scores_out = _checked("scores_in", scores_in), _checked("scores_out", scores_out)
+    scores_in, scores_out = _checked(scores_in, scores_out)
     ordered = jnp.sort(scores_out)
     found = ordered.size - jnp.searchsorted(ordered, ordered, side="left")
     false = scores_in.size - jnp.searchsorted(jnp.sort(scores_in), ordered, side="left")
@@ -82,29 +82,26 @@ def fpr95(
         scores_out: scores of out-of-distribution examples, ``outside``.
 
     Returns:
-        A fraction in [0, 1]; lower is better. NaN if a score is NaN.
+        A fraction in [0, 1]; lower is better. Under `jax.jit`, NaN if a score is NaN.
 
     Raises:
-        InputError: the scores are not two vectors with at least one element each.
+        InputError: the scores are not two vectors with at least one element each, or hold a NaN.
 
     References:
         Liang et al., *Enhancing the reliability of out-of-distribution image detection in
         neural networks*, ICLR 2018 ("FPR at 95% TPR").
     """
-    scores_in, scores_out = _checked("scores_in", scores_in), _checked("scores_out", scores_out)
+    scores_in, scores_out = _checked(scores_in, scores_out)
     num_pass = -(-95 * scores_in.size // 100)  # rounded up, in integers: 0.95 n is not exact
     gate = jnp.sort(scores_in)[num_pass - 1]
     return _unless_nan(jnp.mean(scores_out <= gate), scores_in, scores_out)
 
 
-def _checked(name: str, scores: ArrayLike) -> Array:
-    scores = jnp.asarray(scores)
-    if scores.ndim != 1 or scores.size == 0:
-        raise InputError(f"`{name}` must be a vector with at least one element, got {scores.shape}")
-    return scores
+def _checked(scores_in: ArrayLike, scores_out: ArrayLike) -> tuple[Array, Array]:
+    return scores("scores_in", scores_in, "inside"), scores("scores_out", scores_out, "outside")
 
 
 def _unless_nan(rate: Array, scores_in: Array, scores_out: Array) -> Array:
-    # A NaN sorts above every number, so a net that diverged would look like a perfect detector.
+    # Under `jit`: a NaN sorts above every number, and a net that diverged would look perfect.
     broken = jnp.isnan(scores_in).any() | jnp.isnan(scores_out).any()
     return jnp.where(broken, jnp.nan, rate)

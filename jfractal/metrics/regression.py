@@ -5,9 +5,12 @@ from jax.scipy.stats import norm
 from jax.typing import ArrayLike
 
 from jfractal.errors import InputError
+from jfractal.metrics.inputs import matched, non_negative, real
 from jfractal.typing import Array, Float, Scalar
 
 __all__ = ["crps", "crps_gaussian", "rmse"]
+
+FAR = 40.0  # standard deviations, beyond which Φ is 0 or 1 and φ is 0 in any floating point
 
 
 def rmse(y: Float[ArrayLike, "*batch"], mean: Float[ArrayLike, "*batch"]) -> Scalar:
@@ -21,9 +24,9 @@ def rmse(y: Float[ArrayLike, "*batch"], mean: Float[ArrayLike, "*batch"]) -> Sca
         A number in units of the target.
 
     Raises:
-        InputError: the shapes differ, or are empty.
+        InputError: the shapes differ or are empty, or a number is not finite or a scale negative.
     """
-    y, mean = _matched(y, mean)
+    y, mean = matched(real, "*batch", y=y, mean=mean)
     return jnp.sqrt(jnp.mean(jnp.square(y - mean)))
 
 
@@ -34,26 +37,31 @@ def crps_gaussian(
 ) -> Float[Array, "*batch"]:
     """Continuous ranked probability score of a normal, ``∫ (F(t) - [t ≥ y])² dt``.
 
-    ``σ (z (2Φ(z) - 1) + 2φ(z) - 1/√π)`` with ``z = (y - μ) / σ``.
+    ``(y - μ) (2Φ(z) - 1) + σ (2φ(z) - 1/√π)`` with ``z = (y - μ) / σ``.
 
     Args:
         y: targets, ``*batch``.
         mean: means of the predictions, of the same shape.
-        scale: their standard deviations, of the same shape.
+        scale: their standard deviations, at least 0, of the same shape.
 
     Returns:
         The score of each target, ``*batch``; lower is better, and a point has its absolute error.
 
     Raises:
-        InputError: the shapes differ, or are empty.
+        InputError: the shapes differ or are empty, or a number is not finite or a scale negative.
 
     References:
         Gneiting & Raftery, *Strictly proper scoring rules, prediction, and estimation*, JASA
         2007, eq. 21 (there with the opposite sign).
     """
-    y, mean, scale = _matched(y, mean, scale)
-    z = (y - mean) / scale
-    return scale * (z * (2 * norm.cdf(z) - 1) + 2 * norm.pdf(z) - 1 / jnp.sqrt(jnp.pi))
+    y, mean = matched(real, "*batch", y=y, mean=mean)
+    scale = non_negative("scale", scale)
+    if scale.shape != mean.shape:
+        raise InputError(f"`scale` must have the shape of `mean`, {mean.shape}, got {scale.shape}")
+    # So small a scale is 0, and so large a z infinite: neither value nor gradient may notice.
+    floor = jnp.sqrt(jnp.finfo(scale.dtype).tiny)
+    z = jnp.clip((y - mean) / jnp.maximum(scale, floor), -FAR, FAR)
+    return (y - mean) * (2 * norm.cdf(z) - 1) + scale * (2 * norm.pdf(z) - 1 / jnp.sqrt(jnp.pi))
 
 
 def crps(
@@ -72,29 +80,19 @@ def crps(
         by ``½ E|x - x'| / samples`` on average.
 
     Raises:
-        InputError: the shapes do not match, or are empty.
+        InputError: the shapes do not match or are empty, or a number is not finite.
 
     References:
         Gneiting & Raftery, *Strictly proper scoring rules, prediction, and estimation*, JASA
         2007, eq. 20.
     """
-    y, draws = jnp.asarray(y), jnp.asarray(draws)
-    if draws.ndim == 0 or draws.size == 0 or y.shape != draws.shape[1:]:
+    y, draws = real("y", y), real("draws", draws, "samples *batch")
+    if y.shape != draws.shape[1:]:
         raise InputError(
-            "`draws` must have an axis of draws before those of `y`, none of them empty, got "
-            f"shapes {draws.shape} and {y.shape}"
+            f"`draws` must have an axis of draws before those of `y`, {y.shape}, got shape "
+            f"{draws.shape}"
         )
     n = len(draws)
     weights = (2 * jnp.arange(1, n + 1) - n - 1) / n**2
     spread = jnp.tensordot(weights, jnp.sort(draws, axis=0), axes=1)
     return jnp.mean(jnp.abs(draws - y[None]), axis=0) - spread
-
-
-def _matched(y: ArrayLike, *others: ArrayLike) -> list[Array]:
-    arrays = [jnp.asarray(x) for x in (y, *others)]
-    if len({x.shape for x in arrays}) != 1 or arrays[0].size == 0:
-        raise InputError(
-            "`y` and its predictions must have the same shape, with no empty axis, got "
-            f"{[x.shape for x in arrays]}"
-        )
-    return arrays

@@ -9,7 +9,8 @@ import math
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jfractal.errors import InputError
+from jfractal.arguments import check_number
+from jfractal.metrics.inputs import scores, truths
 from jfractal.typing import Array, Bool, Float, Scalar
 
 __all__ = ["aurc", "risk_coverage", "selective_accuracy"]
@@ -27,21 +28,17 @@ def risk_coverage(
         correct: whether its answer is right, ``batch``.
 
     Returns:
-        Fractions in [0, 1], ``batch``: entry k - 1 is the risk at coverage k / batch. NaN if an
-        uncertainty is NaN.
+        Fractions in [0, 1], ``batch``: entry k - 1 is the risk at coverage k / batch. Under
+        `jax.jit`, NaN if an uncertainty is NaN.
 
     Raises:
-        InputError: they are not two vectors of one length, or empty.
+        InputError: they are not two vectors of one length, or an uncertainty is NaN.
 
     References:
         El-Yaniv & Wiener, *On the foundations of noise-free selective classification*, JMLR 2010.
     """
-    uncertainty, correct = jnp.asarray(uncertainty), jnp.asarray(correct, bool)
-    if uncertainty.ndim != 1 or uncertainty.size == 0 or uncertainty.shape != correct.shape:
-        raise InputError(
-            "`uncertainty` and `correct` must be vectors of one length, at least 1, got shapes "
-            f"{uncertainty.shape} and {correct.shape}"
-        )
+    uncertainty = scores("uncertainty", uncertainty)
+    correct = truths("correct", correct, uncertainty.shape, "uncertainty")
     order = jnp.argsort(uncertainty)
     ordered = uncertainty[order]
     errors = jnp.concatenate([jnp.zeros(1, int), jnp.cumsum(~correct[order])])
@@ -93,8 +90,7 @@ def selective_accuracy(
     References:
         Geifman & El-Yaniv, *Selective classification for deep neural networks*, NeurIPS 2017.
     """
-    if not 0 < coverage <= 1:
-        raise InputError(f"`coverage` must be in (0, 1], got {coverage}")
+    check_number("in (0, 1]", lambda x: (x > 0) & (x <= 1), coverage=coverage)
     risk = risk_coverage(uncertainty, correct)
     # 0.07 · 100 is above 7 in floating point.
     answered = math.ceil(round(coverage * risk.size, 9))

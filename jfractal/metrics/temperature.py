@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jfractal.metrics.calibration import checked
+from jfractal.arguments import check_positive
+from jfractal.metrics.inputs import labelled, logits
 from jfractal.typing import Array, Float, Int, Scalar
 
 __all__ = ["fit_temperature", "tempered"]
@@ -30,12 +31,13 @@ def fit_temperature(
         the most probable class.
 
     Raises:
-        InputError: the shapes do not match, or are empty.
+        InputError: `log_probs` holds a NaN or is a table of probabilities, `labels` are not
+            classes, or shapes do not match.
 
     References:
         Guo et al., *On calibration of modern neural networks*, ICML 2017, section 4.2.
     """
-    log_probs, labels = checked(log_probs, labels)
+    log_probs, labels = labelled(logits, labels, log_probs=log_probs)
     of_label = jnp.take_along_axis(log_probs, labels[..., None], axis=-1)
 
     def slope(beta: Array) -> Scalar:
@@ -67,5 +69,10 @@ def tempered(
 
     Returns:
         Normalised log-probabilities, ``*batch classes``.
+
+    Raises:
+        InputError: `log_probs` holds a NaN or is a table of probabilities, or `temperature` is not
+            above 0.
     """
-    return jax.nn.log_softmax(jnp.asarray(log_probs) / temperature)
+    check_positive(temperature=temperature)
+    return jax.nn.log_softmax(logits("log_probs", log_probs) / temperature)

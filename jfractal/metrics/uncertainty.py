@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from jax.scipy.stats import norm
 from jax.typing import ArrayLike
 
+from jfractal.counts import check_counts
 from jfractal.errors import InputError
-from jfractal.metrics.calibration import checked
+from jfractal.metrics.inputs import check_labels, log_probabilities, log_shares, mixture, real
 from jfractal.typing import Array, Float, Int, Scalar
 
 __all__ = [
@@ -41,7 +42,7 @@ def mean_log_probs(
         Normalised log-probabilities of the mixture, ``*batch classes``.
 
     Raises:
-        InputError: there are fewer than two axes, one is empty, or the shares do not match.
+        InputError: `log_probs` or the shares are not log-probabilities, or shapes do not match.
     """
     return _log_sum_exp(*_checked(log_probs, log_weights))
 
@@ -66,13 +67,14 @@ def joint_log_prob(
         Nats, for the batch as a whole; divide by its size to compare sizes.
 
     Raises:
-        InputError: the shapes do not match, or are empty.
+        InputError: `log_probs` are not log-probabilities or `labels` not classes, or shapes do not
+            match.
 
     References:
         Osband et al., *The neural testbed: evaluating joint predictions*, NeurIPS 2022.
     """
     log_probs, log_weights = _checked(log_probs, log_weights)
-    labels = checked(log_probs[0], labels)[1]
+    labels = check_labels(labels, log_probs.shape[1:-1], log_probs.shape[-1], "log_probs")
     of_label = jnp.take_along_axis(log_probs, labels[None, ..., None], axis=-1)
     return _log_sum_exp(jnp.sum(of_label, axis=range(1, of_label.ndim)), log_weights)
 
@@ -91,7 +93,7 @@ def total_entropy(
         Nats per example in [0, log classes], ``*batch``.
 
     Raises:
-        InputError: there are fewer than two axes, one is empty, or the shares do not match.
+        InputError: `log_probs` or the shares are not log-probabilities, or shapes do not match.
     """
     return _entropy(mean_log_probs(log_probs, log_weights))
 
@@ -110,7 +112,7 @@ def aleatoric_entropy(
         Nats per example in [0, log classes], ``*batch``.
 
     Raises:
-        InputError: there are fewer than two axes, one is empty, or the shares do not match.
+        InputError: `log_probs` or the shares are not log-probabilities, or shapes do not match.
     """
     log_probs, log_weights = _checked(log_probs, log_weights)
     return jnp.average(_entropy(log_probs), axis=0, weights=jnp.exp(log_weights))
@@ -130,7 +132,7 @@ def epistemic_entropy(
         Nats per example, ``*batch``; rounding never makes it negative.
 
     Raises:
-        InputError: there are fewer than two axes, one is empty, or the shares do not match.
+        InputError: `log_probs` or the shares are not log-probabilities, or shapes do not match.
 
     References:
         Houlsby et al., *Bayesian active learning for classification and preference learning*,
@@ -164,18 +166,18 @@ def mixture_moments(
 
     Args:
         means: mean of each draw's prediction, ``samples *batch``.
-        scales: its standard deviation, ``samples *batch``.
+        scales: its standard deviation, at least 0, ``samples *batch``.
 
     Returns:
         The moments, ``*batch`` each.
 
     Raises:
-        InputError: the shapes differ, or are empty.
+        InputError: the shapes differ or are empty, a number is not finite or a scale negative.
 
     References:
         Depeweg et al., *Decomposition of uncertainty in Bayesian deep learning*, ICML 2018.
     """
-    means, scales = _checked_mixture(means, scales)
+    means, scales = mixture(means, scales, zero=True)
     aleatoric = jnp.mean(jnp.square(scales), axis=0)
     epistemic = jnp.var(means, axis=0)
     return MixtureMoments(jnp.mean(means, axis=0), aleatoric + epistemic, aleatoric, epistemic)
@@ -193,29 +195,34 @@ def gaussian_mixture_log_prob(
     Args:
         y: targets, ``*batch``, each a scalar with its own mixture.
         means: means of the components: ``*batch`` with the components as an additional `axis`.
-        scales: standard deviations of the components, shaped as `means`.
+        scales: standard deviations of the components, above 0, shaped as `means`.
         axis: the axis of the components.
 
     Returns:
         Nats per target, ``*batch``.
 
     Raises:
-        InputError: the shapes do not match, or are empty.
+        InputError: the shapes do not match or are empty, a number is not finite or a scale not
+            above 0.
     """
-    means, scales = _checked_mixture(means, scales)
+    means, scales = mixture(means, scales)
+    check_counts(-means.ndim, means.ndim - 1, axis=axis)
     means, scales = jnp.moveaxis(means, axis, 0), jnp.moveaxis(scales, axis, 0)
-    y = jnp.asarray(y)
+    y = real("y", y)
     if y.shape != means.shape[1:]:
-        raise InputError(f"`y` must have shape {means.shape[1:]}, got {y.shape}")
-    return _log_sum_exp(norm.logpdf(y[None], means, scales), _equal(len(means)))
-
-
-def _equal(num_samples: int) -> Array:
-    return jnp.full(num_samples, -jnp.log(num_samples))
+        raise InputError(
+            f"`y` must have the shape of `means` without its `axis`, {means.shape[1:]}, got "
+            f"{y.shape}"
+        )
+    return _log_sum_exp(norm.logpdf(y[None], means, scales), log_shares(None, len(means), "means"))
 
 
 def _log_sum_exp(x: Array, log_weights: Array) -> Array:
-    return jax.nn.logsumexp(x + jnp.expand_dims(log_weights, range(1, x.ndim)), axis=0)
+    x = x + jnp.expand_dims(log_weights, range(1, x.ndim))
+    # The log of a sum of zeros has no gradient that floating point could find.
+    is_zero = jnp.all(jnp.isneginf(x), axis=0, keepdims=True)
+    logs = jax.nn.logsumexp(jnp.where(is_zero, 0.0, x), axis=0)
+    return jnp.where(is_zero[0], -jnp.inf, logs)
 
 
 def _entropy(log_probs: Array) -> Array:
@@ -225,29 +232,5 @@ def _entropy(log_probs: Array) -> Array:
 
 
 def _checked(log_probs: ArrayLike, log_weights: ArrayLike | None) -> tuple[Array, Array]:
-    log_probs = jnp.asarray(log_probs)
-    if log_probs.ndim < 2 or log_probs.size == 0:
-        raise InputError(
-            "`log_probs` must have the axes `samples *batch classes`, none of them empty, "
-            f"got shape {log_probs.shape}"
-        )
-    log_weights = _equal(len(log_probs)) if log_weights is None else jnp.asarray(log_weights)
-    if log_weights.shape != log_probs.shape[:1]:
-        raise InputError(
-            f"`log_weights` must have shape {log_probs.shape[:1]}, got {log_weights.shape}"
-        )
-    return log_probs, log_weights
-
-
-def _checked_mixture(means: ArrayLike, scales: ArrayLike) -> tuple[Array, Array]:
-    means, scales = jnp.asarray(means), jnp.asarray(scales)
-    if means.ndim == 0 or means.size == 0:
-        raise InputError(
-            "`means` must have an axis of components and no axis may be empty, "
-            f"got shape {means.shape}"
-        )
-    if scales.shape != means.shape:
-        raise InputError(
-            f"`scales` must have the shape of `means`, {means.shape}, got {scales.shape}"
-        )
-    return means, scales
+    log_probs = log_probabilities("log_probs", log_probs, "samples *batch classes")
+    return log_probs, log_shares(log_weights, len(log_probs), "log_probs")

@@ -6,7 +6,7 @@ function of such a tree.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any, Literal, get_args
 
@@ -78,6 +78,17 @@ class Gaussian:
         """Standard deviations."""
         return _STD[self.parameterisation](self.rho)
 
+    @property
+    def log_std(self) -> Array:
+        """Log of the standard deviations, finite where these underflow."""
+        return _LOG_STD[self.parameterisation](self.rho)
+
+    @property
+    def wide(self) -> "Gaussian":
+        """The same in float32 or wider, for what is summed over all weights."""
+        dtype = jnp.promote_types(self.mean.dtype, jnp.float32)
+        return replace(self, mean=self.mean.astype(dtype), rho=self.rho.astype(dtype))
+
     def sample(self, key: KeyArray) -> Array:
         """One draw of the weights, of the shape and dtype of `mean`."""
         return self.at(ops.normal(key, self.mean.shape, self.mean.dtype))
@@ -112,8 +123,15 @@ def inverse_softplus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return x + jnp.log(-jnp.expm1(-x))
 
 
-# From rho to the standard deviation, and back.
+def _log_softplus(rho: Array) -> Array:
+    """``log softplus(ρ)``, which is ρ far below 0."""
+    is_far = rho < -15.0
+    return jnp.where(is_far, rho, jnp.log(jax.nn.softplus(jnp.where(is_far, 0.0, rho))))
+
+
+# From rho to the standard deviation, to its log, and back.
 _STD = {"softplus": jax.nn.softplus, "log_variance": lambda rho: jnp.exp(rho / 2)}
+_LOG_STD = {"softplus": _log_softplus, "log_variance": lambda rho: rho / 2}
 _RHO = {"softplus": inverse_softplus, "log_variance": lambda std: 2 * jnp.log(std)}
 
 

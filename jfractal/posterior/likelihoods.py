@@ -1,14 +1,16 @@
 """Likelihoods: the log probability of targets, given the outputs of a net."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.scipy.stats import norm
 
-from jfractal.concrete import concrete
+from jfractal.arguments import as_array, check_finite, check_positive, check_values, described
 from jfractal.errors import InputError
 from jfractal.predictions.binary import BinaryPrediction
 from jfractal.predictions.classification import Prediction
@@ -78,7 +80,8 @@ def check_likelihood(likelihood: Any) -> None:
     """
     if not isinstance(likelihood, Likelihood):
         raise InputError(
-            f"`likelihood` must be a Likelihood such as `Categorical()`, got {likelihood!r}"
+            "`likelihood` must be a Likelihood such as `Categorical()`, got "
+            f"{described(likelihood)}"
         )
 
 
@@ -97,8 +100,12 @@ def per_example(likelihood: Likelihood, outputs: Any, targets: Any) -> Float[Arr
         InputError: If the likelihood returns anything else, above all a mean or a sum over
             the batch, with which the KL would be weighted wrongly.
     """
+    check_likelihood(likelihood)
+    leaves = jax.tree.leaves(targets)
+    if not leaves or not getattr(leaves[0], "shape", ()):
+        raise InputError(f"`targets` must have an axis of examples, got {described(targets)}")
     values = likelihood.log_likelihood(outputs, targets)
-    expected = jnp.shape(jax.tree.leaves(targets)[0])[:1]
+    expected = jnp.shape(leaves[0])[:1]
     if jnp.shape(values) != expected:
         raise InputError(
             "`log_likelihood` must return one number per example, not their mean or sum: expected "
@@ -109,31 +116,75 @@ def per_example(likelihood: Likelihood, outputs: Any, targets: Any) -> Float[Arr
 
 @dataclass(frozen=True)
 class Categorical(Likelihood):
-    """Class labels; outputs are logits."""
+    """Class labels; outputs are logits.
+
+    Attributes:
+        weights: What an example of each class counts for, ``w_y log p_y`` in place of ``log p_y``,
+            for classes that are rare or matter more: positive, one for each class. All count for 1
+            if left out. A weighted likelihood is a likelihood of repeated examples: a weight of 2
+            is as if every example of the class were there twice.
+
+    Raises:
+        InputError: If a weight is not above 0 and finite.
+
+    Example:
+        >>> Categorical(weights=(1.0, 20.0))  # the second class is rare
+        Categorical(weights=(1.0, 20.0))
+
+    Source: King & Zeng, "Logistic regression in rare events data", 2001, §4.2.
+    """
+
+    weights: Sequence[float] | np.ndarray | jax.Array | None = None
+
+    def __post_init__(self):
+        if self.weights is None:
+            return
+        weights = as_array("weights", self.weights)
+        if weights.ndim != 1 or not weights.size:
+            raise InputError(
+                f"`weights` must be one number for each class, got {described(self.weights)}"
+            )
+        check_values("weights", weights, "above 0 and finite", lambda w: (w > 0) & np.isfinite(w))
+        # A tuple can be compared and hashed, whatever it was given as.
+        object.__setattr__(self, "weights", tuple(np.asarray(weights, float).tolist()))
 
     def log_likelihood(
         self, outputs: Float[Array, "batch classes"], targets: Int[Array, " batch"]
     ) -> Float[Array, " batch"]:
-        """``log softmax(outputs)[target]``, in nats per example.
+        """``w_target log softmax(outputs)[target]``, in nats per example, w = 1 without `weights`.
 
         Raises:
-            InputError: If labels are not one integer per example, or one is out of range; under
-                `jit`, its log likelihood and the gradient are NaN.
+            InputError: If labels are not one integer per example, or one is out of range, or
+                `weights` are not as many as classes. Under `jit`, the log likelihood of a label
+                that is out of range is NaN, and so is the gradient.
         """
+        outputs = _wide("outputs", outputs)
+        if not outputs.ndim or not outputs.shape[-1]:
+            raise InputError(f"`outputs` must have an axis of classes, got shape {outputs.shape}")
         *batch, classes = outputs.shape
+        targets = as_array("targets", targets)
         if list(targets.shape) != batch or not jnp.issubdtype(targets.dtype, jnp.integer):
             raise InputError(
-                f"labels must be integers of shape {tuple(batch)}, one for each example, got "
-                f"{targets.dtype} of shape {targets.shape}"
+                f"`targets`, the labels, must be integers of shape {tuple(batch)}, one for each "
+                f"example of `outputs`, got {targets.dtype} of shape {targets.shape}"
             )
-        labels = concrete(targets)
-        if labels is not None and not ((labels >= 0) & (labels < classes)).all():
-            raise InputError(
-                f"labels must be in [0, {classes}), the classes of the outputs, got labels from "
-                f"{labels.min()} to {labels.max()}"
-            )
+        in_range = lambda y: (y >= 0) & (y < classes)
+        check_values(
+            "targets", targets, f"labels in [0, {classes}), the classes of `outputs`", in_range
+        )
+        targets = jnp.asarray(targets)
         log_prob = -optax.softmax_cross_entropy_with_integer_labels(outputs, targets)
-        return log_prob * _one_or_nan((targets >= 0) & (targets < classes))
+        return self._weight_of(targets, classes) * log_prob * _one_or_nan(in_range(targets))
+
+    def _weight_of(self, labels: Array, num_classes: int) -> Array | float:
+        if self.weights is None:
+            return 1.0
+        if len(self.weights) != num_classes:
+            raise InputError(
+                f"`weights` must be one number for each of the {num_classes} classes of "
+                f"`outputs`, got {len(self.weights)}"
+            )
+        return jnp.asarray(self.weights, jnp.float32)[labels]
 
     def prediction(self, outputs: Any) -> Prediction:
         """The softmax of logits "batch classes".
@@ -170,14 +221,12 @@ class Bernoulli(Likelihood):
             InputError: If the shapes differ, or a target is neither 0 nor 1; under `jit`, its log
                 likelihood and the gradient are NaN.
         """
+        outputs, targets = _wide("outputs", outputs), as_array("targets", targets)
         _check_shapes(outputs, targets)
-        known = concrete(targets)
-        if known is not None and not ((known == 0) | (known == 1)).all():
-            raise InputError(
-                f"`targets` must be 0 or 1, got values from {known.min()} to {known.max()}"
-            )
-        log_prob = jax.nn.log_sigmoid(jnp.where(targets == 1, outputs, -outputs))
-        return _sum_over_event(log_prob * _one_or_nan((targets == 0) | (targets == 1)))
+        is_binary = lambda y: (y == 0) | (y == 1)
+        check_values("targets", targets, "0 or 1", is_binary)
+        log_prob = jax.nn.log_sigmoid(jnp.where(jnp.asarray(targets) == 1, outputs, -outputs))
+        return _sum_over_event(log_prob * _one_or_nan(is_binary(jnp.asarray(targets))))
 
     def prediction(self, outputs: Float[Array, " batch *event"]) -> BinaryPrediction:
         """The sigmoid."""
@@ -189,17 +238,20 @@ class Gaussian(Likelihood):
     """Real targets with noise of a known standard deviation; outputs are the means.
 
     Attributes:
-        scale: Standard deviation of the noise, above 0.
+        scale: Standard deviation of the noise, above 0 and finite.
+
+    Raises:
+        InputError: If `scale` is not.
     """
 
     scale: float
 
     def __post_init__(self):
-        if not self.scale > 0:
-            raise InputError(f"`scale` must be above 0, got {self.scale}")
+        check_positive(scale=self.scale)
 
     def moments(self, outputs: Float[Array, "*shape"]) -> tuple[Array, Array]:
         """Mean and standard deviation of the targets, of the shape of the outputs."""
+        outputs = _wide("outputs", outputs)
         return outputs, jnp.full_like(outputs, self.scale)
 
     def log_likelihood(
@@ -208,7 +260,7 @@ class Gaussian(Likelihood):
         """``log N(target; output, scale²)``, in nats, summed over the axes of one target.
 
         Raises:
-            InputError: If the shapes differ.
+            InputError: If the shapes differ, or a target is not finite.
         """
         return _gaussian_log_likelihood(*self.moments(outputs), targets)
 
@@ -227,8 +279,8 @@ class HeteroscedasticGaussian(Likelihood):
     outputs noise that does not.
 
     Attributes:
-        min_scale: Least standard deviation, above 0: without it, the density of a target that is
-            hit exactly has no bound. In units of the targets, which should be standardised.
+        min_scale: Least standard deviation, above 0 and finite: without it, the density of a target
+            that is hit exactly has no bound. In units of the targets, which should be standardised.
 
     Source: Nix & Weigend, 1994; Lakshminarayanan et al., "Simple and scalable predictive
         uncertainty estimation using deep ensembles", NeurIPS 2017, §2.2.1 (the floor).
@@ -237,8 +289,7 @@ class HeteroscedasticGaussian(Likelihood):
     min_scale: float = 1e-3
 
     def __post_init__(self):
-        if not self.min_scale > 0:
-            raise InputError(f"`min_scale` must be above 0, got {self.min_scale}")
+        check_positive(min_scale=self.min_scale)
 
     def moments(self, outputs: Float[Array, "*shape"]) -> tuple[Array, Array]:
         """Mean and standard deviation of the targets, each half of the outputs' last axis.
@@ -246,9 +297,10 @@ class HeteroscedasticGaussian(Likelihood):
         Raises:
             InputError: If that axis cannot be halved.
         """
-        if outputs.ndim < 1 or outputs.shape[-1] % 2:
+        outputs = _wide("outputs", outputs)
+        if outputs.ndim < 1 or outputs.shape[-1] % 2 or not outputs.size:
             raise InputError(
-                "the last axis of the outputs must hold a mean and a rho for each value of a "
+                "the last axis of `outputs` must hold a mean and a rho for each value of a "
                 f"target, an even number, got shape {outputs.shape}"
             )
         mean, rho = jnp.split(outputs, 2, axis=-1)
@@ -260,7 +312,7 @@ class HeteroscedasticGaussian(Likelihood):
         """``log N(target; mean, std²)``, in nats, summed over the axes of one target.
 
         Raises:
-            InputError: If the shape of the targets is not that of the means.
+            InputError: If the shape of the targets is not that of the means, or one is not finite.
         """
         return _gaussian_log_likelihood(*self.moments(outputs), targets)
 
@@ -270,15 +322,23 @@ class HeteroscedasticGaussian(Likelihood):
 
 
 def _gaussian_log_likelihood(mean: Array, std: Array, targets: Array) -> Float[Array, " batch"]:
+    targets = as_array("targets", targets)
     _check_shapes(mean, targets)
-    return _sum_over_event(norm.logpdf(targets, mean, std))
+    check_finite("targets", targets)
+    return _sum_over_event(norm.logpdf(jnp.asarray(targets), mean, std))
 
 
-def _check_shapes(outputs: Array, targets: Array) -> None:
+def _wide(name: str, outputs: Any) -> Array:
+    """Log likelihoods are computed in float32 or wider, whatever the net computes in."""
+    outputs = jnp.asarray(as_array(name, outputs))
+    return outputs.astype(jnp.promote_types(outputs.dtype, jnp.float32))
+
+
+def _check_shapes(outputs: Array, targets: Any) -> None:
     # (batch, 1) against (batch,) would silently make a (batch, batch) table.
     if outputs.shape != targets.shape:
         raise InputError(
-            f"`targets` must have the shape {outputs.shape} of what the net predicts, got "
+            f"`targets` must have the shape {outputs.shape} of what `outputs` predict, got "
             f"{targets.shape}"
         )
 

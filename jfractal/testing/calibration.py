@@ -10,12 +10,14 @@ import numpy as np
 from scipy.stats import chisquare, norm
 
 from jfractal import ops
+from jfractal.arguments import as_array, check_key, check_number, check_type, described
+from jfractal.counts import check_counts
 from jfractal.errors import DivergenceError, InputError
 from jfractal.inference.batch import Batch
 from jfractal.inference.model import Model
 from jfractal.testing.draws import stacked
-from jfractal.testing.moments import Fit
-from jfractal.testing.simulator import Simulator, invariants
+from jfractal.testing.moments import Fit, check_method
+from jfractal.testing.simulator import DENSITIES, Simulator, invariants
 from jfractal.typing import Array, Int, KeyArray, Params, Scalar
 
 __all__ = ["Calibration", "Quantities", "assert_calibrated", "simulate_ranks"]
@@ -26,6 +28,7 @@ Quantities: TypeAlias = Callable[[Params, Model, Batch], Mapping[str, Scalar]]
 MAX_BINS, PER_BIN = 20, 10  # simulations expected in a bin; χ² needs about 5
 MIN_DRAWS = 2  # among fewer, ranks have no spread
 SIMULATIONS_PER_PASS = 100
+NUM_SIMULATIONS = 500  # see the table of `assert_calibrated`
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,15 +45,20 @@ class Calibration:
     num_draws: int
 
     def __post_init__(self):
+        check_type("ranks", self.ranks, Mapping, "ranks by the name of a quantity")
+        check_counts(MIN_DRAWS, num_draws=self.num_draws)
+        for ranks in self.ranks.values():
+            known = as_array("ranks", ranks)
+            if known.ndim != 1 or not np.issubdtype(known.dtype, np.integer):
+                raise InputError(f"`ranks` must be vectors of integers, got {described(known)}")
         sizes = {len(ranks) for ranks in self.ranks.values()}
         if len(sizes) != 1 or min(sizes) < 2 * PER_BIN:
             raise InputError(
                 f"`ranks` must be those of the same simulations, at least {2 * PER_BIN}, for each "
                 f"quantity, got numbers {sorted(sizes)}"
             )
-        if self.num_draws < MIN_DRAWS:
-            raise InputError(f"`num_draws` must be at least {MIN_DRAWS}, got {self.num_draws}")
-        if not all(((r >= 0) & (r <= self.num_draws)).all() for r in self.ranks.values()):
+        inside = lambda r: (r >= 0) & (r <= self.num_draws)
+        if not all(inside(np.asarray(r)).all() for r in self.ranks.values()):
             raise InputError(f"`ranks` must lie between 0 and `num_draws`, {self.num_draws}")
 
     @property
@@ -120,11 +128,13 @@ class Calibration:
         """What is wrong with each quantity's draws, in words; ``uniform`` if p ≥ level.
 
         ``too narrow`` (ranks ∪), ``too wide`` (∩), ``too low`` or ``too high`` (a slope): whichever
-        of `spread` and `bias` stands out more; ``uneven`` if neither does.
+        of `spread` and `bias` stands out more; ``uneven`` if neither does. Densities that are too
+        high are those of draws too near the mode, ``too narrow``; densities that are too low are
+        those of draws too far from it, ``too wide or off``.
         """
         bias, spread = self.bias, self.spread
         return {
-            name: "uniform" if p >= level else _shape(bias[name], spread[name])
+            name: "uniform" if p >= level else _shape(name, bias[name], spread[name])
             for name, p in self.p_values.items()
         }
 
@@ -144,7 +154,9 @@ def _standardised(mean: float, population: np.ndarray, num: int) -> float:
     return float((mean - population.mean()) / (population.std() / np.sqrt(num)))
 
 
-def _shape(bias: float, spread: float) -> str:
+def _shape(name: str, bias: float, spread: float) -> str:
+    if name in DENSITIES and abs(bias) >= 2:
+        return "too wide or off" if bias > 0 else "too narrow"
     if max(abs(bias), abs(spread)) < 2:
         return "uneven"
     if abs(spread) >= abs(bias):
@@ -157,7 +169,7 @@ def simulate_ranks(
     simulator: Simulator,
     key: KeyArray,
     *,
-    num_simulations: int = 200,
+    num_simulations: int = NUM_SIMULATIONS,
     num_draws: int = 99,
     quantities: Quantities = invariants,
 ) -> Calibration:
@@ -188,11 +200,13 @@ def simulate_ranks(
     Source: Talts, Betancourt, Simpson, Vehtari & Gelman, "Validating Bayesian inference algorithms
         with simulation-based calibration", 2018.
     """
-    if num_simulations < 2 * PER_BIN or num_draws < MIN_DRAWS:
-        raise InputError(
-            f"`num_simulations` must be at least {2 * PER_BIN} and `num_draws` at least "
-            f"{MIN_DRAWS}, got {num_simulations} and {num_draws}"
-        )
+    check_method(fit)
+    check_type("simulator", simulator, Simulator, "a Simulator")
+    check_key("key", key)
+    check_counts(2 * PER_BIN, num_simulations=num_simulations)
+    check_counts(MIN_DRAWS, num_draws=num_draws)
+    if not callable(quantities):
+        raise InputError(f"`quantities` must be a function, got {described(quantities)}")
 
     def one(key: KeyArray) -> dict[str, tuple[Array, Array]]:
         key_weights, key_targets, key_fit, key_draws, key_ties = jax.random.split(key, 5)
@@ -244,10 +258,23 @@ def assert_calibrated(
     simulator: Simulator,
     key: KeyArray,
     *,
-    num_simulations: int = 200,
+    num_simulations: int = NUM_SIMULATIONS,
     level: float = 0.01,
 ) -> None:
     """Demands uniform ranks of a method, see `simulate_ranks` and `invariants`.
+
+    What it finds at the level .01, measured on a linear regression (share of 200 repetitions):
+
+    ==========================  ====  ====  ====  ====  ====
+    simulations                 200   300   400   500   700
+    ==========================  ====  ====  ====  ====  ====
+    nothing wrong               .01   .01   .02   .01   .01
+    std 20 % too small          1     1     1     1     1
+    variance 20 % too small     .58   .89   .95   .99   1
+    variance 25 % too large     .54   .86   .95   1     1
+    variance 10 % too small     .03   .10   .15   .29   .49
+    mean off by std / 5         .44   .77   .88   .98  1
+    ==========================  ====  ====  ====  ====  ====
 
     Args:
         fit: The method.
@@ -259,9 +286,9 @@ def assert_calibrated(
     Raises:
         AssertionError: If it fails; the message says of which quantities draws are too narrow, too
             wide, too low or too high.
+        InputError: If a number is out of range.
     """
-    if not 0 < level < 1:
-        raise InputError(f"`level` must be between 0 and 1, got {level}")
+    check_number("between 0 and 1", lambda x: (x > 0) & (x < 1), level=level)
     calibration = simulate_ranks(fit, simulator, key, num_simulations=num_simulations)
     if reasons := calibration.reasons(level):
         raise AssertionError(

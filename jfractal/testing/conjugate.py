@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jfractal.arguments import as_array, check_finite, check_key, check_positive
+from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.inference.model import Model
 from jfractal.posterior.likelihoods import Gaussian as GaussianLikelihood
@@ -16,6 +18,8 @@ from jfractal.testing.simulator import Simulator
 from jfractal.typing import Array, Float, KeyArray, Params
 
 __all__ = ["ConjugateRegression"]
+
+MOST_DATA = 100_000  # examples or features, of which the moments can be found
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +44,15 @@ class ConjugateRegression:
     noise_scale: float = 0.5
 
     def __post_init__(self):
-        if jnp.ndim(self.x) != 2 or jnp.shape(self.y) != (len(self.x), 1):
-            raise InputError(
-                "`x` and `y` must have the shapes (examples, features) and (examples, 1), got "
-                f"{jnp.shape(self.x)} and {jnp.shape(self.y)}"
-            )
+        x, y = as_array("x", self.x), as_array("y", self.y)
+        if x.ndim != 2 or not x.size:
+            raise InputError(f"`x` must have the axes (examples, features), got shape {x.shape}")
+        if y.shape != (len(x), 1):
+            raise InputError(f"`y` must have the shape {(len(x), 1)} to fit `x`, got {y.shape}")
+        for name, value in (("x", x), ("y", y)):
+            check_finite(name, value)
+            object.__setattr__(self, name, jnp.asarray(value, float))
+        check_positive(prior_scale=self.prior_scale, noise_scale=self.noise_scale)
 
     @classmethod
     def random(
@@ -57,11 +65,8 @@ class ConjugateRegression:
             num_data: Number of examples, at least 1.
             num_features: Number of features, at least 1.
         """
-        if num_data < 1 or num_features < 1:
-            raise InputError(
-                "`num_data` and `num_features` must be at least 1, "
-                f"got {num_data} and {num_features}"
-            )
+        check_key("key", key)
+        check_counts(most=MOST_DATA, num_data=num_data, num_features=num_features)
         key_x, key_weights, key_targets = jax.random.split(key, 3)
         own = jax.random.normal(key_x, (num_data, num_features))
         x = own.at[:, 1:].set(0.6 * own[:, :1] + 0.8 * own[:, 1:])

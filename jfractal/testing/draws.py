@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jfractal.arguments import check_key, described
+from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.inference.mcmc.chains import Chains
 from jfractal.posterior.samples import Ensemble, Posterior, Samples
@@ -47,13 +49,15 @@ def draws_of(posterior: Posterior, key: KeyArray, num_draws: int = 20_000) -> Dr
     Raises:
         InputError: If `num_draws` is too small.
     """
+    if not isinstance(posterior, Chains) and not hasattr(posterior, "sample"):
+        raise InputError(f"`posterior` must be a posterior, got {described(posterior)}")
+    check_key("key", key)
+    check_counts(4 * NUM_GROUPS, num_draws=num_draws)
     match posterior:
         case Chains(params=params) | Ensemble(members=Samples(params=params)):
             return _flat(params)
         case Samples(params=params):
             return _flat(jax.tree.map(lambda w: w[None], params))
-    if num_draws < 4 * NUM_GROUPS:
-        raise InputError(f"`num_draws` must be at least {4 * NUM_GROUPS}, got {num_draws}")
     size = num_draws // NUM_GROUPS
     draws = jax.jit(lambda key: stacked(posterior, key, NUM_GROUPS * size))(key)
     return _flat(jax.tree.map(lambda w: w.reshape(NUM_GROUPS, size, *w.shape[1:]), draws))

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from jfractal.arguments import check_key, check_number, check_type
+from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.inference.batch import Batch
 from jfractal.inference.model import Model
@@ -16,6 +18,8 @@ from jfractal.testing.moments import Moments
 from jfractal.typing import Array, Float, KeyArray, Params, Variables
 
 __all__ = ["GaussianTarget"]
+
+MOST_WEIGHTS = 10_000  # whose covariance can be held
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,14 +38,13 @@ class GaussianTarget:
     exact: Moments
 
     def __post_init__(self):
-        mean, covariance = self.exact.mean, self.exact.covariance
-        if mean.ndim != 1 or len(mean) < 2 or covariance.shape != (len(mean), len(mean)):
+        check_type("exact", self.exact, Moments, "the Moments of the target")
+        if len(self.exact.mean) < 2:
             raise InputError(
-                "`exact` must have a mean of at least 2 weights and the covariance of as many, got "
-                f"shapes {mean.shape} and {covariance.shape}"
+                f"`exact` must have a mean of at least 2 weights, got {len(self.exact.mean)}"
             )
-        if not np.allclose(covariance, covariance.T) or np.linalg.eigvalsh(covariance)[0] <= 0:
-            raise InputError("the covariance of `exact` must be symmetric and positive definite")
+        if np.linalg.eigvalsh(self.exact.covariance)[0] <= 0:
+            raise InputError("the covariance of `exact` must be positive definite")
 
     @classmethod
     def random(
@@ -53,12 +56,13 @@ class GaussianTarget:
             key: Random key.
             dimension: Number of weights, at least 2.
             condition: Largest variance over smallest, at least 1; up to about 1e5 in float32.
+
+        Raises:
+            InputError: If a number is out of range.
         """
-        if dimension < 2 or not condition >= 1:
-            raise InputError(
-                "`dimension` must be at least 2 and `condition` at least 1, "
-                f"got {dimension} and {condition}"
-            )
+        check_key("key", key)
+        check_counts(2, MOST_WEIGHTS, dimension=dimension)
+        check_number("from 1 to 1e6", lambda x: (x >= 1) & (x <= 1e6), condition=condition)
         key_mean, key_axes = jax.random.split(key)
         mean = np.asarray(jax.random.normal(key_mean, (dimension,)), np.float64)
         normals = np.asarray(jax.random.normal(key_axes, (dimension, dimension)), np.float64)

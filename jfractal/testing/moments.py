@@ -2,12 +2,22 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import jax
 import numpy as np
 from jax.typing import ArrayLike
 
+from jfractal.arguments import (
+    as_array,
+    check_finite,
+    check_key,
+    check_number,
+    check_type,
+    check_values,
+    described,
+)
+from jfractal.errors import InputError
 from jfractal.inference.batch import Batch
 from jfractal.inference.model import Model
 from jfractal.metrics.convergence import ess
@@ -23,13 +33,20 @@ __all__ = [
     "assert_exact",
     "assert_mean",
     "assert_mean_field",
+    "check_method",
 ]
 
 Fit: TypeAlias = Callable[[Model, Callable[[KeyArray], Params], Batch, KeyArray], Posterior]
 """A method with its settings: ``fit(model, start, data, key) -> posterior``."""
 
 NUM_ERRORS = 4.0  # standard errors that an estimate may be off
-MIN_SIZE = 50  # effective draws, with fewer of which nothing would be found to be wrong
+MIN_SIZE = 10  # effective draws, with fewer of which nothing would be found to be wrong
+
+
+def check_method(fit: Any) -> None:
+    """Refuses a method that is not a function."""
+    if not callable(fit):
+        raise InputError(f"`fit` must be a function, got {described(fit)}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +55,30 @@ class Moments:
 
     Attributes:
         mean: "weights", float64.
-        covariance: "weights weights", float64.
+        covariance: "weights weights", float64, symmetric, none of its eigenvalues below 0.
+
+    Raises:
+        InputError: If they are not.
     """
 
     mean: Float[np.ndarray, " weights"]
     covariance: Float[np.ndarray, "weights weights"]
+
+    def __post_init__(self):
+        for name in ("mean", "covariance"):
+            x = as_array(name, getattr(self, name))
+            check_finite(name, x)
+            object.__setattr__(self, name, np.asarray(x, np.float64))
+        if self.mean.ndim != 1 or not self.mean.size:
+            raise InputError(f"`mean` must be a vector, not empty, got shape {self.mean.shape}")
+        if self.covariance.shape != 2 * self.mean.shape:
+            raise InputError(
+                f"`covariance` must have a row and a column for each entry of `mean`, "
+                f"{2 * self.mean.shape}, got shape {self.covariance.shape}"
+            )
+        values = np.linalg.eigvalsh(self.covariance)
+        if not np.allclose(self.covariance, self.covariance.T) or values[0] < -1e-6 * values[-1]:
+            raise InputError("`covariance` must be symmetric, no eigenvalue of it below 0")
 
     @property
     def std(self) -> Float[np.ndarray, " weights"]:
@@ -90,6 +126,10 @@ def assert_exact(fit: Fit, problem: Solved, key: KeyArray, *, slack: float = 0.0
     They may be off by 4 Monte Carlo standard errors, which go by the effective sample size where
     the posterior is `Chains`, `Samples`, or an ensemble of these, and by 20,000 draws elsewhere.
 
+    An exact sampler passes with as few as 100 independent draws, by which only gross faults are
+    found. A variance that is 20 % too small is found by 1,000 effective draws in 19 of 20 cases,
+    and by 2,000 always.
+
     Args:
         fit: The method.
         problem: What to put it to.
@@ -101,6 +141,7 @@ def assert_exact(fit: Fit, problem: Solved, key: KeyArray, *, slack: float = 0.0
     Raises:
         AssertionError: If it fails; the message has the figures of the worst entry.
     """
+    _check(fit, problem, key, slack)
     _assert_moments(fit, problem, problem.exact, key, slack)
 
 
@@ -116,7 +157,19 @@ def assert_mean_field(fit: Fit, problem: Solved, key: KeyArray, *, slack: float 
     Raises:
         AssertionError: If it fails; the message has the figures of the worst entry.
     """
+    _check(fit, problem, key, slack)
     _assert_moments(fit, problem, problem.exact.mean_field, key, slack)
+
+
+def _check(fit: Fit, problem: Solved, key: KeyArray, slack: Any) -> None:
+    check_method(fit)
+    if not all(hasattr(problem, name) for name in ("model", "data", "exact", "start")):
+        raise InputError(
+            "`problem` must have `model`, `data`, `exact` and `start`, as GaussianTarget has, got "
+            f"{described(problem)}"
+        )
+    check_key("key", key)
+    check_number("at least 0 and finite", lambda x: (x >= 0) & np.isfinite(x), slack=slack)
 
 
 def _assert_moments(
@@ -141,8 +194,9 @@ def assert_mean(draws: Draws, expected: Moments, *, slack: ArrayLike = 0.0) -> N
     Raises:
         AssertionError: If a mean is farther off, or the effective draws are too few to tell.
     """
+    draws, slack = _checked(draws, expected, slack, "mean")
     error = np.sqrt(np.diag(expected.covariance) / _effective_size(draws))
-    _assert_within("mean of weight", draws.mean((0, 1)), expected.mean, error, np.asarray(slack))
+    _assert_within("mean of weight", draws.mean((0, 1)), expected.mean, error, slack)
 
 
 def assert_covariance(draws: Draws, expected: Moments, *, slack: ArrayLike = 0.0) -> None:
@@ -158,17 +212,40 @@ def assert_covariance(draws: Draws, expected: Moments, *, slack: ArrayLike = 0.0
     Raises:
         AssertionError: If a covariance is farther off, or the effective draws are too few to tell.
     """
+    draws, slack = _checked(draws, expected, slack, "covariance")
     d = draws - expected.mean
     s, variances = expected.covariance, np.diag(expected.covariance)
     error = np.sqrt((np.outer(variances, variances) + s**2) / _effective_size(d**2).min())
     products = np.einsum("cdi,cdj->ij", d, d) / (d.shape[0] * d.shape[1])
-    _assert_within("covariance of weights", products, s, error, np.asarray(slack))
+    _assert_within("covariance of weights", products, s, error, slack)
+
+
+def _checked(
+    draws: Draws, expected: Moments, slack: ArrayLike, moment: str
+) -> tuple[Draws, np.ndarray]:
+    check_type("expected", expected, Moments, "the Moments of a posterior")
+    shape = getattr(expected, moment).shape
+    draws, slack = np.asarray(as_array("draws", draws)), np.asarray(as_array("slack", slack))
+    if draws.ndim != 3 or not draws.size or draws.shape[2:] != expected.mean.shape:
+        raise InputError(
+            "`draws` must have the axes `chains draws weights`, none empty and as many weights as "
+            f"`expected`, {len(expected.mean)}, got shape {draws.shape}"
+        )
+    check_finite("draws", draws)
+    if slack.shape not in ((), shape) or slack.dtype == bool:
+        raise InputError(f"`slack` must be a number or of shape {shape}, got {described(slack)}")
+    check_values("slack", slack, "at least 0 and finite", lambda x: (x >= 0) & np.isfinite(x))
+    return draws.astype(np.float64), slack
 
 
 def _effective_size(x: Draws) -> Float[np.ndarray, " weights"]:
-    """Of each weight; of one that does not vary, all is known."""
+    """Of each weight; of one that does not vary, all is known.
+
+    The effective sample size of `metrics.ess` is NumPyro's estimate, which is not quite ArviZ's.
+    """
     varies = np.ptp(x, axis=(0, 1)) > 0
-    size = np.where(varies, np.asarray(ess(x)), np.inf)
+    # An estimate from few draws may be above their number, and would make the errors too small.
+    size = np.where(varies, np.minimum(ess(x), x.shape[0] * x.shape[1]), np.inf)
     if size.min() < MIN_SIZE:
         raise AssertionError(
             f"weight {size.argmin()} must have at least {MIN_SIZE} effective draws to be judged "

@@ -8,6 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jfractal.arguments import as_array, check_finite, check_positive, check_type
+from jfractal.errors import InputError
 from jfractal.inference.batch import Batch, batch_size
 from jfractal.inference.model import Model
 from jfractal.posterior.gaussian import mean, mean_field, sample
@@ -15,7 +17,11 @@ from jfractal.posterior.likelihoods import Gaussian as GaussianLikelihood
 from jfractal.posterior.priors import Gaussian as GaussianPrior
 from jfractal.typing import Array, Float, KeyArray, Params, Scalar
 
-__all__ = ["Simulator", "invariants"]
+__all__ = ["DENSITIES", "Simulator", "invariants"]
+
+
+DENSITIES = "log likelihood", "log joint"
+"""Quantities of `invariants` that are higher the nearer weights are to the mode."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +56,26 @@ class Simulator:
             x: Inputs.
             prior_scale: Standard deviation of every weight, above 0.
             noise_scale: Standard deviation of the noise, above 0.
+
+        Raises:
+            InputError: If an argument is not what it must be.
         """
+        check_type("net", net, nn.Module, "a Linen module")
+        inputs = as_array("x", x)
+        check_finite("x", inputs)
+        if inputs.ndim < 1 or not inputs.size:
+            raise InputError(f"`x` must have an axis of examples, got shape {inputs.shape}")
+        check_positive(prior_scale=prior_scale, noise_scale=noise_scale)
+        x = jnp.asarray(inputs)
         shapes = jax.eval_shape(lambda key: mean(net.init(key, x)["params"]), jax.random.key(0))
         zeros = jax.tree.map(lambda w: jnp.zeros(w.shape, w.dtype), shapes)
         prior = mean_field(zeros, scale=prior_scale)
+        outputs = jax.eval_shape(net.apply, {"params": zeros}, x)
+        if outputs.shape[:1] != x.shape[:1]:
+            raise InputError(
+                f"`x` must have an axis of examples, for each of which `net` has an output, got "
+                f"shape {x.shape}, and outputs of shape {outputs.shape}"
+            )
         model = Model(
             net.apply,
             prior=GaussianPrior(prior_scale),
@@ -89,12 +111,12 @@ def invariants(params: Params, model: Model, data: Batch) -> dict[str, Scalar]:
     rows = outputs.reshape(len(places), -1)
     entries = [f"[{k}]" for k in range(rows.shape[1])] if rows.shape[1] > 1 else [""]
     log_likelihood = model.log_likelihood({"params": params}, data).sum()
+    log_prior = model.prior.tree_log_prob(params)
     return {
         **{
             f"f(x[{place}]){entry}": value
             for place, row in zip(places, rows)
             for entry, value in zip(entries, row)
         },
-        "log likelihood": log_likelihood,
-        "log joint": log_likelihood + model.prior.tree_log_prob(params),
+        **dict(zip(DENSITIES, (log_likelihood, log_likelihood + log_prior))),
     }

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
-from typing import Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
+from jfractal.counts import check_counts
 from jfractal.errors import InputError
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Projection",
     "Seq",
     "Unit",
+    "check_how",
     "evaluate",
 ]
 
@@ -31,10 +33,19 @@ class Unit:
     Attributes:
         name: Name of its parameters.
         column: The column it belongs to, counted from 1 (the shallowest), if the rule has columns.
+
+    Raises:
+        InputError: If `name` is not a word, or `column` not a number from 1 on.
     """
 
     name: str
     column: int | None = None
+
+    def __post_init__(self):
+        if not isinstance(self.name, str) or not self.name:
+            raise InputError(f"`name` of a Unit must be a string, not empty, got {self.name!r}")
+        if self.column is not None:
+            check_counts(column=self.column)
 
 
 @dataclass(frozen=True)
@@ -52,9 +63,16 @@ class Identity:
 
 @dataclass(frozen=True)
 class Seq:
-    """Parts one after the other, the first part first."""
+    """Parts one after the other, the first part first.
+
+    Raises:
+        InputError: If `parts` is not a tuple of expressions.
+    """
 
     parts: tuple[Expr, ...]
+
+    def __post_init__(self):
+        _check_parts(self.parts)
 
 
 @dataclass(frozen=True)
@@ -71,20 +89,36 @@ class Join:
             a mean whose weights, above 0 and of sum 1, are learned.
 
     Raises:
-        InputError: If there are no parts, or `how` is none of these.
+        InputError: If there are no parts, `parts` is not a tuple of expressions, or `how` is none
+            of these.
     """
 
     parts: tuple[Expr, ...]
     how: How = "mean"
 
     def __post_init__(self):
+        _check_parts(self.parts)
         if not self.parts:
             raise InputError("`parts` of a Join must hold at least one expression, got none")
-        if self.how not in get_args(How):
-            raise InputError(f"`how` must be one of {get_args(How)}, got {self.how!r}")
+        check_how(self.how)
 
 
 Expr = Unit | Identity | Seq | Join
+
+
+def check_how(how: Any) -> None:
+    """Refuses what is not a kind of join."""
+    if not isinstance(how, str) or how not in get_args(How):
+        raise InputError(f"`how` must be one of {get_args(How)}, got {how!r}")
+
+
+def _check_parts(parts: Any) -> None:
+    members = parts if type(parts) is tuple else (parts,)
+    wrong = [x for x in members if not isinstance(x, Expr) or type(parts) is not tuple]
+    if wrong:
+        raise InputError(
+            f"`parts` must be a tuple of Unit, Identity, Seq and Join, got {wrong[0]!r}"
+        )
 
 
 def evaluate(
@@ -108,6 +142,9 @@ def evaluate(
     Raises:
         InputError: If a part is not an expression.
     """
+    for name, function in (("unit", unit), ("join", join)):
+        if not callable(function):
+            raise InputError(f"`{name}` must be a function, got {function!r}")
 
     def value(node: Expr, x: Value) -> Value:
         match node:
@@ -121,7 +158,7 @@ def evaluate(
                 return join(node, ends(node, x, how))
             case _:
                 raise InputError(
-                    f"an expression is made of Unit, Identity, Seq and Join, got {node!r}"
+                    f"`expr` must be made of Unit, Identity, Seq and Join, got {node!r}"
                 )
 
     def ends(node: Expr, x: Value, how: How) -> list[Value]:

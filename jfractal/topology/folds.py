@@ -3,12 +3,14 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.topology.expression import Expr, How, Join, Projection, Unit, evaluate
 
 __all__ = [
     "applications",
     "channels",
+    "check_column",
     "columns",
     "depth",
     "join_channels",
@@ -62,6 +64,7 @@ def path_lengths(expr: Expr) -> dict[int, int]:
 
 def receptive_field(expr: Expr, *, kernel_size: int = 3) -> int:
     """Input pixels along one axis that one output pixel sees, at stride 1: 1 + (k − 1)·depth."""
+    check_counts(kernel_size=kernel_size)
     return 1 + (kernel_size - 1) * depth(expr)
 
 
@@ -106,6 +109,13 @@ def columns(expr: Expr) -> tuple[int, ...]:
     return tuple(sorted({node.column for node in applications(expr) if node.column is not None}))
 
 
+def check_column(expr: Expr, column: int) -> None:
+    """Refuses a column that the expression does not have."""
+    is_number = isinstance(column, int) and not isinstance(column, bool)
+    if not is_number or column not in columns(expr):
+        raise InputError(f"`column` must be one of {columns(expr)}, got {column!r}")
+
+
 def unit_channels(
     expr: Expr, in_channels: int, out_channels: int, *, column: int | None = None
 ) -> list[tuple[Unit, int]]:
@@ -121,7 +131,13 @@ def unit_channels(
 
     Returns:
         Pairs (unit, input channels) in the order of evaluation, tied units repeated.
+
+    Raises:
+        InputError: If a number of channels is below 1, or there is no such column.
     """
+    check_counts(in_channels=in_channels, out_channels=out_channels)
+    if column is not None:
+        check_column(expr, column)
     found: list[tuple[Unit, int]] = []
 
     def unit(node: Unit, value: tuple[int, bool]) -> tuple[int, bool]:
@@ -141,6 +157,7 @@ def unit_channels(
 
 def channels(expr: Expr, in_channels: int, out_channels: int) -> int:
     """Channels at the end of an expression, where each unit emits `out_channels`."""
+    check_counts(in_channels=in_channels, out_channels=out_channels)
     return evaluate(
         expr,
         in_channels,
@@ -154,7 +171,17 @@ def join_channels(join: Join, inputs: Sequence[int], out_channels: int) -> int:
 
     ``concat`` adds them up; the other joins keep them or, where they differ, emit `out_channels`
     (see `project`).
+
+    Raises:
+        InputError: If `join` is not a Join, or there are no inputs or no channels.
     """
+    if not isinstance(join, Join):
+        raise InputError(f"`join` must be a Join, got {join!r}")
+    if isinstance(inputs, str) or not isinstance(inputs, Sequence) or not inputs:
+        raise InputError(f"`inputs` must be the channels of at least one input, got {inputs!r}")
+    for channels in inputs:
+        check_counts(inputs=channels)
+    check_counts(out_channels=out_channels)
     if join.how == "concat":
         return sum(inputs)
     return inputs[0] if len(set(inputs)) == 1 else out_channels

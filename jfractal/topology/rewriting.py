@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
+from typing import Any
 
 from jfractal.errors import InputError
 from jfractal.topology.expression import (
@@ -17,7 +18,7 @@ from jfractal.topology.expression import (
 )
 from jfractal.topology.folds import (
     applications,
-    columns,
+    check_column,
     join_channels,
     join_sizes,
     unit_channels,
@@ -82,10 +83,12 @@ def restrict(
     Raises:
         InputError: If nothing is left, or `alive` does not fit the joins.
     """
-    if column is not None and column not in columns(expr):
-        raise InputError(f"`column` must be one of {columns(expr)}, got {column}")
-    if alive is not None and tuple(map(len, alive)) != join_sizes(expr):
-        raise InputError(f"`alive` must hold one flag for each join input {join_sizes(expr)}")
+    if column is not None:
+        check_column(expr, column)
+    if alive is not None and not _fits(alive, join_sizes(expr)):
+        raise InputError(
+            f"`alive` must hold one flag for each join input {join_sizes(expr)}, got {alive!r}"
+        )
     masks = iter(alive) if alive is not None else None
 
     # Evaluation in the domain of expressions; None stands for a dead path.
@@ -103,6 +106,15 @@ def restrict(
     if rest is None:
         raise InputError("no path from input to output is left")
     return rest
+
+
+def _fits(alive: Any, sizes: tuple[int, ...]) -> bool:
+    """Whether there is a truth value for each input of each join."""
+    try:
+        masks = [[bool(flag) == flag for flag in mask] for mask in alive]
+    except (TypeError, ValueError):  # not sequences, or not of single flags
+        return False
+    return tuple(map(len, masks)) == sizes and all(all(mask) for mask in masks)
 
 
 def _parts(expr: Expr) -> tuple[Expr, ...]:

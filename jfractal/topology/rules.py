@@ -3,14 +3,18 @@
 from collections import Counter
 
 from jfractal.counts import check_counts
-from jfractal.topology.expression import Expr, How, Identity, Join, Seq, Unit
+from jfractal.errors import InputError
+from jfractal.topology.expression import Expr, How, Identity, Join, Seq, Unit, check_how
 
 __all__ = ["dense", "doubly_recursive", "fractal", "plain", "residual"]
+
+# Beyond these an expression has more units than can be written down, let alone trained.
+MOST_UNITS, MOST_COLUMNS, MOST_LEVELS = 10_000, 16, 10
 
 
 def plain(num_units: int) -> Expr:
     """A chain of units: ``u_n ∘ … ∘ u_1``."""
-    check_counts(num_units=num_units)
+    check_counts(most=MOST_UNITS, num_units=num_units)
     return Seq(tuple(Unit(f"unit{i}") for i in range(1, num_units + 1)))
 
 
@@ -29,11 +33,13 @@ def fractal(columns: int, *, how: How = "mean", nested: bool = False) -> Expr:
             A path is (C + 1)/2 units long in the mean, against (2^C − 1)/C.
 
     Raises:
-        InputError: If `columns` is smaller than 1.
+        InputError: If `columns` is not from 1 to 16, or `how` no kind of join.
 
     Source: Larsson, Maire & Shakhnarovich, "FractalNet", ICLR 2017, eq. 1 and figure 1.
     """
-    check_counts(columns=columns)
+    check_counts(most=MOST_COLUMNS, columns=columns)
+    _check_flag(nested=nested)
+    check_how(how)
     count: Counter[int] = Counter()
 
     def unit(column: int) -> Unit:
@@ -64,9 +70,11 @@ def doubly_recursive(levels: int, *, tied: bool = False, how: How = "mean") -> E
         how: Kind of the joins.
 
     Raises:
-        InputError: If `levels` is smaller than 1.
+        InputError: If `levels` is not from 1 to 10, or `how` no kind of join.
     """
-    check_counts(levels=levels)
+    check_counts(most=MOST_LEVELS, levels=levels)
+    _check_flag(tied=tied)
+    check_how(how)
 
     def grow(level: int, name: str) -> Expr:
         if level == 1:
@@ -87,7 +95,7 @@ def dense(num_units: int) -> Expr:
     Source: Huang, Liu, van der Maaten & Weinberger, "Densely connected convolutional networks",
     CVPR 2017, eq. 2.
     """
-    check_counts(num_units=num_units)
+    check_counts(most=MOST_UNITS, num_units=num_units)
     return Seq(
         tuple(Join((Identity(), Unit(f"unit{i}")), "concat") for i in range(1, num_units + 1))
     )
@@ -98,10 +106,16 @@ def residual(num_blocks: int, *, units_per_block: int = 2) -> Expr:
 
     Source: He, Zhang, Ren & Sun, "Deep residual learning", CVPR 2016, eq. 1.
     """
-    check_counts(num_blocks=num_blocks, units_per_block=units_per_block)
+    check_counts(most=MOST_UNITS, num_blocks=num_blocks, units_per_block=units_per_block)
 
     def block(i: int) -> Expr:
         chain = tuple(Unit(f"block{i}_unit{k}") for k in range(1, units_per_block + 1))
         return Join((Seq(chain), Identity()), "sum")
 
     return Seq(tuple(block(i) for i in range(1, num_blocks + 1)))
+
+
+def _check_flag(**flags: bool) -> None:
+    for name, flag in flags.items():
+        if not isinstance(flag, bool):
+            raise InputError(f"`{name}` must be True or False, got {flag!r}")

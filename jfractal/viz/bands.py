@@ -1,14 +1,17 @@
 """Predictive bands: regression along a line, one method beside the other."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from jax.typing import ArrayLike
 from matplotlib.figure import Figure
 
+from jfractal.arguments import check_type, described
 from jfractal.errors import InputError
 from jfractal.typing import Float
+from jfractal.viz.series import named, series
 from jfractal.viz.style import INK, PALETTE, styled
 
 __all__ = ["Band", "predictive_bands"]
@@ -56,29 +59,29 @@ def predictive_bands(
         The figure.
 
     Raises:
-        InputError: If there is no method, `x_grid` does not ascend, or lengths differ.
+        InputError: If there is no method, `x_grid` or the quantiles of a band do not ascend, a
+            number is not finite, or lengths differ.
     """
-    if not methods:
-        raise InputError("`methods` must hold at least one band, got none")
-    x = np.asarray(x_grid)
-    if x.ndim != 1 or len(x) < 2 or np.any(np.diff(x) <= 0):
-        raise InputError(f"`x_grid` must hold two or more ascending points, got {x}")
-    if np.shape(x_train) != np.shape(y_train):
+    methods = named("methods", methods, "bands")
+    x = series("x_grid", x_grid)
+    if len(x) < 2 or np.any(np.diff(x) <= 0):
+        raise InputError(f"`x_grid` must hold two or more ascending points, got {described(x)}")
+    x_train, y_train = series("x_train", x_train), series("y_train", y_train)
+    if x_train.shape != y_train.shape:
         raise InputError(
-            "`x_train` and `y_train` must be of one shape, "
-            f"got {np.shape(x_train)} and {np.shape(y_train)}"
+            f"`y_train` must have the shape of `x_train`, {x_train.shape}, got {y_train.shape}"
         )
+    curves = {name: _curves(x, name, band) for name, band in methods.items()}
+    truth = None if truth is None else _along(x, "truth", truth)
     figure = Figure(figsize=(0.9 + 2.1 * len(methods), 2.3), layout="constrained")
     panels = figure.subplots(1, len(methods), squeeze=False, sharex=True, sharey=True)[0]
-    for axes, (name, band) in zip(panels, methods.items()):
-        mean, lower95, lower50, upper50, upper95 = (_along(x, name, curve) for curve in band)
+    for axes, (name, band) in zip(panels, curves.items()):
+        mean, lower95, lower50, upper50, upper95 = band
         axes.fill_between(x, lower95, upper95, color=BAND, alpha=0.2, linewidth=0, label="95 %")
         axes.fill_between(x, lower50, upper50, color=BAND, alpha=0.4, linewidth=0, label="50 %")
         axes.plot(x, mean, color=BAND, label="mean")
         if truth is not None:
-            axes.plot(
-                x, _along(x, "truth", truth), color=INK, lw=0.8, linestyle="--", label="truth"
-            )
+            axes.plot(x, truth, color=INK, lw=0.8, linestyle="--", label="truth")
         axes.plot(x_train, y_train, ".", color=INK, markersize=3, alpha=0.7, label="data")
         axes.set_title(name)
         axes.set_xlabel("x")
@@ -89,7 +92,21 @@ def predictive_bands(
     return figure
 
 
+def _curves(x: np.ndarray, name: str, band: Band) -> list[np.ndarray]:
+    check_type("methods", band, tuple, f"a mapping of names to a `Band` each, here of {name!r}")
+    if len(band) != len(Band._fields):
+        raise InputError(
+            f"`methods` must hold the {len(Band._fields)} curves of a `Band` for {name!r}, got "
+            f"{len(band)}"
+        )
+    mean, *quantiles = (_along(x, f"methods[{name!r}]", curve) for curve in band)
+    if any(np.any(low > high) for low, high in pairwise(quantiles)):
+        raise InputError(f"`methods` must have quantiles that ascend, those of {name!r} do not")
+    return [mean, *quantiles]
+
+
 def _along(x: np.ndarray, name: str, values: ArrayLike) -> np.ndarray:
-    if np.shape(values) != x.shape:
-        raise InputError(f"{name!r} must have shape {x.shape} as `x_grid`, got {np.shape(values)}")
-    return np.asarray(values)
+    values = series(name, values)
+    if values.shape != x.shape:
+        raise InputError(f"`{name}` must have shape {x.shape} as `x_grid`, got {values.shape}")
+    return values

@@ -7,7 +7,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jfractal.arguments import check_type, described
 from jfractal.errors import InputError
+from jfractal.viz.series import check_label, named
+from jfractal.viz.series import series as numbers
 from jfractal.viz.style import colours, styled
 
 __all__ = ["Curve", "curves"]
@@ -45,33 +48,50 @@ def curves(
         InputError: If there is no series, or one has no finite (for `logy`: positive) value,
             unequal lengths, or an error below 0.
     """
-    colour = colours(series)
+    lines = {
+        name: _line(name, curve, logy) for name, curve in named("series", series, "curves").items()
+    }
+    check_label(xlabel=xlabel, ylabel=ylabel)
+    check_type("logy", logy, bool, "True or False")
+    colour = colours(lines)
     figure = Figure(figsize=(4.2, 2.6), layout="constrained")
     axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel, yscale="log" if logy else "linear")
     ends: dict[str, float] = {}
-    for name, (xs, *of) in series.items():
-        if np.ndim(xs) != 1 or any(np.shape(xs) != np.shape(numbers) for numbers in of):
-            raise InputError(
-                f"series {name!r} must have as many positions as values and errors, got shapes "
-                + " and ".join(str(np.shape(numbers)) for numbers in (xs, *of))
-            )
-        ys, *errors = of
-        y = np.asarray(ys, float)
-        shown = np.isfinite(y) & ((y > 0) | (not logy))
-        if not shown.any():
-            kind = "positive" if logy else "finite"
-            raise InputError(f"series {name!r} must have a {kind} value, got {y}")
-        y = np.where(shown, y, np.nan)
+    for name, (xs, y, *errors) in lines.items():
+        shown = np.isfinite(y)
         ends[name] = y[shown][-1]
         axes.plot(xs, y, color=colour[name], marker="o" if shown.sum() == 1 else "", label=name)
-        for error in np.asarray(errors, float):
-            if not (error >= 0).all():
-                raise InputError(f"series {name!r} must have errors of at least 0, got {error}")
+        for error in errors:
             axes.fill_between(
                 xs, y - error, y + error, color=colour[name], alpha=BAND_ALPHA, linewidth=0
             )
     _label_ends(axes, ends, colour)
     return figure
+
+
+def _line(name: str, curve: Curve, logy: bool) -> list[np.ndarray]:
+    """Positions, values (NaN where there is a gap) and perhaps errors of a curve."""
+    argument = f"series[{name!r}]"
+    check_type(argument, curve, tuple | list, "positions and values, and perhaps errors")
+    if len(curve) not in (2, 3):
+        raise InputError(
+            f"`{argument}` must be positions and values, and perhaps errors, got {len(curve)} parts"
+        )
+    xs, y, *errors = (numbers(argument, part, finite=i == 0) for i, part in enumerate(curve))
+    if any(xs.shape != part.shape for part in (y, *errors)):
+        raise InputError(
+            f"`{argument}` must have as many positions as values and errors, got shapes "
+            + " and ".join(str(part.shape) for part in (xs, y, *errors))
+        )
+    shown = np.isfinite(y) & ((y > 0) | (not logy))
+    if not shown.any():
+        kind = "positive" if logy else "finite"
+        raise InputError(f"`{argument}` must have a {kind} value, got {described(y)}")
+    if not all(((error >= 0) & (error < np.inf)).all() for error in errors):
+        raise InputError(
+            f"`{argument}` must have finite errors of at least 0, got {described(errors[0])}"
+        )
+    return [xs, np.where(shown, y, np.nan), *errors]
 
 
 def _label_ends(axes: Axes, ends: Mapping[str, float], colour: Mapping[str, str]):

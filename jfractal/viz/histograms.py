@@ -6,8 +6,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from matplotlib.figure import Figure
 
-from jfractal.errors import InputError
 from jfractal.typing import Float
+from jfractal.viz.series import check_label, named, series
 from jfractal.viz.style import colours, styled
 
 __all__ = ["score_histograms"]
@@ -30,14 +30,16 @@ def score_histograms(scores: Mapping[str, Float[ArrayLike, " examples"]], *, xla
     Raises:
         InputError: If there is no group, or one is empty or not finite.
     """
-    colour = colours(scores)
-    groups = {name: np.ravel(np.asarray(values)) for name, values in scores.items()}
-    for name, values in groups.items():
-        if values.size == 0 or not np.isfinite(values).all():
-            raise InputError(
-                f"the scores of {name!r} must be finite and at least one, got {values}"
-            )
-    edges = np.histogram_bin_edges(np.concatenate([*groups.values()]), bins=NUM_BINS)
+    check_label(xlabel=xlabel)
+    groups = {
+        name: series(f"scores[{name!r}]", values)
+        for name, values in named("scores", scores, "numbers").items()
+    }
+    colour = colours(groups)
+    pooled = np.concatenate([*groups.values()])
+    low, high = pooled.min(), pooled.max()
+    margin = 0.0 if low < high else max(0.5, 1e-3 * abs(low))
+    edges = np.linspace(low - margin, high + margin, NUM_BINS + 1)
     figure = Figure(figsize=(3.6, 2.4), layout="constrained")
     axes = figure.add_subplot(xlabel=xlabel, ylabel="density")
     for name, values in groups.items():

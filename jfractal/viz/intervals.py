@@ -5,7 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
+from jfractal.arguments import check_number, described
 from jfractal.errors import InputError
+from jfractal.viz.series import check_label, named, series
 from jfractal.viz.style import GREY, PALETTE, styled
 
 __all__ = ["intervals"]
@@ -30,12 +32,18 @@ def intervals(
     Raises:
         InputError: If there is no row, a number is not finite, or an error is negative.
     """
+    rows = named("rows", rows, "pairs of a value and its error")
+    check_label(xlabel=xlabel)
+    for name, row in rows.items():
+        pair = series(f"rows[{name!r}]", row)
+        if len(pair) != 2 or pair[1] < 0:
+            raise InputError(
+                f"`rows` must hold a value and an error of at least 0 for {name!r}, got "
+                f"{described(row)}"
+            )
+    if reference is not None:
+        check_number("finite", np.isfinite, reference=reference)
     numbers = np.array([*rows.values()], dtype=float)
-    if not rows or not np.isfinite(numbers).all() or numbers[:, 1].min() < 0:
-        raise InputError(
-            "`rows` must hold at least one name with a finite value and a finite error of at "
-            f"least 0, got {dict(rows)}"
-        )
     figure = Figure(figsize=(3.6, 0.7 + ROW_HEIGHT * len(rows)), layout="constrained")
     axes = figure.add_subplot(xlabel=xlabel)
     places = np.arange(len(rows))

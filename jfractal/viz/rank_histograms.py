@@ -7,8 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import binom
 
+from jfractal.arguments import check_type
 from jfractal.errors import InputError
 from jfractal.testing import Calibration
+from jfractal.viz.series import named
 from jfractal.viz.style import GREY, PALETTE, WARNING, styled
 
 __all__ = ["rank_histograms"]
@@ -34,6 +36,9 @@ def rank_histograms(calibrations: Mapping[str, Calibration]) -> Figure:
     Raises:
         InputError: If there is no method, or methods differ in their quantities.
     """
+    calibrations = named("calibrations", calibrations, "calibrations")
+    for calibration in calibrations.values():
+        check_type("calibrations", calibration, Calibration, "of `simulate_ranks`")
     quantities = [*dict.fromkeys(q for c in calibrations.values() for q in c.ranks)]
     if not quantities or any(c.ranks.keys() != set(quantities) for c in calibrations.values()):
         raise InputError(

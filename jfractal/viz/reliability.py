@@ -7,8 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
+from jfractal.arguments import check_type
 from jfractal.errors import InputError
 from jfractal.metrics import Reliability
+from jfractal.viz.series import check_label, named, series
 from jfractal.viz.style import GREY, WARNING, colours, styled
 
 __all__ = ["reliability_diagram"]
@@ -37,7 +39,11 @@ def reliability_diagram(
     Source: Guo, Pleiss, Sun & Weinberger, "On calibration of modern neural networks", ICML 2017,
         figure 1.
     """
-    panels = {"": reliability} if isinstance(reliability, Reliability) else dict(reliability)
+    alone = isinstance(reliability, Reliability)
+    panels = {"": reliability} if alone else named("reliability", reliability, "diagrams")
+    for name, bins in panels.items():
+        _check(name, bins)
+    check_label(title=title)
     colour = colours(panels)
     figure = Figure(figsize=(0.6 + 1.9 * len(panels), 3.6), layout="constrained")
     axes = figure.subplots(
@@ -52,10 +58,19 @@ def reliability_diagram(
     return figure
 
 
+def _check(name: str, bins: Reliability) -> None:
+    check_type("reliability", bins, Reliability, "of `jfractal.metrics.reliability`")
+    confidence, accuracy, count = (series("reliability", values) for values in bins)
+    if not confidence.shape == accuracy.shape == count.shape:
+        raise InputError(f"`reliability` must have as many of everything as bins, {name!r} has not")
+    if np.any((confidence < 0) | (confidence > 1) | (accuracy < 0) | (accuracy > 1)):
+        raise InputError(f"`reliability` must have rates in [0, 1], {name!r} has others")
+    if count.sum() == 0 or np.any((count < 0) | (count % 1 != 0)):
+        raise InputError(f"`reliability` must count at least one example, {name!r} has none")
+
+
 def _panel(above: Axes, below: Axes, name: str, bins: Reliability, colour: str):
     confidence, accuracy, count = map(np.asarray, bins)
-    if count.sum() == 0:
-        raise InputError(f"`reliability` must count at least one example, {name!r} has none")
     share = count / count.sum()
     gap = np.abs(accuracy - confidence)
     width = 1.0 / len(count)

@@ -5,18 +5,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 
 from jfractal import topology
+from jfractal.arguments import as_path, check_number, check_type, described
 from jfractal.errors import InputError
 from jfractal.nn.block_net import BlockNet, Columns
 from jfractal.topology import Expr
 from jfractal.viz.layout import Layout, layout
 from jfractal.viz.pen import BAR_HEIGHT, HEADER, LEVEL, TEXT_SIZE, Colouring, Pen
-from jfractal.viz.style import GREY, INK, PALETTE, styled
+from jfractal.viz.style import GREY, INK, PALETTE, check_palette, styled
 
 __all__ = ["structure"]
 
@@ -77,6 +79,8 @@ def structure(
 
     Source: Larsson, Maire & Shakhnarovich, "FractalNet", ICLR 2017, figure 1.
     """
+    path = None if path is None else _picture_path(path)
+    check_palette(palette)
     if isinstance(architecture, BlockNet):
         blocks = {f"block{i}": expr for i, expr in enumerate(architecture.blocks, start=1)}
         columns = architecture.lone_columns(column)
@@ -88,8 +92,10 @@ def structure(
     else:
         raise InputError(
             "`architecture` must be an expression of jfractal.topology or a BlockNet, got "
-            f"{architecture!r}"
+            f"{described(architecture)}"
         )
+    if shades is not None:
+        check_type("shades", shades, Mapping, "numbers by the name of a unit")
     strengths = None if shades is None else _strengths(blocks, shades)
     drawn = [
         _Block(
@@ -103,7 +109,7 @@ def structure(
     else:
         figure = _block_figure(*drawn)
     if path is not None:
-        _save(figure, Path(path))
+        _save(figure, path)
     return figure
 
 
@@ -131,6 +137,11 @@ def _strengths(
     blocks: Mapping[str, Expr], shades: Mapping[str, Mapping[str, float]]
 ) -> dict[str, dict[str, float]]:
     """Numbers as strengths of colour, up to 1 for the largest of all."""
+    for units in shades.values():
+        check_type("shades", units, Mapping, "numbers by the name of a unit")
+        for unit, n in units.items():
+            check_type("shades", unit, str, "numbers by the name of a unit")
+            check_number("at least 0 and finite", lambda x: (x >= 0) & np.isfinite(x), shades=n)
     known = {(name, unit) for name, expr in blocks.items() for unit in topology.units(expr)}
     numbers = {(name, unit): n for name, units in shades.items() for unit, n in units.items()}
     if unknown := numbers.keys() - known:
@@ -223,13 +234,20 @@ def _sheet(
     return figure, axes
 
 
-def _save(figure: Figure, path: Path):
-    """Writes beside the target and renames: a reader finds the whole picture or the old one."""
+def _picture_path(path: Any) -> Path:
+    path = as_path("path", path)
     if path.suffix not in _METADATA:
         raise InputError(f"`path` must end in {', '.join(_METADATA)}, got {str(path)!r}")
+    return path
+
+
+def _save(figure: Figure, path: Path):
+    """Writes beside the target and renames: a reader finds the whole picture or the old one."""
     part = path.with_name(f".{path.name}.part")
     try:
         figure.savefig(part, format=path.suffix[1:], metadata=_METADATA[path.suffix], dpi=300)
         os.replace(part, path)
+    except OSError as error:
+        raise InputError(f"`path`: cannot write to {path}: {error.strerror}") from error
     finally:
         part.unlink(missing_ok=True)

@@ -1,14 +1,17 @@
 """One look for all pictures: colours, and settings that hold while a picture is made."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import cycle
 from re import fullmatch
+from typing import Any
 
 import matplotlib
+from matplotlib.colors import is_color_like
 
+from jfractal.arguments import described
 from jfractal.errors import InputError
 
-__all__ = ["GREY", "INK", "PALETTE", "WARNING", "colours", "styled"]
+__all__ = ["GREY", "INK", "PALETTE", "WARNING", "check_palette", "colours", "styled"]
 
 INK = "#333333"
 GREY = "#999999"
@@ -56,6 +59,13 @@ styled = matplotlib.rc_context(
     }
 )
 """Decorates a function that makes a figure; the caller's settings are untouched."""
+
+
+def check_palette(palette: Any) -> None:
+    """Refuses a palette that is not a sequence of colours, as matplotlib knows them."""
+    is_sequence = isinstance(palette, Sequence) and not isinstance(palette, str) and palette
+    if not is_sequence or not all(map(is_color_like, palette)):
+        raise InputError(f"`palette` must be at least one colour, got {described(palette)}")
 
 
 def colours(names: Iterable[str]) -> dict[str, str]:

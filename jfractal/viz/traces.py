@@ -7,9 +7,11 @@ from jax.typing import ArrayLike
 from matplotlib.figure import Figure
 from scipy.stats import hypergeom, rankdata
 
+from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.metrics import ess, ess_tail, rhat
 from jfractal.typing import Float
+from jfractal.viz.series import named, series
 from jfractal.viz.style import GREY, INK, PALETTE, styled
 
 __all__ = ["ranks", "traces"]
@@ -79,10 +81,7 @@ def ranks(draws: Mapping[str, Float[ArrayLike, "chains draws"]], *, num_bins: in
     """
     panels = _checked(draws)
     shortest = min(chains.shape[1] for chains in panels.values())
-    if not 2 <= num_bins <= shortest:
-        raise InputError(
-            f"`num_bins` must be from 2 to {shortest}, the number of draws, got {num_bins}"
-        )
+    check_counts(2, most=shortest, num_bins=num_bins)
     num_chains = len(next(iter(panels.values())))
     figure = Figure(figsize=(0.6 + 1.1 * num_chains, 0.5 + 1.1 * len(panels)), layout="constrained")
     grid = figure.subplots(len(panels), num_chains, squeeze=False, sharey="row")
@@ -118,21 +117,15 @@ def _chain_colours(chains: np.ndarray) -> list[str]:
 
 
 def _checked(draws: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
-    panels = {name: np.asarray(chains, dtype=float) for name, chains in draws.items()}
-    if not panels:
-        raise InputError("there is nothing to draw: the mapping is empty")
+    panels = {
+        name: series(f"draws[{name!r}]", chains, ndim=2)
+        for name, chains in named("draws", draws, "draws of chains").items()
+    }
     num_chains = next(iter(panels.values())).shape[:1]
     for name, chains in panels.items():
-        if (
-            chains.ndim != 2
-            or chains.shape[:1] != num_chains
-            or chains.size == 0
-            or chains.shape[1] < MIN_DRAWS
-        ):
+        if chains.shape[:1] != num_chains or chains.shape[1] < MIN_DRAWS:
             raise InputError(
-                f"the draws of {name!r} must have the axes `chains draws`, with at least "
+                f"`draws` of {name!r} must have the axes `chains draws`, with at least "
                 f"{MIN_DRAWS} draws and as many chains for each quantity, got {chains.shape}"
             )
-        if not np.isfinite(chains).all():
-            raise InputError(f"the draws of {name!r} must be finite")
     return panels

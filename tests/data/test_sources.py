@@ -87,7 +87,7 @@ def test_users_directory_must_be_one(tmp_path, monkeypatch):
 
 def test_missing_split_in_the_users_directory(data_directory):
     write(data_directory / "some/set", "test", [1])
-    with pytest.raises(InputError, match=r"some/set .*none of the split 'train'"):
+    with pytest.raises(InputError, match=r"some/set .*none of 'train'"):
         load_table("some/set", "train")
 
 

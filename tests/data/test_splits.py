@@ -54,7 +54,7 @@ def test_every_example_is_chosen_equally_often():
 
 @pytest.mark.parametrize("size", [0, 10, 11])
 def test_impossible_validation_split(size):
-    with pytest.raises(InputError, match=rf"`num_validation` must be between 1 and 9, got {size}"):
+    with pytest.raises(InputError, match=rf"`num_validation` must be .*, got {size}"):
         split_validation(np.zeros(10, np.int32), num_validation=size, seed=0)
 
 
@@ -69,7 +69,7 @@ def test_subset_keeps_images_with_their_labels():
 
 @pytest.mark.parametrize(("num_train", "num_test", "wrong"), [(41, 4, "train"), (8, 0, "test")])
 def test_impossible_subset(num_train, num_test, wrong):
-    with pytest.raises(InputError, match=f"`num_{wrong}` must be between 1 and"):
+    with pytest.raises(InputError, match=f"`num_{wrong}` must be "):
         subset(tiny(), num_train=num_train, num_test=num_test, seed=0)
 
 

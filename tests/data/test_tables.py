@@ -66,7 +66,7 @@ def test_bad_input(folder, monkeypatch):
     write(folder / "wine-quality-red", data="1 2\n3\n", index_features="0", index_target="1")
     with pytest.raises(InputError, match=r"data\.txt cannot be read as a table of numbers"):
         load_regression("wine")
-    with pytest.raises(InputError, match="got 1 and 20"):
+    with pytest.raises(InputError, match="`num_rows` must be at least 2, got 1"):
         standard_splits(1)
     monkeypatch.setenv("JFRACTAL_DATA", str(folder / "nowhere"))
     with pytest.raises(InputError, match="JFRACTAL_DATA must name a directory"):

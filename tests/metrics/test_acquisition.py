@@ -63,5 +63,5 @@ def test_a_copy_is_not_chosen_twice():
     "options", [{"num_chosen": 0}, {"num_chosen": 9}, {"num_chosen": 2, "num_configurations": 0}]
 )
 def test_bad_input(options):
-    with pytest.raises(InputError, match="`num_chosen` from 1 to the size"):
+    with pytest.raises(InputError, match=f"`{[*options][-1]}` must be at "):
         batch_bald(draws(3, 8, 2), jax.random.key(0), **options)

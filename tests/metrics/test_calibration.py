@@ -142,20 +142,24 @@ def test_a_million_examples_in_one_bin_do_not_lose_float32_digits():
 @pytest.mark.parametrize("score", [accuracy, nll, brier, ece, mce, reliability])
 def test_shapes_that_do_not_match_are_refused(refused, score):
     probs = jnp.full((3, 2), 0.5)
+    probs = jnp.log(probs) if score is nll else probs
     with refused("labels"):
         score(probs, jnp.zeros(4, int))
     with refused("labels"):
         score(probs, jnp.zeros((3, 2), int))
     for empty in (probs[:0], probs[:, :0]):
-        with pytest.raises(InputError, match="at least one example and one class"):
+        with pytest.raises(InputError, match="probs` must have the axes"):
             score(empty, jnp.zeros(len(empty), int))
 
 
 @pytest.mark.parametrize("score", [accuracy, nll, brier, ece])
 @pytest.mark.parametrize("label", [-1, 2])
 def test_labels_out_of_range_are_refused(score, label):
-    with pytest.raises(InputError, match=r"`labels` must be in \[0, 2\), got values from"):
-        score(jnp.full((3, 2), 0.5), jnp.array([0, 1, label]))
+    with pytest.raises(
+        InputError, match=r"`labels` must be in \[0, 2\), the classes of `(log_)?probs`, got int32"
+    ):
+        probs = jnp.full((3, 2), 0.5)
+        score(jnp.log(probs) if score is nll else probs, jnp.array([0, 1, label]))
 
 
 def test_bins_are_at_least_one():

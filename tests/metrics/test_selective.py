@@ -53,7 +53,7 @@ def test_a_diverged_net_is_not_selective():
 
 
 def test_bad_input(refused):
-    with pytest.raises(InputError, match="`uncertainty` and `correct` must be vectors of one"):
+    with pytest.raises(InputError, match="`uncertainty` must have the axes `batch`"):
         aurc(jnp.zeros(0), jnp.zeros(0, bool))
     with refused("correct"):
         aurc(jnp.zeros(3), jnp.zeros(2, bool))

@@ -141,7 +141,7 @@ def test_log_probs_without_their_axes_are_refused(refused, function, shape):
 
 def test_shares_that_do_not_match_are_refused(refused):
     with refused("log_weights"):
-        total_entropy(jnp.zeros((3, 2, 2)), jnp.zeros(2))
+        total_entropy(jnp.full((3, 2, 2), jnp.log(0.5)), jnp.full(2, jnp.log(0.5)))
 
 
 def test_mixtures_that_do_not_match_are_refused(refused):
@@ -151,4 +151,4 @@ def test_mixtures_that_do_not_match_are_refused(refused):
     with refused("means"):
         mixture_moments(means[:0], means[:0])
     with refused("y"):
-        gaussian_mixture_log_prob(jnp.zeros(3), means, means)
+        gaussian_mixture_log_prob(jnp.zeros(3), means, jnp.ones((3, 2)))

@@ -1,9 +1,12 @@
 """Priors of one leaf: densities against scipy, divergences against quadrature."""
 
+from dataclasses import replace
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions
 import pytest
 import scipy.optimize
 import scipy.special
@@ -231,21 +234,89 @@ def test_a_prior_of_ones_own_needs_a_log_prob_only():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: priors.Gaussian(scale=0.0), "`scale` must be above 0, got 0.0"),
-        (lambda: priors.Gaussian(scale=float("nan")), "`scale` must be above 0, got nan"),
+        (lambda: priors.Gaussian(scale=0.0), "`scale` must be above 0 and finite, got 0.0"),
+        (
+            lambda: priors.Gaussian(scale=float("nan")),
+            "`scale` must be above 0 .*, got nan",
+        ),
         (lambda: priors.ScaleMixture(pi=0.0), "`pi` must be between 0 and 1, got 0.0"),
         (lambda: priors.ScaleMixture(pi=1.0), "`pi` must be between 0 and 1, got 1.0"),
-        (lambda: priors.ScaleMixture(scale1=-1.0), "`scale1` must be above 0, got -1"),
-        (lambda: priors.ScaleMixture(scale2=0.0), "`scale2` must be above 0, got 0"),
-        (lambda: priors.Laplace(-1.0), "`scale` must be above 0, got -1"),
-        (lambda: priors.Cauchy(0.0), "`scale` must be above 0, got 0"),
-        (lambda: priors.StudentT(0.0), "`df` must be above 0, got 0"),
-        (lambda: priors.HorseshoeLike(0.0), "`scale` must be above 0, got 0"),
-        (lambda: priors.HierarchicalScale(1.0, 0.0), "`rate` must be above 0, got 0"),
-        (lambda: priors.FanIn(0.0), "`scale` must be above 0, got 0"),
-        (lambda: priors.CentredOn({}, relative=-0.1), "`relative` must be at least 0, got -0.1"),
+        (lambda: priors.ScaleMixture(scale1=-1.0), "`scale1` must be above 0 and finite, got -1"),
+        (lambda: priors.ScaleMixture(scale2=0.0), "`scale2` must be above 0 and finite, got 0"),
+        (
+            lambda: priors.Gaussian(scale=float("inf")),
+            "`scale` must be above 0 .*, got inf",
+        ),
+        (lambda: priors.Gaussian(mean=float("nan")), "`mean` must be finite, got nan"),
+        (lambda: priors.Laplace(float("inf")), "`scale` must be above 0 .*, got inf"),
+        (lambda: priors.Laplace(-1.0), "`scale` must be above 0 and finite, got -1"),
+        (lambda: priors.Cauchy(0.0), "`scale` must be above 0 and finite, got 0"),
+        (lambda: priors.StudentT(0.0), "`df` must be above 0 and finite, got 0"),
+        (lambda: priors.HorseshoeLike(0.0), "`scale` must be above 0 and finite, got 0"),
+        (lambda: priors.HierarchicalScale(1.0, 0.0), "`rate` must be above 0 and finite, got 0"),
+        (lambda: priors.FanIn(0.0), "`scale` must be above 0 and finite, got 0"),
+        (
+            lambda: priors.CentredOn({}, relative=-0.1),
+            "`relative` must be at least 0",
+        ),
     ],
 )
 def test_parameters_out_of_range_are_refused(make, message):
     with pytest.raises(InputError, match=message):
         make()
+
+
+# Half precision, and standard deviations that underflow
+
+CLOSED_FORMS = [
+    priors.Gaussian(1.0),
+    priors.Laplace(1.0),
+    priors.EmpiricalBayes(),
+    priors.as_prior(numpyro.distributions.Normal(0.0, 1.0)),
+    priors.ScaleMixture(),
+]
+
+
+@pytest.mark.parametrize("prior", CLOSED_FORMS, ids=lambda prior: type(prior).__name__)
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_the_kl_of_many_half_precision_weights_is_that_of_the_same_numbers(prior, dtype):
+    q = mean_field({"w": jnp.full(40_000, 0.5, dtype)}, scale=0.01)
+    wide = mean_field({"w": jnp.full(40_000, 0.5)}, scale=0.01)
+    wide = {"w": replace(wide["w"], rho=q["w"].rho.astype(jnp.float32))}
+    assert kl(q, prior, jax.random.key(0)).dtype == jnp.float32
+    np.testing.assert_allclose(
+        kl(q, prior, jax.random.key(0)), kl(wide, prior, jax.random.key(0)), rtol=1e-4
+    )
+
+
+def test_the_density_of_many_half_precision_weights():
+    w = jnp.full(40_000, 3.0, jnp.float16)
+    expected = 40_000 * (-0.5 * 9 - 0.5 * np.log(2 * np.pi))
+    assert priors.Gaussian().tree_log_prob({"w": w}) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("prior", CLOSED_FORMS, ids=lambda prior: type(prior).__name__)
+@pytest.mark.parametrize("mean", [0.0, 1.0])
+def test_a_scale_that_underflows_has_a_finite_kl_and_gradient(prior, mean):
+    def divergence(leaf):
+        return kl({"w": leaf}, prior, jax.random.key(0))
+
+    leaf = Gaussian(jnp.full(3, mean), jnp.full(3, -120.0))
+    assert (leaf.std == 0).all()
+    value, gradient = jax.value_and_grad(divergence)(leaf)
+    assert jnp.isfinite(value)
+    assert all(jnp.isfinite(g).all() for g in jax.tree.leaves(gradient))
+
+
+def test_the_kl_of_a_scale_that_underflows_is_exact():
+    """KL(N(m, s²) ‖ N(0, 1)) → ½(m² − 1) − log s, and log softplus(ρ) → ρ."""
+    leaf = Gaussian(jnp.array([2.0]), jnp.array([-120.0]))
+    assert kl({"w": leaf}, priors.Gaussian()) == pytest.approx(1.5 + 120)
+    slope = jax.grad(lambda leaf: kl({"w": leaf}, priors.Gaussian()))(leaf)
+    assert slope.rho == pytest.approx(-1)
+
+
+@pytest.mark.parametrize("w", [jnp.arange(3), jnp.array([True]), jax.random.key(0), "x"])
+def test_weights_that_are_not_floating_point_are_refused_by_path(w):
+    with pytest.raises(InputError, match=r"must hold floating-point arrays, got .* at 'a/w'"):
+        priors.Gaussian().tree_log_prob({"a": {"w": w}})

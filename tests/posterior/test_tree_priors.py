@@ -1,10 +1,13 @@
 """Priors that tell leaves apart."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from jaxtyping import TypeCheckError
 
 from jfractal.errors import InputError
 from jfractal.posterior import kl, mean_field, priors
@@ -90,3 +93,28 @@ def test_a_prior_of_another_shape_is_refused():
         kl(q, priors.Gaussian(jnp.ones(5)))
     with pytest.raises(NotImplementedError, match=r"FanIn has no density of its own: `at\(path"):
         priors.FanIn().log_prob(jnp.ones(3))
+
+
+@pytest.mark.parametrize("pattern", [".*kernel", "block(1|2)/*", "[ab", "^head/*", "kernel$", ""])
+def test_patterns_that_are_not_globs_are_refused(pattern):
+    with pytest.raises(InputError, match="`rules` must"):
+        priors.ByPath([(pattern, priors.Gaussian())], default=priors.Laplace())
+
+
+@pytest.mark.parametrize(
+    "pattern", ["*/kernel", "block[12]/*", "*[!a]", "[]]x", re.compile("a").match]
+)
+def test_globs_and_predicates_are_accepted(pattern):
+    priors.ByPath([(pattern, priors.Gaussian())], default=priors.Laplace())
+
+
+@pytest.mark.parametrize("rules", [None, "*", [priors.Gaussian()], [("*", 3)], [("*",)]])
+def test_rules_are_pairs_of_a_pattern_and_a_prior(rules):
+    with pytest.raises((InputError, TypeCheckError), match=r"[`'](rules|prior)[`']"):
+        priors.ByPath(rules, default=priors.Laplace())
+
+
+def test_centres_are_finite_floating_point_weights():
+    for w in (jnp.arange(3), jnp.array([jnp.nan])):
+        with pytest.raises(InputError, match="`params` must"):
+            priors.CentredOn({"w": w})

@@ -191,3 +191,25 @@ def test_methods_of_the_library_pass_on_both_problems(problem, method):
 def test_nuts_passes_on_an_ill_conditioned_target():
     target = testing.GaussianTarget.random(KEY, dimension=10, condition=1000.0)
     testing.assert_exact(sampler(jf.nuts, num_warmup=500, num_draws=1000), target, KEY)
+
+
+def independent(key, num_draws, variance=1.0):
+    """Draws of one chain, independent, whose covariance is `variance` times that of the target."""
+    target = testing.GaussianTarget.random(jax.random.key(0), dimension=3)
+    root = np.linalg.cholesky(target.exact.covariance)
+    noise = np.random.default_rng(key).normal(size=(1, num_draws, 3))
+    return np.sqrt(variance) * noise @ root.T + target.exact.mean, target.exact
+
+
+@pytest.mark.parametrize("key", range(20))
+def test_a_hundred_exact_draws_pass(key):
+    draws, exact = independent(key, 100)
+    testing.assert_mean(draws, exact)
+    testing.assert_covariance(draws, exact)
+
+
+@pytest.mark.parametrize("key", range(5))
+def test_a_fifth_of_the_variance_is_found_by_two_thousand_draws(key):
+    draws, exact = independent(key, 2000, variance=0.8)
+    with pytest.raises(AssertionError, match="covariance of weights"):
+        testing.assert_covariance(draws, exact)

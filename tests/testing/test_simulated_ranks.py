@@ -45,7 +45,7 @@ def test_what_is_wrong_is_named(newton, error, shape):
 
 
 def test_a_method_without_correlations_is_not_calibrated(newton):
-    with pytest.raises(AssertionError, match="not calibrated in 200 simulations"):
+    with pytest.raises(AssertionError, match="not calibrated in 500 simulations"):
         testing.assert_calibrated(partial(newton, diagonal=True), RISING, KEY)
 
 
@@ -56,7 +56,7 @@ def test_the_prior_passes_on_predictions_but_not_on_the_likelihood():
 
     shapes = testing.simulate_ranks(no_data, SIMULATOR, KEY).shapes()
     assert all(shape == "uniform" for name, shape in shapes.items() if "f(x" in name)
-    assert shapes["log likelihood"] == "too low"
+    assert shapes["log likelihood"] == "too wide or off"
 
 
 def test_a_method_that_cannot_be_traced_takes_turns(newton):
@@ -196,3 +196,11 @@ def test_bad_input(newton):
         Calibration({"a": np.zeros(20, int)}, num_draws=1)
     with pytest.raises(jf.InputError, match="between 0 and `num_draws`"):
         Calibration({"a": np.full(20, 10)}, num_draws=9)
+
+
+@pytest.mark.parametrize(("temperature", "shape"), [(0.8, "too narrow"), (1.25, "too wide")])
+def test_a_fifth_of_the_variance_is_found_and_named(newton, temperature, shape):
+    """Powers of .99 and more at the default number of simulations, so at most one key fails."""
+    wrong = partial(newton, temperature=temperature)
+    with pytest.raises(AssertionError, match=rf"'log joint' are {shape}"):
+        testing.assert_calibrated(wrong, SIMULATOR, KEY)

@@ -10,6 +10,7 @@ from numpyro import distributions as dist
 from numpyro.distributions import constraints
 from numpyro.distributions.kl import kl_divergence
 
+from jfractal.arguments import described
 from jfractal.errors import InputError
 from jfractal.posterior.gaussian import Gaussian
 from jfractal.posterior.priors.prior import Prior
@@ -21,8 +22,8 @@ PriorLike: TypeAlias = Prior | dist.Distribution
 """A prior, or a distribution that `as_prior` makes one of."""
 
 
-def as_prior(prior: Any) -> Prior:
-    """The prior itself, or a `numpyro.distributions` object as a prior.
+def as_prior(prior: Any, name: str = "prior") -> Prior:
+    """The prior itself, or a `numpyro.distributions` object as a prior; `name` is the argument's.
 
     Raises:
         InputError: If it is neither, or its values are not all real numbers.
@@ -31,11 +32,12 @@ def as_prior(prior: Any) -> Prior:
         return prior
     if not isinstance(prior, dist.Distribution):
         raise InputError(
-            f"`prior` must be a Prior or a numpyro.distributions.Distribution, got {prior!r}"
+            f"`{name}` must be a Prior or a numpyro.distributions.Distribution, got "
+            f"{described(prior)}"
         )
     if not _is_over_reals(prior.support):
         raise InputError(
-            "`prior` must be a distribution over the real numbers, got "
+            f"`{name}` must be a distribution over the real numbers, got "
             f"{type(prior).__name__} with support {prior.support}"
         )
     return Distribution(prior)
@@ -51,6 +53,13 @@ class Distribution(Prior):
     """
 
     distribution: dist.Distribution
+
+    def __post_init__(self):
+        if not isinstance(self.distribution, dist.Distribution):
+            raise InputError(
+                "`distribution` must be a numpyro.distributions.Distribution, got "
+                f"{described(self.distribution)}"
+            )
 
     def at(self, path: str, shape: tuple[int, ...]) -> "Distribution":
         """Itself, if it fits the leaf.
@@ -75,12 +84,13 @@ class Distribution(Prior):
     def kl(self, leaf: Gaussian, key: KeyArray | None = None) -> Array:
         """Of NumPyro's `kl_divergence` where it has the pair, else of one draw, in nats."""
         # The KL is summed over the leaf, so it does not matter which axes are an event.
-        prior = self.distribution
+        leaf, prior = leaf.wide, self.distribution
         while isinstance(prior, dist.Independent):
             prior = prior.base_dist
         try:
             with jax.numpy_rank_promotion("allow"):
-                return kl_divergence(dist.Normal(leaf.mean, leaf.std), prior)
+                std = jnp.maximum(leaf.std, jnp.sqrt(jnp.finfo(leaf.std.dtype).tiny))
+                return kl_divergence(dist.Normal(leaf.mean, std), prior)
         except NotImplementedError:
             return super().kl(leaf, key)
 

@@ -4,15 +4,19 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy import stats
 from jax.typing import ArrayLike
 
+from jfractal.arguments import as_array, check_finite, check_number, check_positive, check_values
 from jfractal.errors import InputError
 from jfractal.posterior.gaussian import Gaussian as GaussianLeaf
-from jfractal.posterior.priors.prior import Prior, check_positive
+from jfractal.posterior.priors.prior import Prior
 from jfractal.typing import Array, KeyArray
 
 __all__ = ["Cauchy", "Gaussian", "HorseshoeLike", "Laplace", "ScaleMixture", "StudentT"]
+
+FAR = 40.0  # standard deviations, beyond which erf is 1 in any floating point
 
 
 @dataclass(frozen=True)
@@ -20,8 +24,8 @@ class Gaussian(Prior):
     """``N(mean, scale²)``; its KL from a Gaussian leaf is exact.
 
     Attributes:
-        scale: Standard deviation (not the variance), above 0; a number, or an array of the shape
-            of the leaf.
+        scale: Standard deviation (not the variance), above 0 and finite; a number, or an array of
+            the shape of the leaf.
         mean: Mean, likewise.
     """
 
@@ -29,7 +33,9 @@ class Gaussian(Prior):
     mean: ArrayLike = 0.0
 
     def __post_init__(self):
-        check_positive(scale=self.scale)
+        above = lambda scale: (scale > 0) & np.isfinite(scale)
+        check_values("scale", as_array("scale", self.scale), "above 0 and finite", above)
+        check_finite("mean", as_array("mean", self.mean))
 
     def at(self, path: str, shape: tuple[int, ...]) -> "Gaussian":
         """Itself, if its parameters are numbers or have the shape of the leaf."""
@@ -47,9 +53,10 @@ class Gaussian(Prior):
 
     def kl(self, leaf: GaussianLeaf, key: KeyArray | None = None) -> Array:
         """``log(s₀/s) + (s² + (m − m₀)²) / 2s₀² − ½`` of every weight, in nats."""
+        leaf = leaf.wide
         s = leaf.std / self.scale
         z = (leaf.mean - self.mean) / self.scale
-        return 0.5 * (s**2 + z**2 - 1) - jnp.log(s)
+        return 0.5 * (s**2 + z**2 - 1) + jnp.log(self.scale) - leaf.log_std
 
 
 @dataclass(frozen=True)
@@ -69,8 +76,7 @@ class ScaleMixture(Prior):
     scale2: float = 0.0025
 
     def __post_init__(self):
-        if not 0 < self.pi < 1:
-            raise InputError(f"`pi` must be between 0 and 1, got {self.pi}")
+        check_number("between 0 and 1", lambda pi: (pi > 0) & (pi < 1), pi=self.pi)
         check_positive(scale1=self.scale1, scale2=self.scale2)
 
     def log_prob(self, w: Array) -> Array:
@@ -107,11 +113,13 @@ class Laplace(Prior):
 
         ``E|w| = s √(2/π) exp(−m²/2s²) + m erf(m / s√2)``, the mean of the folded normal.
         """
+        leaf = leaf.wide
         m, s = leaf.mean, leaf.std
-        z = m / s
+        # Where s underflows, and z with it has no bound, the mean of |w| is |m|.
+        z = jnp.clip(m / jnp.maximum(s, jnp.sqrt(jnp.finfo(s.dtype).tiny)), -FAR, FAR)
         mean_abs = s * jnp.sqrt(2 / jnp.pi) * jnp.exp(-0.5 * z**2)
         mean_abs += m * jax.scipy.special.erf(z / jnp.sqrt(2))
-        entropy = 0.5 * jnp.log(2 * jnp.pi * jnp.e) + jnp.log(s)
+        entropy = 0.5 * jnp.log(2 * jnp.pi * jnp.e) + leaf.log_std
         return jnp.log(2 * self.scale) - entropy + mean_abs / self.scale
 
 

@@ -4,13 +4,14 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jfractal.concrete import concrete
+from jfractal import ops
+from jfractal.arguments import described
 from jfractal.errors import InputError
 from jfractal.posterior.gaussian import Gaussian, named_leaves
 from jfractal.posterior.routes import Routes
 from jfractal.typing import Array, KeyArray, Params, Scalar
 
-__all__ = ["Prior", "check_positive"]
+__all__ = ["Prior"]
 
 
 class Prior:
@@ -44,14 +45,27 @@ class Prior:
         """Log density of a tree of arrays, in nats, summed over all weights.
 
         A `Routes` among them is a distribution π, and stands for ``−KL(π ‖ uniform)``.
+
+        Args:
+            params: Floating-point arrays; those of half precision are read in single precision.
+
+        Raises:
+            InputError: If there are no weights, or one is not a floating-point array, or the prior
+                does not fit the tree.
         """
+        leaves = named_leaves(params)
+        if not leaves:
+            raise InputError(f"`params` must hold at least one weight, got {described(params)}")
         terms = (
             -leaf.kl()
             if isinstance(leaf, Routes)
-            else self.at(path, jnp.shape(leaf)).log_prob(leaf).sum()
-            for path, leaf in named_leaves(params)
+            else self._leaf_log_prob(path, _floating(path, leaf))
+            for path, leaf in leaves
         )
         return sum(terms, start=jnp.zeros(()))
+
+    def _leaf_log_prob(self, path: str, w: Array) -> Scalar:
+        return self.at(path, w.shape).log_prob(w).sum()
 
     def kl(self, leaf: Gaussian, key: KeyArray | None = None) -> Array:
         """The terms whose sum is KL(leaf ‖ self): ``log q(w) − log p(w)`` at one draw ``w ~ q``.
@@ -64,14 +78,17 @@ class Prior:
         """
         if key is None:
             raise InputError(f"the KL to {self!r} has no closed form: `key` must be given")
-        w = leaf.sample(key)
-        log_q, log_p = leaf.log_prob(w), self.log_prob(w)
+        leaf = leaf.wide
+        noise = ops.normal(key, leaf.mean.shape, leaf.mean.dtype)
+        log_q = -0.5 * (noise**2 + jnp.log(2 * jnp.pi)) - leaf.log_std
+        log_p = self.log_prob(leaf.at(noise))
         return log_q - log_p if jnp.shape(log_p) == log_q.shape else log_q.sum() - log_p.sum()
 
 
-def check_positive(**parameters: Any) -> None:
-    """Refuses parameters that are known and not above 0."""
-    for name, value in parameters.items():
-        known = concrete(value)
-        if known is not None and not (known > 0).all():
-            raise InputError(f"`{name}` must be above 0, got {value}")
+def _floating(path: str, w: Any) -> Array:
+    dtype = getattr(w, "dtype", None)
+    if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+        raise InputError(
+            f"`params` must hold floating-point arrays, got {described(w)} at '{path}'"
+        )
+    return jnp.asarray(w).astype(jnp.promote_types(dtype, jnp.float32))

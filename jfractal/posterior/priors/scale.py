@@ -3,11 +3,13 @@
 import math
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 
+from jfractal.arguments import check_positive
 from jfractal.errors import InputError
 from jfractal.posterior.gaussian import Gaussian
-from jfractal.posterior.priors.prior import Prior, check_positive
+from jfractal.posterior.priors.prior import Prior
 from jfractal.typing import Array, KeyArray, Scalar
 
 __all__ = ["EmpiricalBayes", "HierarchicalScale"]
@@ -37,6 +39,7 @@ class HierarchicalScale(Prior):
     def log_prob(self, w: Array) -> Scalar:
         """Log density of the leaf as a whole, in nats: its weights are not independent."""
         a, b = self.concentration, self.rate
+        w = w.astype(jnp.promote_types(w.dtype, jnp.float32))
         half = w.size / 2
         constant = math.lgamma(a + half) - math.lgamma(a) - half * math.log(2 * math.pi * b)
         return constant - (a + half) * jnp.log1p(jnp.sum(w**2) / (2 * b))
@@ -67,5 +70,10 @@ class EmpiricalBayes(Prior):
 
     def kl(self, leaf: Gaussian, key: KeyArray | None = None) -> Array:
         """``½ log v − log s`` of every weight, whose sum is ``min_v KL(q ‖ N(0, v))``, in nats."""
-        variance = jnp.mean(leaf.mean**2 + leaf.std**2)
-        return 0.5 * jnp.log(variance) - jnp.log(leaf.std)
+        leaf = leaf.wide
+        # In log space: the squares of small weights underflow.
+        is_small = jnp.abs(leaf.mean) < jnp.sqrt(jnp.finfo(leaf.mean.dtype).tiny)
+        log_m = jnp.where(is_small, -jnp.inf, jnp.log(jnp.abs(jnp.where(is_small, 1, leaf.mean))))
+        squares = 2 * jnp.concatenate([log_m.ravel(), leaf.log_std.ravel()])
+        log_variance = jax.nn.logsumexp(squares) - jnp.log(leaf.mean.size)
+        return 0.5 * log_variance - leaf.log_std

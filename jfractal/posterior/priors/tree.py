@@ -1,18 +1,22 @@
 """Priors that tell the leaves of a tree apart, by path or by shape."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
+from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
+from jfractal.arguments import check_finite, check_number, check_positive, described
 from jfractal.errors import InputError
 from jfractal.posterior.gaussian import mean, named_leaves
 from jfractal.posterior.priors.distribution import PriorLike, as_prior
 from jfractal.posterior.priors.elementwise import Gaussian
-from jfractal.posterior.priors.prior import Prior, check_positive
+from jfractal.posterior.priors.prior import Prior
 from jfractal.typing import Array, Params
 
 __all__ = ["ByPath", "CentredOn", "FanIn"]
@@ -26,17 +30,47 @@ class ByPath(Prior):
 
     Attributes:
         rules: Pairs of a pattern and a prior, of which the first that matches counts. A pattern is
-            a glob (``*`` matches any characters, also ``/``) or a predicate of the path.
+            a glob (``*`` matches any characters, also ``/``) or a predicate of the path, such as
+            ``re.compile("block[12]/.*").match``.
         default: The prior of leaves that no rule matches.
+
+    Raises:
+        InputError: If a rule is not a pair of a pattern and a prior, or a pattern is a regular
+            expression or leaves a bracket open.
     """
 
     rules: Sequence[tuple[str | Callable[[str], bool], PriorLike]]
     default: PriorLike
 
+    def __post_init__(self):
+        as_prior(self.default, "default")
+        if not isinstance(self.rules, Sequence) or isinstance(self.rules, str):
+            raise InputError(
+                f"`rules` must be pairs of a pattern and a prior, got {described(self.rules)}"
+            )
+        for rule in self.rules:
+            _check_rule(rule)
+
     def at(self, path: str, shape: tuple[int, ...]) -> Prior:
         """The prior of the first rule that matches the path."""
         matching = (prior for pattern, prior in self.rules if _matches(pattern, path))
         return as_prior(next(matching, self.default)).at(path, shape)
+
+
+def _check_rule(rule: Any) -> None:
+    is_pair = isinstance(rule, Sequence) and len(rule) == 2 and not isinstance(rule, str)
+    if not is_pair or not (isinstance(rule[0], str) or callable(rule[0])):
+        raise InputError(f"`rules` must be pairs of a pattern and a prior, got {described(rule)}")
+    pattern, prior = rule
+    as_prior(prior, "rules")
+    # What none of these paths holds, but regular expressions do; and brackets that are not closed.
+    if isinstance(pattern, str) and (
+        not pattern or re.search(r"^\.\*|[\\^$()|+]|\[(?!.[^\]]*\])", pattern)
+    ):
+        raise InputError(
+            f"`rules` must have globs for patterns, such as '*/kernel' (of a regular expression, "
+            f"give the method `match`), got {pattern!r}"
+        )
 
 
 def _matches(pattern: str | Callable[[str], bool], path: str) -> bool:
@@ -64,7 +98,7 @@ class FanIn(Prior):
 
     def at(self, path: str, shape: tuple[int, ...]) -> Gaussian:
         """The Gaussian of the leaf's fan-in."""
-        return Gaussian(self.scale / math.sqrt(math.prod(shape[:-1])))
+        return Gaussian(self.scale / math.sqrt(max(1, math.prod(shape[:-1]))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +120,19 @@ class CentredOn(Prior):
 
     def __post_init__(self):
         check_positive(scale=self.scale)
-        if self.relative < 0:
-            raise InputError(f"`relative` must be at least 0, got {self.relative}")
+        check_number(
+            "at least 0 and finite", lambda x: (x >= 0) & np.isfinite(x), relative=self.relative
+        )
+        if not self._centres:
+            raise InputError(
+                f"`params` must hold at least one weight, got {described(self.params)}"
+            )
+        for path, leaf in self._centres.items():
+            if not jnp.issubdtype(getattr(leaf, "dtype", bool), jnp.floating):
+                raise InputError(
+                    f"`params` must hold floating-point weights, got {described(leaf)} at '{path}'"
+                )
+            check_finite("params", leaf)
 
     @cached_property
     def _centres(self) -> dict[str, Array]:

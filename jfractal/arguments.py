@@ -1,0 +1,171 @@
+"""What callers hand over, checked by name: arrays of numbers, single numbers, words, keys."""
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jfractal.concrete import concrete
+from jfractal.errors import InputError
+
+__all__ = [
+    "as_array",
+    "as_path",
+    "as_strings",
+    "check_choice",
+    "check_finite",
+    "check_key",
+    "check_number",
+    "check_positive",
+    "check_type",
+    "check_values",
+    "described",
+]
+
+LONGEST = 80  # characters of a value that a message repeats
+
+
+def as_array(name: str, value: Any) -> jax.Array | np.ndarray:
+    """The value as an array of truth values, integers or real numbers; traced ones stay traced.
+
+    Raises:
+        InputError: If it holds anything else, such as None, strings, keys or complex numbers.
+    """
+    try:
+        value = value.item() if isinstance(value, np.generic) else value
+        is_array = isinstance(value, jax.Array | np.ndarray)
+        # Lists may hold tracers, which only JAX can stack.
+        with np.errstate(over="ignore"):  # too large for JAX's precision is infinite
+            array = value if is_array else None if value is None else jnp.asarray(value)
+    except (TypeError, ValueError, OverflowError, AttributeError):
+        array = None
+    if array is None or not _is_real(array.dtype):
+        raise InputError(f"`{name}` must be an array of real numbers, got {described(value)}")
+    return array
+
+
+def check_values(
+    name: str, x: jax.Array | np.ndarray, what: str, holds: Callable[[np.ndarray], Any]
+) -> None:
+    """Refuses an array that is known and has an entry for which `holds` is false.
+
+    Args:
+        name: The argument.
+        x: Its value, from `as_array`.
+        what: What every entry must be, after "must be".
+        holds: An elementwise test, false of NaN, as comparisons are.
+
+    Raises:
+        InputError: If there is such an entry.
+    """
+    known = concrete(x)
+    if known is not None and not np.all(holds(_wide(known))):
+        raise InputError(f"`{name}` must be {what}, got {described(known)}")
+
+
+def check_finite(name: str, x: jax.Array | np.ndarray) -> None:
+    """Refuses an array that is known and holds a NaN or an infinity."""
+    check_values(name, x, "finite", np.isfinite)
+
+
+def check_number(what: str, holds: Callable[[Any], Any], **numbers: Any) -> None:
+    """Refuses what is not one real number, or known and out of range.
+
+    Args:
+        what: What it must be, after "must be", e.g. ``in (0, 1)``.
+        holds: A test of the number, false of NaN.
+        **numbers: The arguments, by name.
+
+    Raises:
+        InputError: Naming the first of them.
+    """
+    for name, value in numbers.items():
+        try:
+            number = as_array(name, value)
+        except InputError:
+            number = np.zeros(2)
+        if number.ndim != 0 or number.dtype == bool:
+            raise InputError(f"`{name}` must be a number {what}, got {described(value)}")
+        known = concrete(number)
+        if known is not None and not holds(known):
+            raise InputError(f"`{name}` must be {what}, got {described(value)}")
+
+
+def check_positive(**numbers: Any) -> None:
+    """Refuses what is not one finite number above 0."""
+    check_number("above 0 and finite", lambda x: (x > 0) & np.isfinite(x), **numbers)
+
+
+def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
+    """Refuses a word that is not one of the choices."""
+    choices = tuple(choices)
+    if not isinstance(value, str) or value not in choices:
+        raise InputError(f"`{name}` must be one of {', '.join(choices)}, got {described(value)}")
+
+
+def check_type(name: str, value: Any, types: type | tuple[type, ...], what: str) -> None:
+    """Refuses a value that is of none of the types; `what` describes them in the message."""
+    if not isinstance(value, types):
+        raise InputError(f"`{name}` must be {what}, got {described(value)}")
+
+
+def as_strings(name: str, value: Any) -> tuple[str, ...]:
+    """The strings of a list or the like; one by itself would be taken letter by letter."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise InputError(f"`{name}` must be a list of strings, got {described(value)}")
+    strings = tuple(value)
+    for string in strings:
+        check_type(name, string, str, "a list of strings")
+    return strings
+
+
+def as_path(name: str, value: Any) -> Path:
+    """The path that a string or a path names."""
+    if not isinstance(value, str | os.PathLike) or not str(value) or "\0" in str(value):
+        raise InputError(f"`{name}` must be the path of a file, got {described(value)}")
+    return Path(value)
+
+
+def check_key(name: str, key: Any) -> None:
+    """Refuses what is not one random key, typed or (as older JAX has them) a vector of uint32."""
+    dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
+    is_typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key) and shape == ()
+    if not is_typed and not (dtype == np.uint32 and shape in ((2,), (4,))):
+        raise InputError(f"`{name}` must be one key of `jax.random.key`, got {described(key)}")
+
+
+def described(value: Any) -> str:
+    """What a message says of a value: the value itself if it is short, else its kind."""
+    if isinstance(value, jax.Array | np.ndarray) and value.ndim:
+        return _described_array(value)
+    is_number = isinstance(value, np.generic | np.ndarray | jax.Array) and _is_real(value.dtype)
+    if is_number and concrete(value) is not None:
+        value = np.asarray(value).item()
+    text = " ".join(repr(value).split())
+    if len(text) <= LONGEST:
+        return text
+    return f"{text[: LONGEST - 1]}… of type {type(value).__name__}"
+
+
+def _described_array(x: jax.Array | np.ndarray) -> str:
+    text = f"{x.dtype} of shape {x.shape}"
+    known = concrete(x) if _is_real(x.dtype) else None
+    if known is None or not known.size:
+        return text
+    if np.isnan(known := _wide(known)).any():
+        return f"{text} with NaN"
+    return f"{text} with values from {known.min():g} to {known.max():g}"
+
+
+def _is_real(dtype: Any) -> bool:
+    kinds = jnp.bool_, jnp.integer, jnp.floating
+    return any(jnp.issubdtype(dtype, kind) for kind in kinds)
+
+
+def _wide(x: np.ndarray) -> np.ndarray:
+    """In a dtype of NumPy's own, whose functions are tried on every platform."""
+    return x if x.dtype.kind in "biu" or x.dtype.itemsize >= 4 else x.astype(np.float32)

@@ -1,0 +1,45 @@
+"""Spoiled calls of `jfractal.ops`."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jfractal import ops
+from tests.spoiled.calls import Call
+
+RNG = np.random.default_rng(0)
+KEY = jax.random.key(0)
+X = jnp.asarray(RNG.normal(size=(2, 4, 4, 3)), jnp.float32)
+SCALE = jnp.ones((1, 1, 1, 3))
+# Operations compute what they are given: NaN is NaN.
+VALUES = "NaN, all NaN, inf, -inf, negative, zero, doubled, huge, half precision"
+
+
+def calls() -> Iterator[Call]:
+    yield Call(partial(ops.normal, shape=(2, 3)), {"key": KEY}, name="normal")
+    yield Call(
+        partial(ops.bernoulli, shape=(2, 3)), {"key": KEY, "p": 0.3}, {"p": "zero"}, "bernoulli"
+    )
+    yield Call(
+        ops.max_pool,
+        {"x": X},
+        {"x": f"{VALUES}, a row less, a column less, booleans, an axis more"},
+        may_be_nan=True,
+    )
+    yield Call(
+        ops.maximum,
+        {"x": X, "y": X},
+        {"x": f"{VALUES}, booleans", "y": f"{VALUES}, booleans"},
+        may_be_nan=True,
+    )
+    yield Call(
+        ops.normalize,
+        {"x": X, "scale": SCALE, "bias": SCALE, "axes": (0, 1, 2), "epsilon": 1e-5},
+        {"x": f"{VALUES}, a row less", "scale": VALUES, "bias": VALUES, "axes": "a part less"},
+        may_be_nan=True,
+    )
+    yield Call(ops.live_bytes, {"function": lambda: jnp.zeros(3)})
+    yield Call(ops.jit, {"function": lambda: jnp.zeros(3)})
