@@ -159,7 +159,7 @@ def nested_sets(
 
 def _columns(name: str, values: Any) -> list[Array]:
     """Probabilities of each column, all for the same examples."""
-    check_type(name, values, list | tuple, "a list of arrays, one for each column")
+    check_type(name, values, (list, tuple), "a list of arrays, one for each column")
     columns = [probabilities(name, value, "batch classes") for value in values]
     if len({column.shape for column in columns}) != 1:
         raise InputError(

@@ -191,6 +191,7 @@ def load_probs(path: Path) -> Float[np.ndarray, "batch classes"]:
 def _about(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     """What a reference is of, from a file that holds all of one."""
     needed = {"figures", "reasons", "data", "inputs", "weights", "net", "prior", "likelihood"}
+    about: dict[str, Any] = {}
     try:
         about = json.loads(str(arrays["about"]))
         missing = needed - about.keys() or {"outputs", "warmup_gradients"} - arrays.keys()

@@ -162,19 +162,19 @@ class Categorical(Likelihood):
         if not outputs.ndim or not outputs.shape[-1]:
             raise InputError(f"`outputs` must have an axis of classes, got shape {outputs.shape}")
         *batch, classes = outputs.shape
-        targets = as_array("targets", targets)
-        if list(targets.shape) != batch or not jnp.issubdtype(targets.dtype, jnp.integer):
+        labels: Any = as_array("targets", targets)
+        if list(labels.shape) != batch or not jnp.issubdtype(labels.dtype, jnp.integer):
             raise InputError(
                 f"`targets`, the labels, must be integers of shape {tuple(batch)}, one for each "
-                f"example of `outputs`, got {targets.dtype} of shape {targets.shape}"
+                f"example of `outputs`, got {labels.dtype} of shape {labels.shape}"
             )
         in_range = lambda y: (y >= 0) & (y < classes)
         check_values(
-            "targets", targets, f"labels in [0, {classes}), the classes of `outputs`", in_range
+            "targets", labels, f"labels in [0, {classes}), the classes of `outputs`", in_range
         )
-        targets = jnp.asarray(targets)
-        log_prob = -optax.softmax_cross_entropy_with_integer_labels(outputs, targets)
-        return self._weight_of(targets, classes) * log_prob * _one_or_nan(in_range(targets))
+        labels = jnp.asarray(labels)
+        log_prob = -optax.softmax_cross_entropy_with_integer_labels(outputs, labels)
+        return self._weight_of(labels, classes) * log_prob * _one_or_nan(in_range(labels))
 
     def _weight_of(self, labels: Array, num_classes: int) -> Array | float:
         if self.weights is None:
@@ -221,12 +221,12 @@ class Bernoulli(Likelihood):
             InputError: If the shapes differ, or a target is neither 0 nor 1; under `jit`, its log
                 likelihood and the gradient are NaN.
         """
-        outputs, targets = _wide("outputs", outputs), as_array("targets", targets)
-        _check_shapes(outputs, targets)
+        outputs, values = _wide("outputs", outputs), as_array("targets", targets)
+        _check_shapes(outputs, values)
         is_binary = lambda y: (y == 0) | (y == 1)
-        check_values("targets", targets, "0 or 1", is_binary)
-        log_prob = jax.nn.log_sigmoid(jnp.where(jnp.asarray(targets) == 1, outputs, -outputs))
-        return _sum_over_event(log_prob * _one_or_nan(is_binary(jnp.asarray(targets))))
+        check_values("targets", values, "0 or 1", is_binary)
+        log_prob = jax.nn.log_sigmoid(jnp.where(jnp.asarray(values) == 1, outputs, -outputs))
+        return _sum_over_event(log_prob * _one_or_nan(is_binary(jnp.asarray(values))))
 
     def prediction(self, outputs: Float[Array, " batch *event"]) -> BinaryPrediction:
         """The sigmoid."""
@@ -322,10 +322,10 @@ class HeteroscedasticGaussian(Likelihood):
 
 
 def _gaussian_log_likelihood(mean: Array, std: Array, targets: Array) -> Float[Array, " batch"]:
-    targets = as_array("targets", targets)
-    _check_shapes(mean, targets)
-    check_finite("targets", targets)
-    return _sum_over_event(norm.logpdf(jnp.asarray(targets), mean, std))
+    values = as_array("targets", targets)
+    _check_shapes(mean, values)
+    check_finite("targets", values)
+    return _sum_over_event(norm.logpdf(jnp.asarray(values), mean, std))
 
 
 def _wide(name: str, outputs: Any) -> Array:

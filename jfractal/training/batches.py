@@ -81,8 +81,8 @@ class Prefetched:
     def _work(self, data: Batches, skip: int, put: Callable[[Batch], Batch]) -> None:
         try:
             for fetched in _checked(_epochs(data, skip)):
-                is_end = fetched.batch is None
-                self._offer(fetched if is_end else fetched._replace(batch=put(fetched.batch)))
+                batch = fetched.batch
+                self._offer(fetched if batch is None else fetched._replace(batch=put(batch)))
                 if self._stop.is_set():
                     return
         except BaseException as error:

@@ -72,7 +72,7 @@ def curves(
 def _line(name: str, curve: Curve, logy: bool) -> list[np.ndarray]:
     """Positions, values (NaN where there is a gap) and perhaps errors of a curve."""
     argument = f"series[{name!r}]"
-    check_type(argument, curve, tuple | list, "positions and values, and perhaps errors")
+    check_type(argument, curve, (tuple, list), "positions and values, and perhaps errors")
     if len(curve) not in (2, 3):
         raise InputError(
             f"`{argument}` must be positions and values, and perhaps errors, got {len(curve)} parts"

@@ -173,8 +173,8 @@ def test_a_posterior_is_no_start(method, starts):
 @pytest.mark.parametrize(
     ("batch", "num_data", "message"),
     [
-        ((X, Y + 1), None, r"labels must be in \[0, 3\).* from 1 to 3"),
-        ((X, Y - 1), None, r"labels must be in \[0, 3\).* from -1 to 1"),
+        ((X, Y + 1), None, r"labels in \[0, 3\).* from 1 to 3"),
+        ((X, Y - 1), None, r"labels in \[0, 3\).* from -1 to 1"),
         ((X, Y[:4]), None, "must have the same number of examples"),
         ((X.at[0].set(jnp.nan), Y), None, "the inputs must be finite"),
         (X, None, r"a batch must be a pair of inputs and targets, \(x, y\), got a"),
