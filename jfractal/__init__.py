@@ -3,9 +3,11 @@
 from jfractal import anytime as anytime
 from jfractal import data as data
 from jfractal import inference as inference
+from jfractal import likelihoods as likelihoods
 from jfractal import metrics as metrics
 from jfractal import nn as nn
 from jfractal import ops as ops
+from jfractal import priors as priors
 from jfractal import reference as reference
 from jfractal import testing as testing
 from jfractal import topology as topology
@@ -56,13 +58,9 @@ from jfractal.posterior import Point as Point
 from jfractal.posterior import Posterior as Posterior
 from jfractal.posterior import Routes as Routes
 from jfractal.posterior import Samples as Samples
-from jfractal.posterior import kl as kl
-from jfractal.posterior import kl_by_leaf as kl_by_leaf
-from jfractal.posterior import likelihoods as likelihoods
 from jfractal.posterior import linearize as linearize
 from jfractal.posterior import mean as mean
 from jfractal.posterior import mean_field as mean_field
-from jfractal.posterior import priors as priors
 from jfractal.posterior import prune as prune
 from jfractal.posterior import sample as sample
 from jfractal.posterior import snr as snr
@@ -74,6 +72,8 @@ from jfractal.predictions import Mixture as Mixture
 from jfractal.predictions import Prediction as Prediction
 from jfractal.predictions import RegressionPrediction as RegressionPrediction
 from jfractal.predictions import mixture as mixture
+from jfractal.priors import kl as kl
+from jfractal.priors import kl_by_leaf as kl_by_leaf
 from jfractal.storage import load as load
 from jfractal.training import Fit as Fit
 from jfractal.training import fit as fit

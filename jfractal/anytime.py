@@ -9,9 +9,9 @@ import numpy as np
 from jfractal.arguments import check_number, check_type
 from jfractal.errors import InputError
 from jfractal.inference.fractal_model import FractalModel
+from jfractal.likelihoods import Categorical
 from jfractal.metrics.conformal import conformal_threshold, prediction_sets
 from jfractal.metrics.inputs import check_labels, probabilities
-from jfractal.posterior.likelihoods import Categorical
 from jfractal.posterior.posterior import Posterior
 from jfractal.predict import predict
 from jfractal.typing import Array, Bool, Float, Int, KeyArray

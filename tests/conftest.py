@@ -8,7 +8,13 @@ import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook(
-    ["jfractal.data", "jfractal.metrics", "jfractal.posterior"],
+    [
+        "jfractal.data",
+        "jfractal.likelihoods",
+        "jfractal.metrics",
+        "jfractal.posterior",
+        "jfractal.priors",
+    ],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",  # an int is a float
 )
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -11,11 +11,12 @@ ROOT = Path(__file__).parent.parent
 # know nothing of nets, and stand below what reports them.
 FLOORS = [
     {"typing", "errors", "concrete"},
-    {"arguments", "array_files", "counts", "storage", "identity"},
+    {"arguments", "array_files", "counts", "storage", "identity", "lock"},
     {"topology"},
     {"ops", "metrics"},
     {"predictions"},
-    {"posterior"},
+    {"posterior", "likelihoods"},
+    {"priors"},
     {"nn"},
     {"inference"},
     {"predict", "testing"},

@@ -18,10 +18,10 @@ from jfractal.inference.batch import Batch
 from jfractal.inference.batch import batch_size as count_examples
 from jfractal.inference.model import Model
 from jfractal.inference.net_errors import named_errors
+from jfractal.likelihoods import per_example
 from jfractal.posterior.kronecker_gaussian import as_matrix
 from jfractal.posterior.leaves import replace
-from jfractal.posterior.likelihoods import per_example
-from jfractal.posterior.priors.prior import Prior
+from jfractal.priors.prior import Prior
 from jfractal.typing import Array, Float, Params, Scalar, Variables
 
 __all__ = [

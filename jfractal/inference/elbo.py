@@ -10,9 +10,9 @@ from jfractal.errors import InputError
 from jfractal.inference.batch import Batch
 from jfractal.inference.method import check_model, count_data
 from jfractal.inference.model import Model
-from jfractal.posterior.divergence import kl
 from jfractal.posterior.gaussian import sample
 from jfractal.posterior.pruning import settled
+from jfractal.priors.divergence import kl
 from jfractal.typing import KeyArray, Params, Scalar, Variables
 
 __all__ = ["Elbo", "elbo"]

@@ -13,9 +13,9 @@ from jfractal.errors import InputError
 from jfractal.inference.batch import Batch, batch_size
 from jfractal.inference.model import Model, Pass
 from jfractal.inference.net_errors import named_errors
-from jfractal.posterior.likelihoods import Categorical, Likelihood, per_example
-from jfractal.posterior.priors import PriorLike
+from jfractal.likelihoods import Categorical, Likelihood, per_example
 from jfractal.posterior.routes import Routes
+from jfractal.priors import PriorLike
 from jfractal.typing import Array, Float, KeyArray, Logits, Params, Scalar, Variables
 
 __all__ = ["FractalModel", "RoutePolicy", "fractal_model"]

@@ -14,9 +14,9 @@ from jfractal.inference.model import Model
 from jfractal.inference.point import rest
 from jfractal.inference.rate import schedule
 from jfractal.posterior.gaussian import Gaussian, inverse_softplus, mean, named_leaves, normal_like
-from jfractal.posterior.priors import Gaussian as GaussianPrior
-from jfractal.posterior.priors import Prior
 from jfractal.posterior.samples import MeanField
+from jfractal.priors import Gaussian as GaussianPrior
+from jfractal.priors import Prior
 from jfractal.typing import Array, Float, Int, KeyArray, Params, Variables
 
 __all__ = ["ivon"]

@@ -10,10 +10,10 @@ from jfractal.errors import InputError
 from jfractal.inference import frameworks
 from jfractal.inference.batch import Batch
 from jfractal.inference.net_errors import named_errors
+from jfractal.likelihoods import Likelihood, check_likelihood, per_example
 from jfractal.nn.fast import fast
 from jfractal.posterior.gaussian import gaussians
-from jfractal.posterior.likelihoods import Likelihood, check_likelihood, per_example
-from jfractal.posterior.priors import PriorLike, as_prior
+from jfractal.priors import PriorLike, as_prior
 from jfractal.typing import Apply, Array, Float, KeyArray, Params, Scalar, Variables
 
 __all__ = ["Model", "Pass", "TrainingPass"]

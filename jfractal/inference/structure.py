@@ -18,8 +18,8 @@ from jfractal.posterior.gaussian import Gaussian, inverse_softplus
 from jfractal.posterior.kronecker_gaussian import KroneckerGaussian
 from jfractal.posterior.leaves import replace, select
 from jfractal.posterior.posterior import Posterior
-from jfractal.posterior.priors.prior import Prior
 from jfractal.posterior.samples import MeanField
+from jfractal.priors.prior import Prior
 from jfractal.typing import Array, Float, Params, Scalar, Variables
 
 __all__ = ["STRUCTURES", "Structure"]

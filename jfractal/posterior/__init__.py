@@ -1,9 +1,5 @@
 """Distributions over the weights of a net, as trees."""
 
-from jfractal.posterior import likelihoods as likelihoods
-from jfractal.posterior import priors as priors
-from jfractal.posterior.divergence import kl as kl
-from jfractal.posterior.divergence import kl_by_leaf as kl_by_leaf
 from jfractal.posterior.dropout import Dropout as Dropout
 from jfractal.posterior.factor_gaussian import FactorGaussian as FactorGaussian
 from jfractal.posterior.gaussian import Gaussian as Gaussian

@@ -8,7 +8,7 @@ from jax.sharding import Mesh
 
 from jfractal.errors import InputError
 from jfractal.inference.model import Model
-from jfractal.posterior.likelihoods import Categorical, Likelihood
+from jfractal.likelihoods import Categorical, Likelihood
 from jfractal.posterior.posterior import Posterior
 from jfractal.predict.gathering import ADDED, KEPT
 from jfractal.predict.passes import run

@@ -11,8 +11,8 @@ from jfractal.arguments import as_array, check_finite, check_key, check_positive
 from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.inference.model import Model
-from jfractal.posterior.likelihoods import Gaussian as GaussianLikelihood
-from jfractal.posterior.priors import Gaussian as GaussianPrior
+from jfractal.likelihoods import Gaussian as GaussianLikelihood
+from jfractal.priors import Gaussian as GaussianPrior
 from jfractal.testing.moments import Moments
 from jfractal.testing.simulator import Simulator
 from jfractal.typing import Array, Float, KeyArray, Params

@@ -12,8 +12,8 @@ from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.inference.batch import Batch
 from jfractal.inference.model import Model
-from jfractal.posterior.likelihoods import Gaussian as GaussianLikelihood
-from jfractal.posterior.priors import Gaussian as GaussianPrior
+from jfractal.likelihoods import Gaussian as GaussianLikelihood
+from jfractal.priors import Gaussian as GaussianPrior
 from jfractal.testing.moments import Moments
 from jfractal.typing import Array, Float, KeyArray, Params, Variables
 

@@ -12,9 +12,9 @@ from jfractal.arguments import as_array, check_finite, check_positive, check_typ
 from jfractal.errors import InputError
 from jfractal.inference.batch import Batch, batch_size
 from jfractal.inference.model import Model
+from jfractal.likelihoods import Gaussian as GaussianLikelihood
 from jfractal.posterior.gaussian import mean, mean_field, sample
-from jfractal.posterior.likelihoods import Gaussian as GaussianLikelihood
-from jfractal.posterior.priors import Gaussian as GaussianPrior
+from jfractal.priors import Gaussian as GaussianPrior
 from jfractal.typing import Array, Float, KeyArray, Params, Scalar
 
 __all__ = ["DENSITIES", "Simulator", "invariants"]

@@ -11,7 +11,7 @@ from jfractal import ops
 from jfractal.identity import ByContent
 from jfractal.inference.batch import Batch
 from jfractal.inference.model import Model
-from jfractal.posterior.likelihoods import per_example
+from jfractal.likelihoods import per_example
 from jfractal.posterior.posterior import Posterior
 from jfractal.posterior.samples import Point
 from jfractal.predict.draws import sample_outputs

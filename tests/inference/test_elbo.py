@@ -196,7 +196,7 @@ def test_all_of_the_data_is_the_batch_if_nothing_else_is_said(problem):
 
 def test_labels_out_of_range_are_seen(problem):
     net, q, x, _ = problem
-    with pytest.raises(jf.InputError, match=r"labels must be in \[0, 1\)"):
+    with pytest.raises(jf.InputError, match=r"labels in \[0, 1\)"):
         labels = jnp.ones(12, int)
         bound(net, q, (x, labels), jax.random.key(0), likelihood=jf.likelihoods.Categorical())
 

@@ -8,9 +8,11 @@ import pytest
 import scipy.stats
 from jaxtyping import TypeCheckError
 
+from jfractal import priors
 from jfractal.errors import InputError
-from jfractal.posterior import Gaussian, kl, mean, mean_field, priors, sample
+from jfractal.posterior import Gaussian, mean, mean_field, sample
 from jfractal.posterior.gaussian import gaussians, inverse_softplus, map_gaussians
+from jfractal.priors import kl
 
 
 def gaussian(seed, shape):

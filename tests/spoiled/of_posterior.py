@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro import distributions as dist
 
-from jfractal.posterior import likelihoods, priors
+from jfractal import likelihoods, priors
 from tests.spoiled.calls import Call
 
 RNG = np.random.default_rng(0)

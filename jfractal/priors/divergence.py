@@ -7,9 +7,10 @@ import jax.numpy as jnp
 
 from jfractal.posterior.gaussian import Gaussian, named_leaves
 from jfractal.posterior.posterior import check_tree
-from jfractal.posterior.priors import Prior, PriorLike, as_prior
 from jfractal.posterior.pruning import pruned
 from jfractal.posterior.routes import Routes
+from jfractal.priors.distribution import PriorLike, as_prior
+from jfractal.priors.prior import Prior
 from jfractal.typing import KeyArray, Params, Scalar
 
 __all__ = ["kl", "kl_by_leaf"]

@@ -14,9 +14,9 @@ import numpy as np
 from jfractal.arguments import check_finite, check_number, check_positive, described
 from jfractal.errors import InputError
 from jfractal.posterior.gaussian import mean, named_leaves
-from jfractal.posterior.priors.distribution import PriorLike, as_prior
-from jfractal.posterior.priors.elementwise import Gaussian
-from jfractal.posterior.priors.prior import Prior
+from jfractal.priors.distribution import PriorLike, as_prior
+from jfractal.priors.elementwise import Gaussian
+from jfractal.priors.prior import Prior
 from jfractal.typing import Array, Params
 
 __all__ = ["ByPath", "CentredOn", "FanIn"]

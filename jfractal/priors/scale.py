@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jfractal.arguments import check_positive
 from jfractal.errors import InputError
 from jfractal.posterior.gaussian import Gaussian
-from jfractal.posterior.priors.prior import Prior
+from jfractal.priors.prior import Prior
 from jfractal.typing import Array, KeyArray, Scalar
 
 __all__ = ["EmpiricalBayes", "HierarchicalScale"]

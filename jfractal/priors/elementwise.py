@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from jfractal.arguments import as_array, check_finite, check_number, check_positive, check_values
 from jfractal.errors import InputError
 from jfractal.posterior.gaussian import Gaussian as GaussianLeaf
-from jfractal.posterior.priors.prior import Prior
+from jfractal.priors.prior import Prior
 from jfractal.typing import Array, KeyArray
 
 __all__ = ["Cauchy", "Gaussian", "HorseshoeLike", "Laplace", "ScaleMixture", "StudentT"]

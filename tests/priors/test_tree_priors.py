@@ -9,8 +9,10 @@ import pytest
 import scipy.stats
 from jaxtyping import TypeCheckError
 
+from jfractal import priors
 from jfractal.errors import InputError
-from jfractal.posterior import kl, mean_field, priors
+from jfractal.posterior import mean_field
+from jfractal.priors import kl
 
 PARAMS = {
     "conv": {"kernel": jnp.full((3, 3, 4, 2), 0.1), "bias": jnp.array([0.3, -0.2])},

@@ -12,9 +12,11 @@ import scipy.optimize
 import scipy.special
 import scipy.stats
 
+from jfractal import priors
 from jfractal.errors import InputError
-from jfractal.posterior import Gaussian, kl, mean_field, priors
+from jfractal.posterior import Gaussian, mean_field
 from jfractal.posterior.gaussian import inverse_softplus
+from jfractal.priors import kl
 
 MIXTURES = [
     priors.ScaleMixture(),

@@ -7,8 +7,8 @@ import scipy.special
 import scipy.stats
 from jaxtyping import TypeCheckError
 
+from jfractal import likelihoods
 from jfractal.errors import InputError
-from jfractal.posterior import likelihoods
 
 RNG = np.random.default_rng(0)
 

@@ -13,7 +13,7 @@ from numpyro.distributions.kl import kl_divergence
 from jfractal.arguments import described
 from jfractal.errors import InputError
 from jfractal.posterior.gaussian import Gaussian
-from jfractal.posterior.priors.prior import Prior
+from jfractal.priors.prior import Prior
 from jfractal.typing import Array, KeyArray
 
 __all__ = ["Distribution", "PriorLike", "as_prior"]

@@ -8,9 +8,10 @@ import scipy.stats
 from numpyro import distributions as dist
 
 import jfractal as jf
+from jfractal import priors
 from jfractal.errors import InputError
-from jfractal.posterior import kl, mean_field, priors
-from jfractal.posterior.priors import as_prior
+from jfractal.posterior import mean_field
+from jfractal.priors import as_prior, kl
 
 W = {"kernel": jnp.arange(15.0).reshape(5, 3) / 10, "bias": jnp.array([0.5, -0.3, 0.1])}
 Q = mean_field(W, scale=0.3)

@@ -1,0 +1,145 @@
+"""Targets that are classes, or true or false."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jfractal.arguments import as_array, check_values, described
+from jfractal.errors import InputError
+from jfractal.likelihoods.likelihood import (
+    Likelihood,
+    check_shapes,
+    one_or_nan,
+    sum_over_event,
+    wide_outputs,
+)
+from jfractal.predictions.binary import BinaryPrediction
+from jfractal.predictions.classification import Prediction
+from jfractal.predictions.mixture import wide
+from jfractal.typing import Array, Float, Int, Scalar, Shaped
+
+__all__ = ["Bernoulli", "Categorical"]
+
+
+@dataclass(frozen=True)
+class Categorical(Likelihood):
+    """Class labels; outputs are logits.
+
+    Attributes:
+        weights: What an example of each class counts for, ``w_y log p_y`` in place of ``log p_y``,
+            for classes that are rare or matter more: positive, one for each class. All count for 1
+            if left out. A weighted likelihood is a likelihood of repeated examples: a weight of 2
+            is as if every example of the class were there twice.
+
+    Raises:
+        InputError: If a weight is not above 0 and finite.
+
+    Example:
+        >>> Categorical(weights=(1.0, 20.0))  # the second class is rare
+        Categorical(weights=(1.0, 20.0))
+
+    Source: King & Zeng, "Logistic regression in rare events data", 2001, §4.2.
+    """
+
+    weights: Sequence[float] | np.ndarray | jax.Array | None = None
+
+    def __post_init__(self):
+        if self.weights is None:
+            return
+        weights = as_array("weights", self.weights)
+        if weights.ndim != 1 or not weights.size:
+            raise InputError(
+                f"`weights` must be one number for each class, got {described(self.weights)}"
+            )
+        check_values("weights", weights, "above 0 and finite", lambda w: (w > 0) & np.isfinite(w))
+        # A tuple can be compared and hashed, whatever it was given as.
+        object.__setattr__(self, "weights", tuple(np.asarray(weights, float).tolist()))
+
+    def log_likelihood(
+        self, outputs: Float[Array, "batch classes"], targets: Int[Array, " batch"]
+    ) -> Float[Array, " batch"]:
+        """``w_target log softmax(outputs)[target]``, in nats per example, w = 1 without `weights`.
+
+        Raises:
+            InputError: If labels are not one integer per example, or one is out of range, or
+                `weights` are not as many as classes. Under `jit`, the log likelihood of a label
+                that is out of range is NaN, and so is the gradient.
+        """
+        outputs = wide_outputs("outputs", outputs)
+        if not outputs.ndim or not outputs.shape[-1]:
+            raise InputError(f"`outputs` must have an axis of classes, got shape {outputs.shape}")
+        *batch, classes = outputs.shape
+        labels: Any = as_array("targets", targets)
+        if list(labels.shape) != batch or not jnp.issubdtype(labels.dtype, jnp.integer):
+            raise InputError(
+                f"`targets`, the labels, must be integers of shape {tuple(batch)}, one for each "
+                f"example of `outputs`, got {labels.dtype} of shape {labels.shape}"
+            )
+        in_range = lambda y: (y >= 0) & (y < classes)
+        check_values(
+            "targets", labels, f"labels in [0, {classes}), the classes of `outputs`", in_range
+        )
+        labels = jnp.asarray(labels)
+        log_prob = -optax.softmax_cross_entropy_with_integer_labels(outputs, labels)
+        return self._weight_of(labels, classes) * log_prob * one_or_nan(in_range(labels))
+
+    def _weight_of(self, labels: Array, num_classes: int) -> Array | float:
+        if self.weights is None:
+            return 1.0
+        if len(self.weights) != num_classes:
+            raise InputError(
+                f"`weights` must be one number for each of the {num_classes} classes of "
+                f"`outputs`, got {len(self.weights)}"
+            )
+        return jnp.asarray(self.weights, jnp.float32)[labels]
+
+    def prediction(self, outputs: Any) -> Prediction:
+        """The softmax of logits "batch classes".
+
+        Raises:
+            InputError: If the outputs are not floating-point logits of two classes or more.
+        """
+        shape, dtype = getattr(outputs, "shape", ()), getattr(outputs, "dtype", type(outputs))
+        if len(shape) != 2 or shape[1] < 2 or not jnp.issubdtype(dtype, jnp.floating):
+            raise InputError(
+                'a classifier must give floating-point logits "batch classes" of at least 2 '
+                f"classes, got {dtype} of shape {shape}: say what else they are by the likelihood "
+                "of a `jf.Model`, such as `Bernoulli()` for one logit"
+            )
+        return Prediction.single(jax.nn.log_softmax(wide(outputs)))
+
+    def metrics(self, outputs: Any, targets: Any) -> dict[str, Scalar]:
+        """``accuracy``: the share of examples whose largest logit is that of their label."""
+        return {"accuracy": (outputs.argmax(-1) == targets).mean()}
+
+
+@dataclass(frozen=True)
+class Bernoulli(Likelihood):
+    """Binary targets, 0 or 1; outputs are logits, of the shape of the targets."""
+
+    def log_likelihood(
+        self, outputs: Float[Array, " batch *event"], targets: Shaped[Array, " batch *event"]
+    ) -> Float[Array, " batch"]:
+        """``log σ(output)`` where the target is 1, ``log σ(−output)`` where it is 0.
+
+        In nats, summed over the axes of one target.
+
+        Raises:
+            InputError: If the shapes differ, or a target is neither 0 nor 1; under `jit`, its log
+                likelihood and the gradient are NaN.
+        """
+        outputs, values = wide_outputs("outputs", outputs), as_array("targets", targets)
+        check_shapes(outputs, values)
+        is_binary = lambda y: (y == 0) | (y == 1)
+        check_values("targets", values, "0 or 1", is_binary)
+        log_prob = jax.nn.log_sigmoid(jnp.where(jnp.asarray(values) == 1, outputs, -outputs))
+        return sum_over_event(log_prob * one_or_nan(is_binary(jnp.asarray(values))))
+
+    def prediction(self, outputs: Float[Array, " batch *event"]) -> BinaryPrediction:
+        """The sigmoid."""
+        return BinaryPrediction.single(outputs)
