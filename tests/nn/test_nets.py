@@ -414,7 +414,7 @@ TWO_OF_A_NAME = topology.Join((topology.Unit("a", 1), topology.Unit("a", 2)))
         (lambda: FractalNet(10, dropout=(0.1, 0.2)), "or one for each of 5 blocks"),
         (lambda: FractalNet(10, norm="weight"), "`norm` must be one of .*, got 'weight'"),
         (lambda: FractalNet(10, kernel_init="xavier"), "`kernel_init` must be one of .*'xavier'"),
-        (lambda: block_net(topology.fractal, 10), "an expression is made of .*, got <function"),
+        (lambda: block_net(topology.fractal, 10), "must be made of Unit.*, got <function"),
         (lambda: block_net(TWO_OF_A_NAME, 10), "units of equal name are one layer, but .* differ"),
     ],
 )
