@@ -54,7 +54,7 @@ def test_acceptance_and_energy_are_those_asked_for(problem, target):
     assert adjusted.diagnostics["accept_prob"] == pytest.approx(0.8, abs=0.1)
     for aim in (1e-2, 1e-4):
         chains = jf.mclmc(*target, KEY, starts=problem.start, energy_variance=aim)
-        assert chains.diagnostics["energy_variance"] == pytest.approx(aim, rel=0.7)
+        assert aim / 3 < chains.diagnostics["energy_variance"] < 3 * aim
     assert jf.mclmc(*target, KEY, starts=problem.start).diagnose().converged
 
 
