@@ -178,6 +178,8 @@ def _assert_moments(
     key_fit, key_draws = jax.random.split(key)
     posterior = fit(problem.model, problem.start, problem.data, key_fit)
     draws = draws_of(posterior, key_draws)
+    if not np.isfinite(draws).all():
+        raise AssertionError("the draws of the method must be finite numbers, got NaN or infinity")
     unit = problem.exact.std
     assert_mean(draws, expected, slack=slack * unit)
     assert_covariance(draws, expected, slack=slack * np.outer(unit, unit))
