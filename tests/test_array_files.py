@@ -99,7 +99,6 @@ def test_what_is_no_reference_is_refused(tmp_path, about):
     path.write_bytes(npz(about=np.array(about), **arrays))
     model = jf.Model(lambda v, x: x, prior=PRIOR, likelihood=jf.likelihoods.Gaussian(1.0))
     data = np.zeros((4, 2), np.float32), np.zeros((4, 1), np.float32)
-    problem = jf.testing.ConjugateRegression(*data)
     with pytest.raises(jf.InputError, match=r"^`path`: .* is not a reference"):
         jf.reference.load(path, model, data, data[0])
 
