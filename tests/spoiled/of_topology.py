@@ -27,7 +27,6 @@ def calls() -> Iterator[Call]:
         topology.columns,
         topology.units,
         topology.unit_depths,
-        topology.siblings,
         topology.join_sizes,
         topology.join_kinds,
     ):
