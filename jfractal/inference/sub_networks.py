@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import reduce
 from itertools import product
 from math import prod
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -32,18 +34,21 @@ class SubNetworks(Posterior):
         posterior: Where the weights come from.
         rate: Probability of dropping a join input.
         joins: Number of inputs of each join, by block.
+        within: Names of the modules that the net of blocks is a part of, as in a `TextNet`.
     """
 
     posterior: Posterior
     rate: float
     joins: tuple[tuple[int, ...], ...] = field(metadata={"static": True})
+    within: tuple[str, ...] = field(default=(), metadata={"static": True})
 
     def sample(self, key: KeyArray) -> Variables:
         """One draw of the weights, and which join inputs are alive."""
         key_weights, key_path = jax.random.split(key)
         keys = iter(jax.random.split(key_path, sum(map(len, self.joins))))
         alive = [[draw_alive(next(keys), k, self.rate) for k in sizes] for sizes in self.joins]
-        return {**self.posterior.sample(key_weights), "drop_path": _named(alive)}
+        masks = reduce(lambda inner, name: {name: inner}, reversed(self.within), _named(alive))
+        return {**self.posterior.sample(key_weights), "drop_path": masks}
 
     def mean(self) -> Params:
         """The mean of every weight, whatever is dropped."""
@@ -59,14 +64,14 @@ class SubNetworks(Posterior):
         return apply if own is None else own(apply)
 
 
-def sub_networks(net: BlockNet, posterior: Posterior, *, rate: float = 0.15) -> SubNetworks:
+def sub_networks(net: nn.Module, posterior: Posterior, *, rate: float = 0.15) -> SubNetworks:
     """Drop-path Monte Carlo: prediction averages over sub-networks as training did.
 
     ``p(y | x) = E_alive[p(y | x, w, alive)]``, each join input dropped with probability `rate`,
     never all of a join (see `draw_alive`). A batch norm uses its statistics of the joined net.
 
     Args:
-        net: The net; the joins of its blocks are those of `net.blocks`.
+        net: A net of blocks, or a net around one, such as `TextNet` and `LearnedNoise`.
         posterior: Where the weights come from: a `Point`, a `MeanField`, …
         rate: Probability of dropping a join input, in [0, 1).
 
@@ -74,14 +79,21 @@ def sub_networks(net: BlockNet, posterior: Posterior, *, rate: float = 0.15) -> 
         A posterior like any other, for `predict`.
 
     Raises:
-        InputError: If `rate` is out of range, or `posterior` cannot be drawn from.
+        InputError: If `rate` is out of range, `net` has no blocks, or `posterior` cannot be drawn
+            from.
 
     Source: the drop-path of Larsson et al., ICLR 2017, §3, at test, as dropout is in Gal &
         Ghahramani, "Dropout as a Bayesian approximation", ICML 2016.
     """
     check_posterior(posterior)
     _check_rate(rate)
-    return SubNetworks(posterior, rate, tuple(map(topology.join_sizes, net.blocks)))
+    within = []
+    while not isinstance(net, BlockNet):
+        if not isinstance(inner := getattr(net, "net", None), nn.Module):
+            raise InputError(f"`net` must be a net of blocks, got a {type(net).__name__}")
+        net = inner
+        within.append("net")
+    return SubNetworks(posterior, rate, tuple(map(topology.join_sizes, net.blocks)), tuple(within))
 
 
 def all_sub_networks(net: BlockNet, *, rate: float = 0.15) -> Iterator[tuple[float, Alive]]:

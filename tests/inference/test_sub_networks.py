@@ -1,3 +1,4 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -101,3 +102,19 @@ def test_training_under_drop_path_finds_the_best_expectation():
         return sum(p * error(alive) for p, alive in all_sub_networks(net, rate=RATE))
 
     assert expected(trained.posterior.variables) < 0.5 * expected(plain.variables)
+
+
+def test_a_net_around_a_net_of_blocks_drops_the_same_paths():
+    inner = jf.FractalNet(1, columns=2, widths=(3,), unit=jf.nn.DenseUnit, norm="none")
+    net, x = jf.nn.LearnedNoise(inner), jnp.ones((2, 4))
+    variables = net.init(jax.random.key(0), x)
+    inside = {"params": variables["params"]["net"]}
+    key = jax.random.key(1)
+    around = sub_networks(net, jf.Point(variables), rate=0.4).sample(key)
+    within = sub_networks(inner, jf.Point(inside), rate=0.4).sample(key)
+    assert jax.tree.all(
+        jax.tree.map(jnp.array_equal, around["drop_path"], {"net": within["drop_path"]})
+    )
+    np.testing.assert_allclose(net.apply(around, x)[:, :1], inner.apply(within, x), rtol=1e-6)
+    with pytest.raises(jf.InputError, match="`net` must be a net of blocks, got a Dense"):
+        sub_networks(nn.Dense(1), jf.Point(variables))
