@@ -83,7 +83,7 @@ def test_shapes_that_differ_are_refused(refused):
             metric(P, Q[:1])
         with refused("q"):
             metric(Prediction(P), Prediction(Q[:1]))
-        with refused("q"):
+        with refused("p"):
             metric(P[:0], Q[:0])
     with refused("y"):
         wasserstein(jnp.zeros((5, 2)), jnp.zeros((4, 2)))
