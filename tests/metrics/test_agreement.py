@@ -87,7 +87,7 @@ def test_shapes_that_differ_are_refused(refused):
             metric(P[:0], Q[:0])
     with refused("y"):
         wasserstein(jnp.zeros((5, 2)), jnp.zeros((4, 2)))
-    with refused("y"):
+    with refused("x"):
         wasserstein(jnp.zeros(0), jnp.zeros(0))
 
 
