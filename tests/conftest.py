@@ -3,6 +3,9 @@
 Shapes and dtypes in annotations are checked at run time where arrays come from users.
 """
 
+import gc
+from pathlib import Path
+
 import jax
 import pytest
 from jaxtyping import install_import_hook
@@ -19,6 +22,19 @@ install_import_hook(
 )
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 2)
+
+
+MAX_MAPS = 20_000  # of the 65,530 that Linux gives a process
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_programs():
+    """Compiled programs go before a process has as many as it can map: LLVM would crash."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_text().count("\n") > MAX_MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture
