@@ -169,7 +169,7 @@ def _batches(data: Any) -> Iterator[Batch]:
         )
     for batch in data:
         count_examples(batch)
-        x, y = jax.tree.map(lambda a: a if isinstance(a, jax.Array) else np.asarray(a), batch)
+        x, y = jax.tree.map(jnp.asarray, batch)
         yield x, y
 
 

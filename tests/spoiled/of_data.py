@@ -1,5 +1,6 @@
 """Spoiled calls of `jfractal.data` and of the files of `jfractal.reference`."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import mkdtemp
@@ -91,10 +92,11 @@ def _texts() -> Iterator[Call]:
 
 
 def _files() -> Iterator[Call]:
-    yield Call(
-        data.load_table,
-        {"dataset_id": "cornell-movie-review-data/rotten_tomatoes", "split": "test"},
-    )
+    if "JFRACTAL_DATA" in os.environ:
+        yield Call(
+            data.load_table,
+            {"dataset_id": "cornell-movie-review-data/rotten_tomatoes", "split": "test"},
+        )
     path = Path(mkdtemp()) / "probs.csv"
     path.write_text("0.5,0.5\n0.1,0.9\n")
     yield Call(reference.load_probs, {"path": path})

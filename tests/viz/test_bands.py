@@ -61,5 +61,5 @@ def test_bad_inputs():
         predictive_bands(X, {"a": band(X)}, DATA[0], DATA[1][:1])
     with pytest.raises(InputError, match=r"'a'.*\(21,\).*\(20,\)"):
         predictive_bands(X, {"a": band(X)._replace(upper95=X[:-1])}, *DATA)
-    with pytest.raises(InputError, match="'truth'"):
+    with pytest.raises(InputError, match="`truth`"):
         predictive_bands(X, {"a": band(X)}, *DATA, truth=X[:-1])

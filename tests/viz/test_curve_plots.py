@@ -60,7 +60,7 @@ def test_errors_are_a_band_around_the_line():
 
 
 def test_bad_inputs():
-    with pytest.raises(InputError, match="empty"):
+    with pytest.raises(InputError, match="must hold from 1"):
         draw({})
     with pytest.raises(InputError, match=r"'a'.*\(2,\).*\(1,\)"):
         draw({"a": ([1, 2], [1.0])})

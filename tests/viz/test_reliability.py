@@ -60,7 +60,7 @@ def test_texts_do_not_overlap_and_are_not_cut_off(bins, collisions):
 
 def test_bad_inputs():
     empty = Reliability(*np.zeros((3, 4)))
-    with pytest.raises(InputError, match="empty"):
+    with pytest.raises(InputError, match="must hold from 1"):
         reliability_diagram({})
     with pytest.raises(InputError, match="'column 1' has none"):
         reliability_diagram({"column 1": empty})

@@ -69,10 +69,10 @@ def test_labels_do_not_overlap(collisions):
 
 @pytest.mark.parametrize("picture", [traces, ranks])
 def test_bad_input(picture):
-    with pytest.raises(InputError, match="empty"):
+    with pytest.raises(InputError, match="`draws` must hold from 1"):
         picture({})
     for shape in ((50,), (4, 3), (0, 50), (4, 50, 1)):
-        with pytest.raises(InputError, match=r"'x'.*`chains draws`"):
+        with pytest.raises(InputError, match=r"'x'.*axes"):
             picture({"x": np.zeros(shape)})
     with pytest.raises(InputError, match=r"'b'.*as many chains"):
         picture({"a": RNG.normal(size=(4, 50)), "b": RNG.normal(size=(3, 50))})
@@ -82,5 +82,5 @@ def test_bad_input(picture):
 
 @pytest.mark.parametrize("num_bins", [1, 51])
 def test_bins_out_of_range_are_refused(num_bins):
-    with pytest.raises(InputError, match=f"`num_bins` must be from 2 to 50.*{num_bins}"):
+    with pytest.raises(InputError, match=f"`num_bins` must be at .*{num_bins}"):
         ranks(DRAWS, num_bins=num_bins)
