@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 # know nothing of nets, and stand below what reports them.
 FLOORS = [
     {"typing", "errors", "concrete"},
-    {"counts", "storage", "identity"},
+    {"counts", "storage", "identity", "lock"},
     {"topology"},
     {"ops", "metrics"},
     {"predictions"},
