@@ -1,5 +1,6 @@
 """What two functions have in common that were made alike: a key, by which to compile once."""
 
+import hashlib
 from collections.abc import Hashable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import partial
@@ -7,7 +8,10 @@ from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, Modul
 from typing import Any, Generic, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+
+from jfractal.concrete import concrete
 
 __all__ = ["ByContent", "key_of"]
 
@@ -57,8 +61,8 @@ def key_of(x: Any) -> Hashable:
     """A key that is equal for values of equal content.
 
     A function is its code, what it closes over, its defaults and, outside installed packages, the
-    global names that it reads; a dataclass is its type and its fields; arrays and all that is
-    unknown are equal to themselves only.
+    global names that it reads; a dataclass is its type and its fields; an array is its numbers.
+    What is unknown is equal to itself only.
 
     Args:
         x: Any value.
@@ -66,55 +70,79 @@ def key_of(x: Any) -> Hashable:
     Returns:
         The key.
     """
-    return _key(x, ())
+    return _Keys().of(x)
 
 
-def _key(x: Any, above: tuple[int, ...]) -> Hashable:
-    if id(x) in above:  # a function that closes over itself
-        return "recursion", len(above) - above.index(id(x))
-    within = (*above, id(x))
-    inner = lambda value: _key(value, within)
-    match x:
-        case FunctionType():
-            return _function(x, inner)
-        case MethodType():
-            return "method", inner(x.__func__), inner(x.__self__)
-        case partial():
-            return "partial", inner(x.func), inner(x.args), inner(x.keywords)
-        case jax.Array() | np.ndarray() | ModuleType() | type() | BuiltinFunctionType():
+class _Keys:
+    """Keys of the parts of one value. What has been seen is known by its number when it recurs."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, tuple[int, Any]] = {}
+
+    def of(self, x: Any) -> Hashable:
+        match x:
+            case jax.Array() | np.ndarray():
+                return _array(x)
+            case FunctionType() | MethodType() | partial() | tuple() | list() | Mapping():
+                return self._once(x)
+            case ModuleType() | type() | BuiltinFunctionType():
+                return _Same(x)
+            case _ if is_dataclass(x):
+                return self._once(x)
+        try:
+            hash(x)
+        except TypeError:
             return _Same(x)
-        case tuple() | list():
-            return type(x), tuple(map(inner, x))
-        case Mapping():
-            return type(x), tuple((inner(k), inner(v)) for k, v in x.items())
-        case _ if is_dataclass(x):
-            # A Flax module knows its parent, which is no part of what it computes.
-            names = [f.name for f in fields(x) if f.name != "parent"]
-            return type(x), tuple((name, inner(getattr(x, name, None))) for name in names)
-    try:
-        hash(x)
-    except TypeError:
+        # 1, 1.0 and True are equal, and compile to different programs.
+        return type(x), x
+
+    def _once(self, x: Any) -> Hashable:
+        if id(x) in self._seen:
+            return "again", self._seen[id(x)][0]
+        self._seen[id(x)] = len(self._seen), x  # held, lest another object gets its id
+        return self._within(x)
+
+    def _within(self, x: Any) -> Hashable:
+        match x:
+            case FunctionType():
+                return self._function(x)
+            case MethodType():
+                return "method", self.of(x.__func__), self.of(x.__self__)
+            case partial():
+                return "partial", self.of(x.func), self.of(x.args), self.of(x.keywords)
+            case tuple() | list():
+                return type(x), tuple(map(self.of, x))
+            case Mapping():
+                return type(x), tuple((self.of(k), self.of(v)) for k, v in x.items())
+        # A Flax module knows its parent, which is no part of what it computes.
+        names = [f.name for f in fields(x) if f.name != "parent"]
+        return type(x), tuple((name, self.of(getattr(x, name, None))) for name in names)
+
+    def _function(self, function: FunctionType) -> Hashable:
+        code = function.__code__
+        read: Hashable = ()
+        if "site-packages" not in code.co_filename and not _is_ours(function):
+            known = function.__globals__
+            names = sorted(_names(code) & known.keys())
+            read = tuple((name, self.of(known[name])) for name in names)
+        return (
+            "function",
+            code,
+            code.co_filename,
+            tuple(self.of(_contents(cell)) for cell in function.__closure__ or ()),
+            self.of(function.__defaults__),
+            self.of(function.__kwdefaults__),
+            read,
+        )
+
+
+def _array(x: Any) -> Hashable:
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) or (values := concrete(x)) is None:
         return _Same(x)
-    # 1, 1.0 and True are equal, and compile to different programs.
-    return type(x), x
-
-
-def _function(function: FunctionType, inner: Any) -> Hashable:
-    code = function.__code__
-    cells = [_contents(cell) for cell in function.__closure__ or ()]
-    read: Hashable = ()
-    if "site-packages" not in code.co_filename and not _is_ours(function):
-        known = function.__globals__
-        read = tuple((name, inner(known[name])) for name in sorted(_names(code)) if name in known)
-    return (
-        "function",
-        code,
-        code.co_filename,
-        tuple(inner(cell) for cell in cells),
-        inner(function.__defaults__),
-        inner(function.__kwdefaults__),
-        read,
-    )
+    if values.dtype == object:
+        return _Same(x)
+    content = hashlib.sha256(np.ascontiguousarray(values).tobytes()).digest()
+    return type(x), values.dtype.str, values.shape, content
 
 
 def _contents(cell: Any) -> Any:

@@ -49,7 +49,7 @@ class Prefetched:
     def __init__(self, data: Batches, skip: int, put: Callable[[Batch], Batch]):
         self._ready: queue.Queue[Fetched | BaseException] = queue.Queue(AHEAD)
         self._stop = threading.Event()
-        self._next: Fetched | None = None
+        self._next: Fetched | BaseException | None = None
         work = lambda: self._work(data, skip, put)
         threading.Thread(target=work, name=THREAD, daemon=True).start()
 
@@ -61,10 +61,9 @@ class Prefetched:
                 holds a NaN. Whatever the iterable raises comes through.
         """
         if self._next is None:
-            item = self._ready.get()
-            if isinstance(item, BaseException):
-                raise item
-            self._next = item
+            self._next = self._ready.get()
+        if isinstance(self._next, BaseException):
+            raise self._next
         return self._next
 
     def pop(self) -> Fetched:
@@ -105,12 +104,15 @@ def as_arrays(batch: Any) -> Batch:
     """Inputs and targets as arrays, also from those of other libraries that NumPy can read.
 
     Raises:
-        InputError: If it is no pair, or holds what is neither a number nor a truth value.
+        InputError: If it is no pair, lacks one of them, or holds anything but numbers.
     """
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         raise InputError(
             f"`data` must give batches of inputs and targets, (x, y), got a {type(batch).__name__}"
         )
+    for name, part in zip(("inputs", "targets"), batch):
+        if not jax.tree.leaves(part):
+            raise InputError(f"`data` must have {name}, got {part!r}")
     x, y = (jax.tree.map(_as_array, part) for part in batch)
     return x, y
 
