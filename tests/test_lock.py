@@ -16,9 +16,9 @@ with Lock(sys.argv[1]):
 
 
 def test_one_at_a_time(tmp_path):
-    with Lock(tmp_path / "made" / "anew"):
-        with pytest.raises(jf.InputError, match=r"`directory`: another process works in .*anew"):
-            Lock(tmp_path / "made" / "anew").__enter__()
+    refused = pytest.raises(jf.InputError, match=r"`directory`: another process works in .*anew")
+    with Lock(tmp_path / "made" / "anew"), refused:
+        Lock(tmp_path / "made" / "anew").__enter__()
     with Lock(tmp_path / "made" / "anew"):
         pass
 
@@ -37,5 +37,5 @@ def test_the_dead_hold_no_lock(tmp_path):
 
 def test_a_file_is_no_directory(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(jf.InputError, match="`directory`: cannot write to .*file"):
+    with pytest.raises(jf.InputError, match=r"`directory`: cannot write to .*file"):
         Lock(tmp_path / "file").__enter__()

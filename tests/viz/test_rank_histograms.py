@@ -55,5 +55,5 @@ def test_labels(render, collisions):
 def test_bad_input():
     f, g = (Calibration({name: EVEN}, 99) for name in "fg")
     for bad in ({}, {"a": f, "b": g}):
-        with pytest.raises(InputError, match="must hold (from 1|at least one method)"):
+        with pytest.raises(InputError, match=r"must hold (from 1|at least one method)"):
             rank_histograms(bad)
