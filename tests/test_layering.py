@@ -1,6 +1,8 @@
 """Dependencies point one way."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,3 +83,9 @@ def test_a_file_is_one_noun():
 
 def test_files_of_the_package_are_short():
     assert not [path for path in FILES if len(path.read_text("utf-8").splitlines()) >= 300]
+
+
+def test_the_import_leaves_jax_to_be_configured():
+    """Devices and precision are the caller's to choose, which is too late once JAX has started."""
+    code = "import jfractal; from jax._src import xla_bridge as b; assert not b._backends"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -2,6 +2,7 @@
 
 import importlib
 import time
+import weakref
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -47,6 +48,7 @@ class TensorBoard:
             self._directory.mkdir(parents=True, exist_ok=True)
             # Straight to the file: the writers above it leave rows in a queue for a while.
             self._writer = self._files.EventsWriter(str(self._directory / "events"))
+            weakref.finalize(self, self._writer.close)
             start = self._events.SessionLog.START
             self._write(step, session_log=self._events.SessionLog(status=start))
         values = [{"tag": tag, "simple_value": x} for tag, x in row.items() if tag != "step"]

@@ -7,7 +7,6 @@ from jfractal.errors import InputError
 from jfractal.inference.batch import Batch
 from jfractal.inference.mcmc.chains import Chains
 from jfractal.inference.mcmc.hamiltonian import check_fraction
-from jfractal.inference.mcmc.isokinetic import Adjusted, Unadjusted
 from jfractal.inference.mcmc.sampler import Device, Plan, Precision, run
 from jfractal.inference.mcmc.starts import Starts
 from jfractal.inference.model import Model
@@ -90,6 +89,9 @@ def mclmc(
     """
     if not 0 < energy_variance < float("inf"):
         raise InputError(f"`energy_variance` must be above 0 and finite, got {energy_variance}")
+    # Here, for blackjax starts JAX when it is imported, which is the caller's to do.
+    from jfractal.inference.mcmc.isokinetic import Unadjusted
+
     return run(
         Unadjusted(num_warmup, float(energy_variance), adapt_mass),
         model,
@@ -170,6 +172,9 @@ def adjusted_mclmc(
         2025.
     """
     check_fraction(target_accept)
+    # Here, for blackjax starts JAX when it is imported, which is the caller's to do.
+    from jfractal.inference.mcmc.isokinetic import Adjusted
+
     return run(
         Adjusted(num_warmup, float(target_accept), adapt_mass),
         model,
