@@ -15,15 +15,12 @@ def test_every_turn_in_the_buffer_carries_its_share_of_the_kl():
     params = bandit.agent(None, jax.random.key(0)).params
     batch = bandit.inputs(jnp.arange(8), jnp.arange(8) % 2), jnp.linspace(-35.0, 5.0, 8)[:, None]
     known, key = 20, jax.random.key(1)
-    expected = jf.elbo(
+    model = jf.Model(
         net.apply,
-        params,
-        batch,
-        key,
         prior=jf.priors.Gaussian(config.model.prior_scale),
         likelihood=jf.likelihoods.Gaussian(config.model.noise_scale),
-        num_data=known,
     )
+    expected = jf.elbo(model, params, batch, key, num_data=known)
     assert expected.kl > 10
     loss = jax.jit(bandit.loss)(params, batch, key, jnp.asarray(known))
     np.testing.assert_allclose(loss, -expected.value, rtol=1e-6)

@@ -16,7 +16,7 @@ def test_a_problem_can_be_sampled(name):
     problem = EVERY[name]()
     params = problem.start(jax.random.key(0))
     assert problem.num_params == sum(w.size for w in jax.tree.leaves(params))
-    assert jnp.isfinite(problem.log_joint(params))
+    assert jnp.isfinite(problem.model.log_joint(params, problem.data))
     assert problem.net.apply({"params": params}, problem.x_test).shape[0] == len(problem.y_test)
 
 
