@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import jax
 import numpy as np
-from jfractal.inference.mcmc.chains import MIN_EBFMI, MIN_ESS_PER_CHAIN
 
 import jfractal as jf
 from experiments._problems import Problem
@@ -13,6 +12,7 @@ from experiments.report import Picture, Section, Table
 from experiments.rows import slug
 from experiments.run import Run
 from jfractal import metrics, viz
+from jfractal.inference.mcmc.chains import MIN_EBFMI, MIN_ESS_PER_CHAIN
 from jfractal.metrics.bootstrap import Estimate
 from jfractal.typing import KeyArray
 
