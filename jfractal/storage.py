@@ -145,9 +145,8 @@ def _checksum(plain: Mapping[str, np.ndarray], content: Mapping[str, Any]) -> st
 def _plain(x: np.ndarray) -> np.ndarray:
     """An array of a dtype that NumPy has itself: bfloat16 and its like as unsigned integers."""
     x = np.asarray(x)
-    if x.dtype.isbuiltin == 1:
-        return x.astype(x.dtype.newbyteorder("="), copy=False)
-    return x.view(f"u{x.dtype.itemsize}")
+    x = x.astype(x.dtype.newbyteorder("="), copy=False)
+    return x if x.dtype.isbuiltin == 1 else x.view(f"u{x.dtype.itemsize}")
 
 
 def _typed(x: np.ndarray, dtype: str) -> np.ndarray:

@@ -216,7 +216,7 @@ def scan(
     check_counts(num_steps=num_steps)
     check_batch_size(batch_size, num_data)
     program = Program(ByContent(method), ByContent(None), batch_size, num_data)
-    keys = Keys.of(key)
+    keys, data = Keys.of(key), jax.tree.map(jnp.asarray, data)
     state = method.init(params, keys.init)
     per_epoch = 1 if batch_size is None else num_data // batch_size
     orders = epoch_orders(program, keys.order, 0, -(-num_steps // per_epoch))
