@@ -4,6 +4,7 @@ Shapes and dtypes in annotations are checked at run time where arrays come from 
 """
 
 import gc
+import signal
 from pathlib import Path
 
 import jax
@@ -35,6 +36,14 @@ def few_programs():
     if maps.exists() and maps.read_text().count("\n") > MAX_MAPS:
         jax.clear_caches()
         gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def interruptible():
+    """Ctrl-C raises, even where a shell started the tests in the background, deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

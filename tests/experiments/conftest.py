@@ -1,6 +1,5 @@
 """Puts the fake experiment among the real ones, in a directory of its own."""
 
-import signal
 from pathlib import Path
 
 import pytest
@@ -15,11 +14,3 @@ def counting(monkeypatch, tmp_path):
     """`experiments.counting` can be loaded, and runs go to an empty directory."""
     monkeypatch.setattr(experiments, "__path__", [*experiments.__path__, str(FAKE)])
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture(autouse=True)
-def interruptible():
-    """Ctrl-C raises, even where a shell started the tests in the background, deaf to it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
