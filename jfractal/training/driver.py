@@ -168,6 +168,7 @@ class Driver:
             if self._saves():
                 self._save()
         self._read()
+        interrupts.check()
         check_posterior(self.method, self.plan, self.state, self.step)
         self._save()
 

@@ -204,8 +204,8 @@ def test_bad_input(options, match):
 
 
 WRONG = {
-    "label -1": ((X, np.where(Y == 0, -1, Y)), r"labels .*in \[0, 3\), .* from -1 to 2"),
-    "label 3": ((X, Y + 1), r"labels .*in \[0, 3\), .* from 1 to 3"),
+    "label -1": ((X, np.where(Y == 0, -1, Y)), r"labels in \[0, 3\), .* from -1 to 2"),
+    "label 3": ((X, Y + 1), r"labels in \[0, 3\), .* from 1 to 3"),
     "NaN": ((np.where(X > 1, np.nan, X), Y), "the inputs must be finite numbers, got a NaN"),
     "other lengths": ((X[1:], Y), "the same number of examples"),
     "no examples": ((X[:0], Y[:0]), "the same number of examples, at least 1"),

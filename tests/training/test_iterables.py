@@ -154,7 +154,6 @@ WRONG = {
     "another shape": ((X3[:7], Y3[:7]), r"batches of the same shapes, .* `drop_last=True`"),
     "no pair": (X3, r"batches of inputs and targets, \(x, y\), got a ndarray"),
     "NaN": ((np.where(X3 > 0, np.nan, X3), Y3), "the inputs must be finite numbers, got a NaN"),
-    "label -1": ((X3, np.where(Y3 == 0, -1, Y3)), r"labels .*in \[0, 3\), .* from -1 to 2"),
     "other lengths": ((X3[1:], Y3), "the same number of examples"),
     "words": ((X3, np.array(["a"] * 8)), "`data` must be arrays of numbers"),
 }

@@ -2,8 +2,8 @@
 
 import io
 import re
-import sys
 import time
+from types import SimpleNamespace
 
 import optax
 import pytest
@@ -21,7 +21,8 @@ class Terminal(io.StringIO):
 @pytest.fixture
 def terminal(monkeypatch):
     made = Terminal()
-    monkeypatch.setattr(sys, "stderr", made)
+    # Not `sys.stderr` itself, which pytest sets anew between a fixture and its test.
+    monkeypatch.setattr("jfractal.training.progress.sys", SimpleNamespace(stderr=made))
     return made
 
 
@@ -60,7 +61,7 @@ def test_a_notebook_is_watched(terminal, monkeypatch):
 def test_the_time_that_is_left_knows_nothing_of_compilation(terminal, monkeypatch):
     """A minute of compilation, then a step a second: ten steps are left after ten seconds."""
     clock = [1000.0]
-    monkeypatch.setattr(time, "time", lambda: clock[0])
+    monkeypatch.setattr("tqdm.std.time", lambda: clock[0])
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     progress = Progress("MAP", visible=True)
     progress.start(0, 20)

@@ -38,7 +38,7 @@ class Noisy(nn.Module):
 
 NOISY = Noisy()
 NOISY_MODEL = jf.Model.from_linen(NOISY, prior=PRIOR, likelihood=LIKELIHOOD)
-BATCHES = {"num_steps": 11, "batch_size": 8}
+BATCHES = {"num_steps": 17, "batch_size": 8}
 
 
 def raising(at):
@@ -73,7 +73,7 @@ def resumed(stops, directory, *args, **kwargs):
     for stop in stops:
         fit = jf.fit(*args, directory=directory, callbacks=[stop], log_every=1, **kwargs)
         assert isinstance(fit.interrupted, KeyboardInterrupt)
-        assert len(fit.history["step"]) < 11 and "interrupted by" in repr(fit)
+        assert len(fit.history["step"]) < kwargs["num_steps"] and "interrupted by" in repr(fit)
     fit = jf.fit(*args, directory=directory, **kwargs)
     assert fit.interrupted is None
     return fit
@@ -95,10 +95,17 @@ def test_every_method(name, tmp_path):
 @pytest.mark.parametrize("seed", range(3))
 def test_at_random_steps(seed, tmp_path):
     rng = np.random.default_rng(seed)
-    steps = sorted(rng.choice(np.arange(1, 9), 3, replace=False))
+    # So far apart that the rows of one have not been told when the one before stops the fit.
+    steps = np.array([0, 9, 18]) + rng.integers(1, 3, 3)
     stops = [rng.choice([raising, signalling])(at) for at in steps]
     noise = lambda key, x: x + 0.1 * jax.random.normal(key, x.shape)
-    options = {"augment": noise, "validation": (X, Y), "validate_every": 4, **BATCHES}
+    options = {
+        "augment": noise,
+        "validation": (X, Y),
+        "validate_every": 4,
+        **BATCHES,
+        "num_steps": 30,
+    }
     whole = jf.fit(MAP, PARAMS, (X, Y), KEY, **options)
     again = resumed(stops, tmp_path, MAP, PARAMS, (X, Y), KEY, **options)
     assert same_fit(whole, again) and same(whole.best_state, again.best_state)
@@ -127,7 +134,7 @@ def test_during_a_validation(kind, tmp_path):
     whole = jf.fit(*arguments, validation=validation, **options)
     assert same_fit(whole, again)
     assert told == rows[len(told) :]
-    np.testing.assert_array_equal(whole.history["validation/step"], [3, 6, 9, 11])
+    np.testing.assert_array_equal(whole.history["validation/step"], [3, 6, 9, 12, 15, 17])
 
 
 def test_in_the_data():

@@ -63,7 +63,7 @@ def test_the_figure_to_go_by():
 
 
 def test_a_validation_is_of_all_examples_and_draws():
-    fit = jf.fit(MAP, PARAMS, (X, Y), KEY, num_steps=2, validation=(X, Y))
+    fit = jf.fit(MAP, PARAMS, (X, Y), KEY, num_steps=2, validation=(X, Y), validate_every=2)
     outputs = MODEL.apply(fit.posterior.sample(KEY), jnp.asarray(X))
     log_probs = jax.nn.log_softmax(outputs)[np.arange(40), Y]
     np.testing.assert_allclose(fit.history["validation/nll"], [-log_probs.mean()], rtol=1e-5)
