@@ -260,9 +260,9 @@ def _differs(row: Mapping[str, Any], of: Mapping[str, Any]) -> bool:
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    values = flatten_dict(values, sep="/")
+    flat: dict[str, Any] = flatten_dict(values, sep="/")
     is_number = lambda value: not isinstance(value, dict | str) and np.ndim(value) == 0
-    return {key: float(value) for key, value in values.items() if is_number(value)}
+    return {key: float(value) for key, value in flat.items() if is_number(value)}
 
 
 def finite(values: Mapping[str, Any]) -> dict[str, Any]:
