@@ -83,6 +83,6 @@ def calls() -> Iterator[Call]:
     few = {"fit": conjugate, "simulator": simulator, "key": KEY, "num_simulations": 20}
     yield Call(
         testing.simulate_ranks,
-        few | {"num_draws": 5, "quantities": lambda params, _: {"w": params["bias"][0]}},
+        few | {"num_draws": 5, "quantities": lambda params, *_: {"w": params["bias"][0]}},
     )
     yield Call(testing.assert_calibrated, few | {"level": 1e-12})
