@@ -81,7 +81,7 @@ def nuts(
     Raises:
         InputError: If an argument is out of range; if the log joint is random, not finite at the
             start, or goes by which examples are seen together; if data do not fit the net; or if
-            `directory` holds another run, or a damaged one.
+            `directory` holds another run, or a damaged one, or another process works in it.
 
     Example:
         ::

@@ -30,6 +30,7 @@ from jfractal.inference.mcmc.starts import Starts, starting_points
 from jfractal.inference.mcmc.target import Target, chunk_size
 from jfractal.inference.method import check_model
 from jfractal.inference.model import Model
+from jfractal.lock import Lock
 from jfractal.posterior.gaussian import Where
 from jfractal.typing import KeyArray, Params, Variables
 
@@ -125,14 +126,15 @@ def run(kernel: Kernel, model: Model, data: Batch, key: KeyArray, plan: Plan) ->
             "temperature": plan.temperature,
             "inverse_mass": None if masses is None else float(masses.sum()),
         }
-        store = DrawStore.open(
-            plan.directory,
-            shape=(plan.num_draws, plan.num_chains, sum(x[0].size for x in moving)),
-            statistics=kernel.statistics,
-            about=about,
-            at_start=at_start,
-        )
-        _fill(store, program, state, still, data, plan)
+        with contextlib.nullcontext() if plan.directory is None else Lock(plan.directory):
+            store = DrawStore.open(
+                plan.directory,
+                shape=(plan.num_draws, plan.num_chains, sum(x[0].size for x in moving)),
+                statistics=kernel.statistics,
+                about=about,
+                at_start=at_start,
+            )
+            _fill(store, program, state, still, data, plan)
     return _chains(store, variables, parts)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 import jfractal as jf
 from jfractal.inference.mcmc.draw_store import DrawStore
+from jfractal.lock import Lock
 from tests.inference.mcmc.conftest import prior_alone
 
 KEY = jax.random.key(4)
@@ -89,6 +90,12 @@ def test_files_of_others_are_refused_and_stay(call, tmp_path, name):
     with pytest.raises(jf.InputError, match=name):
         hmc(**call)
     assert (tmp_path / name).read_bytes() == before
+
+
+def test_a_directory_that_another_process_works_in_is_refused(call, tmp_path):
+    with Lock(tmp_path), pytest.raises(jf.InputError, match="another process works in"):
+        hmc(**call)
+    hmc(**call)
 
 
 def flipped(content):
