@@ -159,13 +159,13 @@ def prior_precision(prior: Prior, chosen: Leaves) -> Leaves:
 
 def _batches(data: Any) -> Iterator[Batch]:
     """A pair of trees is one batch; all else is iterated over, once."""
-    is_pair = isinstance(data, tuple) and len(data) == 2
-    if not is_pair and not isinstance(data, Iterable):
+    batches: Any = [data] if isinstance(data, tuple) and len(data) == 2 else data
+    if not isinstance(batches, Iterable):
         raise InputError(
             "`data` must be a pair of inputs and targets, (x, y), or an iterable of such batches, "
             f"got a {type(data).__name__}"
         )
-    for batch in [data] if is_pair else data:
+    for batch in batches:
         count_examples(batch)
         # By way of NumPy, which reads the arrays of other libraries.
         as_array = lambda a: a if isinstance(a, jax.Array) else jnp.asarray(np.asarray(a))
