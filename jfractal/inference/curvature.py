@@ -159,24 +159,23 @@ def prior_precision(prior: Prior, chosen: Leaves) -> Leaves:
 
 def _batches(data: Any) -> Iterator[Batch]:
     """A pair of trees is one batch; all else is iterated over, once."""
-    if isinstance(data, tuple) and len(data) == 2:
-        yield data
-        return
-    if not isinstance(data, Iterable):
+    batches: Any = [data] if isinstance(data, tuple) and len(data) == 2 else data
+    if not isinstance(batches, Iterable):
         raise InputError(
             "`data` must be a pair of inputs and targets, (x, y), or an iterable of such batches, "
             f"got a {type(data).__name__}"
         )
-    for batch in data:
+    for batch in batches:
         count_examples(batch)
-        x, y = jax.tree.map(jnp.asarray, batch)
+        # By way of NumPy, which reads the arrays of other libraries.
+        as_array = lambda a: a if isinstance(a, jax.Array) else jnp.asarray(np.asarray(a))
+        x, y = jax.tree.map(as_array, batch)
         yield x, y
 
 
 def _size(model: Model, variables: Variables, chosen: Leaves, batch: Batch) -> int:
     """Examples whose Jacobians, and products of them, fit into what a pass may take."""
     x, _ = batch
-    count_examples(batch)
     with named_errors(x):
         outputs = jax.eval_shape(model.apply, variables, jax.tree.map(lambda a: a[:1], x))
     num_outputs = sum(prod(out.shape) for out in jax.tree.leaves(outputs))
@@ -198,7 +197,7 @@ def _over_batch(
     example = jax.vmap(partial(_example, model, variables, chosen))
 
     def sums(rows: Array, counts: Array) -> Curvature:
-        x, y = jax.tree.map(lambda a: jnp.asarray(a)[rows], batch)
+        x, y = jax.tree.map(lambda a: a[rows], batch)
         jacobian, product, log_likelihood = example(x, y, counts)
         return Curvature(contract(jacobian, product), log_likelihood.sum())
 

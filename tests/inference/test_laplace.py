@@ -312,6 +312,14 @@ def test_bad_input(problem):
         jf.laplace(model, params, [])
     with pytest.raises(jf.InputError, match="`data` must be a pair"):
         jf.laplace(model, params, 3)
+    bad_labels = jf.Model(
+        lambda variables, x: x @ variables["params"]["kernel"][:, [0, 0]],
+        prior=model.prior,
+        likelihood=jf.likelihoods.Categorical(),
+    )
+    for y in (np.full(30, 2), np.full(30, -1)):
+        with pytest.raises(jf.InputError, match=r"labels in \[0, 2\)"):
+            jf.laplace(bad_labels, params, (np.asarray(problem.x), y))
     with pytest.raises(jf.InputError, match="log likelihood must be finite"):
         jf.laplace(model, jax.tree.map(lambda w: w * jnp.nan, params), data)
     uneven = jf.priors.ByPath(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpyro import distributions as dist
 
+from jfractal import priors
 from jfractal.errors import InputError
 from jfractal.posterior import (
     FactorGaussian,
@@ -11,17 +12,15 @@ from jfractal.posterior import (
     Point,
     Routes,
     group_snr,
-    kl,
-    kl_by_leaf,
     mean,
     mean_field,
-    priors,
     prune,
     sample,
     snr,
     unit_snr,
     variance,
 )
+from jfractal.priors import kl, kl_by_leaf
 
 PARAMS = {"body": [jnp.ones((2, 3)), jnp.zeros(3)], "head": {"kernel": jnp.full((3, 1), 0.5)}}
 
