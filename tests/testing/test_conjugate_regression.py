@@ -65,8 +65,8 @@ def test_random_data_are_of_the_model():
 
 
 def test_bad_input():
-    with pytest.raises(jf.InputError, match=r"\(30, 2\) and \(30,\)"):
+    with pytest.raises(jf.InputError, match=r"`y` must have the shape \(30, 1\)"):
         ConjugateRegression(jnp.zeros((30, 2)), jnp.zeros(30))
     for options in ({"num_data": 0}, {"num_features": 0}):
-        with pytest.raises(jf.InputError, match="num_data"):
+        with pytest.raises(jf.InputError, match=next(iter(options))):
             ConjugateRegression.random(KEY, **options)

@@ -46,7 +46,7 @@ def test_bad_input():
     for options in ({"dimension": 1}, {"condition": 0.5}):
         with pytest.raises(jf.InputError, match=next(iter(options))):
             GaussianTarget.random(KEY, **options)
-    with pytest.raises(jf.InputError, match=r"\(3,\) and \(2, 2\)"):
+    with pytest.raises(jf.InputError, match=r"\(3, 3\), got shape \(2, 2\)"):
         GaussianTarget(Moments(np.zeros(3), np.eye(2)))
-    with pytest.raises(jf.InputError, match="positive definite"):
+    with pytest.raises(jf.InputError, match="`covariance` must be symmetric"):
         GaussianTarget(Moments(np.zeros(2), np.array([[1.0, 2.0], [2.0, 1.0]])))
