@@ -1,7 +1,7 @@
 """Drives a fit: steps, figures, validations and checkpoints, in their order."""
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, NamedTuple
 
 import jax
@@ -112,7 +112,8 @@ class Driver:
 
     def _rescue(self) -> None:
         """Keeps what there is."""
-        self._read()
+        with suppress(KeyboardInterrupt):  # a callback may stop more than once
+            self._read()
         self.report.finish()
         if self.step > self._first_step:
             self._save()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jfractal.errors import InputError
-from jfractal.training import kl_weight
+from jfractal.inference import kl_weight
 
 
 def values(schedule, num_steps):

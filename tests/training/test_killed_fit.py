@@ -36,7 +36,7 @@ KILLED = """
 import os, signal, sys, time
 import jax
 import jfractal as jf
-from tests.training.test_killed import CALLS, KEY, OPTIONS
+from tests.training.test_killed_fit import CALLS, KEY, OPTIONS
 
 directory, name, where, moment = sys.argv[1:]
 fsync, left = os.fsync, iter(range(int(moment)))
