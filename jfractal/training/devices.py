@@ -21,14 +21,18 @@ def check_mesh(mesh: Mesh | None, method: Method) -> None:
     """Refuses a mesh that a method cannot be spread over.
 
     Raises:
-        InputError: If it has other axes than ``data`` and ``members``, or its members are not those
-            of the method.
+        InputError: If it has other axes than ``data`` and ``members``, no device of this process,
+            or its members are not those of the method.
     """
     if mesh is None:
         return
     if not set(mesh.axis_names) <= {DATA, MEMBERS}:
         raise InputError(
             f"`mesh` must have no axes but `{DATA}` and `{MEMBERS}`, got {mesh.axis_names}"
+        )
+    if not mesh.local_devices:
+        raise InputError(
+            f"`mesh` must have a device of every process, got none of process {jax.process_index()}"
         )
     if MEMBERS in mesh.axis_names and (method.num_members or 1) % mesh.shape[MEMBERS]:
         raise InputError(

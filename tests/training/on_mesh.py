@@ -45,7 +45,8 @@ def main(
         options = {**OPTIONS, "validation": data, "augment": augment}
         alone = jf.fit(method, params, data, key, **options)
         for axes in AXES[:1] if method.num_members is None else AXES:
-            some = devices[: 4 * len(axes)] if axes != ("data",) else devices
+            # Of either process, where there are two.
+            some = devices[::2] if axes == ("members",) else devices
             mesh = Mesh(some.reshape(4, -1) if len(axes) == 2 else some, axes)
             options["directory"] = f"{directory}/{name}/{' '.join(axes)}" if directory else None
             together = jf.fit(method, params, data, key, mesh=mesh, **options)
@@ -55,7 +56,14 @@ def main(
     alone = jf.fit(method, weights, batches, key, **options)
     together = jf.fit(method, weights, batches, key, mesh=Mesh(devices, ("data",)), **options)
     deviations["iterable data"] = deviation(together, alone)
-    print(json.dumps({"devices": len(devices), "deviations": deviations}))
+    report = {"devices": len(devices), "deviations": deviations}
+    if process_id is not None:
+        foreign = Mesh(devices.reshape(2, -1)[1 - process_id], ("data",))
+        try:
+            jf.fit(method, weights, batches, key, mesh=foreign, **options)
+        except jf.InputError as error:
+            report["of another process"] = str(error)
+    print(json.dumps(report))
 
 
 def deviation(one: jf.Fit, other: jf.Fit) -> float:
