@@ -85,7 +85,7 @@ def test_arguments_out_of_range_are_refused(problem):
         ask(model_of(net), threshold=-1)
     with pytest.raises(jf.InputError, match="`held_out` must hold at least one array"):
         nested_sets([np.full((2, 3), 1 / 3)], [], np.zeros(2, int))
-    with pytest.raises(jf.InputError, match="`held_out` must hold an array for each .* 2, got 1"):
+    with pytest.raises(jf.InputError, match=r"`held_out` must hold an array for each .* 2, got 1"):
         nested_sets([np.full((2, 3), 1 / 3)] * 2, [np.full((2, 3), 1 / 3)], np.zeros(2, int))
 
 
