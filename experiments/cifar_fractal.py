@@ -25,6 +25,7 @@ from experiments import _routes as routes
 from experiments._images import Split
 from experiments.report import Outcome
 from experiments.run import Run
+from experiments.settings import presets
 
 
 @dataclass(frozen=True)
@@ -32,30 +33,21 @@ class Config(nets.Config):
     """Settings of `cifar_fractal`."""
 
 
-PRESETS = {
-    "laptop": Config(),
-    "paper": Config(**vars(nets.PAPER)),
-    "quick": Config(**vars(nets.QUICK)),
-}
+PRESETS = presets(Config(), paper=nets.PAPER, quick=nets.QUICK)
 
 
 def run(config: Config, run: Run) -> Outcome:
     """Trains the net, then tests it at every depth."""
     split = Split.load(config.data, config.seed)
-    source = split.source
-    net = nets.fractal_net(config.model, len(source.class_names))
-    method = nets.deterministic(config, net, len(split.train[0]))
-    posterior = nets.train(config, run, method, net, split)
+    net = nets.fractal_net(config, split.num_classes)
+    posterior = nets.train(config, run, net, split)
     predictions = routes.test(net, posterior, split)
     rows = routes.by_route(net, split, predictions)
-    return Outcome(
-        source.name,
-        source.requested,
+    return Outcome.of(
+        split.source,
         rows,
-        [
-            routes.routes_section(rows, text=source.note),
-            routes.training_section(run),
-            routes.reliability_section(predictions, split.test[1]),
-            routes.structure_section(net),
-        ],
+        routes.routes_section(rows),
+        routes.training_section(run),
+        routes.reliability_section(predictions, split.test[1]),
+        routes.structure_section(net),
     )

@@ -13,35 +13,33 @@ Laptop: 14 minutes on one core.
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from tqdm.auto import tqdm
 
 import jfractal as jf
 from experiments import report
-from experiments._methods import Fit, FitConfig, chosen, num_gradients, num_steps, recipes
+from experiments._methods import METHODS, Fit, FitConfig, num_gradients, num_steps, recipes, without
 from experiments._nuts import (
+    COMPARED,
     ChainsConfig,
+    Reference,
     convergence_section,
-    diagnosed,
     intervals,
-    predicted,
-    reasons,
     sample,
     with_intervals,
 )
-from experiments._problems import DataConfig, ModelConfig, Problem, problems
+from experiments._problems import PROBLEMS, DataConfig, ModelConfig, Problem, problems
 from experiments._routes import scores
 from experiments.report import Outcome, Section, Table
 from experiments.rows import Rows, slug
 from experiments.run import Options, Run
+from experiments.settings import Choices, OneOf, Rate, presets
 from jfractal import metrics
 from jfractal.metrics.bootstrap import Estimate
 from jfractal.training import scan
@@ -49,108 +47,64 @@ from jfractal.typing import Array, KeyArray
 
 DROP_PATH = "drop-path MC"
 CONV, TABLE = "conv fractal", "regression"
+DISTANCE = "distance"
+NUM_PREDICTIVE = 2000
 
 
 @dataclass(frozen=True)
 class Config(Options):
     """Settings of `hmc_agreement`."""
 
-    problems: tuple[str, ...] = ("dense fractal", "perceptron", CONV, TABLE)
-    """What to sample."""
-    methods: tuple[str, ...] = (
-        "MAP",
-        "MC dropout",
+    problems: Choices[Annotated[str, OneOf(PROBLEMS)]] = PROBLEMS  # What to sample.
+    # What to compare with NUTS.
+    methods: Choices[Annotated[str, OneOf([*METHODS, DROP_PATH])]] = (
+        *without("Laplace, full"),
         DROP_PATH,
-        "mean field",
-        "mean field, local",
-        "mean field, flipout",
-        "mean field, antithetic",
-        "mean field, per example",
-        "IVON",
-        "ensemble",
-        "SWAG",
-        "Laplace, last layer",
-        "Laplace, diagonal",
-        "SGLD",
-        "SGHMC",
     )
-    """What to compare with NUTS."""
-    data: DataConfig = field(default_factory=DataConfig)
-    """The data."""
-    model: ModelConfig = field(default_factory=ModelConfig)
-    """The nets and their prior."""
-    fit: FitConfig = field(
-        default_factory=lambda: FitConfig(
-            num_epochs=1000,
-            batch_size=50,
-            learning_rate=3e-3,
-            scale=0.05,
-            dropout_rate=0.1,
-            num_members=10,
-            num_samples=200,
-        )
-    )
-    """The methods."""
-    drop_path_rate: float = 0.15
-    """Share of join inputs that drop-path Monte Carlo drops."""
-    chains: ChainsConfig = field(default_factory=ChainsConfig)
-    """NUTS."""
-    chains_conv: ChainsConfig = field(default_factory=lambda: ChainsConfig(num_draws=400))
-    """NUTS of the conv fractal net, whose gradients are the dearest."""
-    chains_table: ChainsConfig = field(
-        default_factory=lambda: ChainsConfig(num_draws=300, max_tree_depth=7)
-    )
-    """NUTS of the net for regression, which has the most data."""
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    fit: FitConfig = COMPARED
+    drop_path_rate: Rate = 0.15  # Share of join inputs that drop-path Monte Carlo drops.
+    chains: ChainsConfig = ChainsConfig()
+    # NUTS of the conv fractal net, whose gradients are the dearest.
+    chains_conv: ChainsConfig = ChainsConfig(num_draws=400)
+    # NUTS of the net for regression, which has the most data.
+    chains_table: ChainsConfig = ChainsConfig(num_draws=300, max_tree_depth=7)
 
 
-PAPER_CHAINS = ChainsConfig(8, num_warmup=2000, num_draws=2000, max_tree_depth=10)
-QUICK_CHAINS = ChainsConfig(2, num_warmup=10, num_draws=10, max_tree_depth=3)
-
-LAPTOP = Config()
-PRESETS = {
-    "laptop": LAPTOP,
-    "paper": replace(
-        LAPTOP,
-        preset="paper",
-        data=replace(LAPTOP.data, num_train=1200, num_train_conv=1200),
-        model=replace(LAPTOP.model, width=32, conv_columns=3, conv_widths=(8, 16)),
-        chains=PAPER_CHAINS,
-        chains_conv=PAPER_CHAINS,
-        chains_table=PAPER_CHAINS,
-    ),
-    "quick": replace(
-        LAPTOP,
-        quick=True,
-        problems=("dense fractal", TABLE),
-        methods=("MAP", DROP_PATH, "mean field, local", "Laplace, last layer"),
-        data=DataConfig(num_train=20, num_train_conv=20, num_test=20, table="diabetes"),
-        model=ModelConfig(columns=2, width=2),
-        fit=replace(LAPTOP.fit, num_epochs=2, batch_size=10, num_samples=4),
-        chains=QUICK_CHAINS,
-        chains_conv=QUICK_CHAINS,
-        chains_table=QUICK_CHAINS,
-    ),
-}
+PAPER_CHAINS = {"num_chains": 8, "num_warmup": 2000, "num_draws": 2000, "max_tree_depth": 10}
+QUICK_CHAINS = {"num_chains": 2, "num_warmup": 10, "num_draws": 10, "max_tree_depth": 3}
+PRESETS = presets(
+    Config(),
+    paper={
+        "data": {"num_train": 1200, "num_train_conv": 1200},
+        "model": {"width": 32, "conv_columns": 3, "conv_widths": (8, 16)},
+        **dict.fromkeys(("chains", "chains_conv", "chains_table"), PAPER_CHAINS),
+    },
+    quick={
+        "problems": ("dense fractal", TABLE),
+        "methods": ("MAP", DROP_PATH, "mean field, local", "Laplace, last layer"),
+        "data": {"num_train": 20, "num_train_conv": 20, "num_test": 20, "table": "diabetes"},
+        "model": {"columns": 2, "width": 2},
+        "fit": {"num_epochs": 2, "batch_size": 10, "num_samples": 4},
+        **dict.fromkeys(("chains", "chains_conv", "chains_table"), QUICK_CHAINS),
+    },
+)
 
 
 def run(config: Config, run: Run) -> Outcome:
     """Samples every problem, and compares every method with the draws."""
     available = problems(config.data, config.model)
-    if unknown := set(config.problems) - set(available):
-        raise jf.InputError(
-            f"`problems` must be out of {', '.join(map(repr, available))}, got {min(unknown)!r}"
-        )
-    rows, sections, used = Rows(), [], []
-    for number, name in enumerate(config.problems):
-        problem = available[name]()
-        used.append(problem)
+    used = {name: available[name]() for name in config.problems}
+    rows, sections = Rows(), []
+    for number, (name, problem) in enumerate(used.items()):
         key = jax.random.fold_in(jax.random.key(config.seed), number)
         of_problem, parts = one_problem(config, run, name, problem, key)
-        rows.rows += of_problem.rows
+        rows.extend(of_problem)
         sections += parts
     converged = all(row["value"] for row in rows.where(metric="converged"))
-    names = lambda of: ", ".join(sorted({getattr(problem, of) for problem in used}))
     rows.add({"converged": converged})
+    names = lambda of: ", ".join(sorted({getattr(problem, of) for problem in used.values()}))
     return Outcome(names("dataset"), names("requested"), rows, sections)
 
 
@@ -159,35 +113,24 @@ def one_problem(
 ) -> tuple[Rows, list[Section]]:
     """Figures and report of one problem."""
     key_chains, key_fit, key_compare = jax.random.split(key, 3)
-    of_chains = {CONV: config.chains_conv, TABLE: config.chains_table}.get(name, config.chains)
-    chains = sample(of_chains, run, name, problem, key_chains)
-    outputs = np.asarray(chains.outputs(problem.net.apply, problem.x_test))
-    predictions = predicted(problem, outputs)
-    diagnosis = diagnosed(of_chains, chains, predictions)
-    jf.reference.save(
-        run.directory / "references" / f"{slug(name)}.npz",
-        chains,
-        problem.model,
-        problem.data,
-        problem.x_test,
-    )
-    cost = diagnosis.figures["num_gradients"] + diagnosis.figures["num_warmup_gradients"]
-    judge = partial(judged, problem, outputs, key_compare)
+    chains = {CONV: config.chains_conv, TABLE: config.chains_table}.get(name, config.chains)
+    reference = sample(chains, run, name, problem, key_chains)
+    path = run.directory / "references" / f"{slug(name)}.npz"
+    jf.reference.save(path, reference.chains, problem.model, problem.data, problem.x_test)
+    outputs, of_chains = reference.outputs, reference.diagnosis.figures
+    itself = judged(problem, outputs, key_compare, outputs.reshape(-1, *outputs.shape[2:]))
+    cost = of_chains["num_gradients"] + of_chains["num_warmup_gradients"]
     rows = Rows()
-    reference = judge(outputs.reshape(-1, *outputs.shape[2:]))
-    rows.add({**reference, "gradients": cost}, problem=name, method="NUTS")
-    for method, fit in fits(config, problem).items():
-        one = partial(fit_and_judge, config, problem, judge, method, fit, key_fit)
-        rows.add(run.once(one, problem=name, method=method), problem=name, method=method)
-    best = intervals(ceiling(problem, outputs, key_compare))
-    rows.add(best, problem=name, method="one chain")
+    rows.add({**itself, "gradients": cost}, problem=name, method="NUTS")
+    methods = fits(config, problem)
+    compute = partial(fit_and_judge, config, problem, outputs, methods, (key_fit, key_compare))
+    rows.extend(run.sweep(compute, problem=[name], method=methods))
+    rows.add(intervals(ceiling(problem, outputs, key_compare)), problem=name, method="one chain")
     sections = [
-        comparison_section(name, problem, rows, diagnosis),
-        convergence_section(of_chains, name, chains, predictions, diagnosis),
+        comparison_section(name, problem, rows, reference),
+        convergence_section(chains, name, reference),
     ]
-    about = {"converged": diagnosis.converged, "reasons": reasons(diagnosis)}
-    about |= {f"nuts_{of}": value for of, value in diagnosis.figures.items()}
-    rows.add(about | {"num_params": problem.num_params}, problem=name)
+    rows.add({**reference.figures, "num_params": problem.num_params}, problem=name)
     return rows, sections
 
 
@@ -205,27 +148,17 @@ def fits(config: Config, problem: Problem) -> dict[str, Fit]:
     )
     if problem.block_net is not None:
         every[DROP_PATH] = drop_path(config, problem)
-    return chosen(every, [name for name in config.methods if name not in left_out(problem)])
-
-
-def left_out(problem: Problem) -> dict[str, str]:
-    """Methods that a net cannot have, and why."""
-    return {DROP_PATH: "the net has no paths to drop"} if problem.block_net is None else {}
+    return {name: every[name] for name in config.methods if name in every}
 
 
 def drop_path(config: Config, problem: Problem) -> Fit:
     """Drop-path Monte Carlo, with the steps of all other methods."""
     size = len(problem.data[1])
-    steps = num_steps(config.fit, size)
-    model = jf.fractal_model(
-        problem.net,
-        prior=problem.model.prior,
-        likelihood=problem.model.likelihood,
-        global_rate=0.0,
-    )
+    steps, batch_size = num_steps(config.fit, size), min(config.fit.batch_size, size)
+    prior, likelihood = problem.model.prior, problem.model.likelihood
+    model = jf.fractal_model(problem.net, prior=prior, likelihood=likelihood, global_rate=0.0)
     adam = optax.adam(optax.cosine_decay_schedule(config.fit.learning_rate, steps))
     method = jf.mc_drop_path(model, adam, rate=config.drop_path_rate)
-    batch_size = min(config.fit.batch_size, size)
     return lambda data, key: scan(
         method, problem.start, data, key, num_steps=steps, batch_size=batch_size
     )[0]
@@ -233,26 +166,24 @@ def drop_path(config: Config, problem: Problem) -> Fit:
 
 def fit_and_judge(
     config: Config,
-    problem: Problem,
-    judge: Callable[[Any], dict[str, float]],
+    of: Problem,
+    reference: np.ndarray,
+    fits: dict[str, Fit],
+    keys: tuple[KeyArray, KeyArray],
+    *,
+    problem: str,
     method: str,
-    fit: Fit,
-    key: KeyArray,
 ) -> dict[str, float]:
     """One method: its scores, its distances from the reference, and what it took."""
+    key, key_compare = keys
     started = time.perf_counter()
-    posterior = jax.block_until_ready(fit(problem.data, key))
+    posterior = jax.block_until_ready(fits[method](of.data, key))
     seconds = time.perf_counter() - started
-    outputs = jf.sample_outputs(
-        problem.net.apply, posterior, problem.x_test, key, num_samples=config.fit.num_samples
-    )
-    cost = num_gradients(config.fit, method, len(problem.data[1]))
-    row = judge(np.asarray(outputs))
-    tqdm.write(f"  {method:22}" + "".join(f" {of} {row[of]:8.4f}" for of in ("nll", DISTANCE)))
-    return {**row, "gradients": cost, "seconds": seconds}
-
-
-DISTANCE = "distance"
+    number = config.fit.num_samples
+    outputs = jf.sample_outputs(of.net.apply, posterior, of.x_test, key, num_samples=number)
+    cost = num_gradients(config.fit, method, len(of.data[1]))
+    figures = judged(of, reference, key_compare, np.asarray(outputs))
+    return {**figures, "gradients": cost, "seconds": seconds}
 
 
 def judged(
@@ -290,9 +221,6 @@ def judged_regression(
     }
 
 
-NUM_PREDICTIVE = 2000
-
-
 def predictive_draws(outputs: Array, key: KeyArray) -> Array:
     """Draws of the target: of the weights evenly, each with noise of its own."""
     index = jnp.arange(NUM_PREDICTIVE) * len(outputs) // NUM_PREDICTIVE
@@ -319,9 +247,7 @@ def ceiling(problem: Problem, outputs: np.ndarray, key: KeyArray) -> dict[str, E
 # Report
 
 
-def comparison_section(
-    name: str, problem: Problem, rows: Rows, diagnosis: jf.inference.Diagnosis
-) -> Section:
+def comparison_section(name: str, problem: Problem, rows: Rows, reference: Reference) -> Section:
     """All methods on one problem."""
     kinds = {
         "accuracy": "accuracy",
@@ -340,13 +266,11 @@ def comparison_section(
         cells.append([method, *(with_intervals(row, of) for of in shown), *cost])
     compared = rows.where(method=tuple(m for m in rows.levels("method") if m != "NUTS"))
     picture = report.intervals(compared, DISTANCE, xlabel=f"{kinds[DISTANCE]} to NUTS")
-    missing = "".join(
-        f" Left out: {method}, for {why}." for method, why in left_out(problem).items()
-    )
+    missing = "" if problem.block_net else f" Without {DROP_PATH}: the net has no paths to drop."
     return Section(
         name.capitalize(),
         f"{problem.about}. {problem.num_params:,} weights, prior {problem.model.prior}."
-        f"\n\n{diagnosis}\n\nDistances are to the predictions of all "
+        f"\n\n{reference.diagnosis}\n\nDistances are to the predictions of all "
         f"draws of NUTS, with 95 % bootstrap intervals over test examples; those of NUTS to itself "
         "are 0; one chain is compared with the others. Cost: gradients over all training data, "
         f"curvatures of a Laplace aside.{missing}",

@@ -8,10 +8,11 @@ import platform
 import re
 import subprocess
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from importlib import metadata
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,10 @@ import jax
 import numpy as np
 from flax.serialization import msgpack_restore, msgpack_serialize
 from flax.traverse_util import flatten_dict
+from tqdm.auto import tqdm
 
+from experiments.rows import Rows
+from experiments.settings import Count, Directory, Seed, Settings
 from jfractal import Fit, Method, fit
 from jfractal.errors import DivergenceError, InputError
 
@@ -28,31 +32,23 @@ PACKAGES = ("jfractal", "jax", "jaxlib", "flax", "optax", "numpyro")
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Settings):
     """What every experiment can be told; the `Config` of each adds to it."""
 
+    # Size of the experiment: minutes on a laptop, or the setting of the paper.
     preset: Literal["laptop", "paper"] = "laptop"
-    """Size of the experiment: minutes on a laptop, or the setting of the paper."""
-    quick: bool = False
-    """A smoke test of some seconds, whatever the preset; its figures mean nothing."""
-    seed: int = 0
-    """The one seed from which all random keys are split."""
-    out: Path | None = None
-    """Directory of the run; by default a new one, runs/NAME/TIME."""
+    quick: bool = False  # A smoke test of some seconds, whatever the preset; no real figures.
+    seed: Seed = 0  # The one seed from which all random keys are split.
+    out: Directory | None = None  # Directory of the run; by default a new one, runs/NAME/TIME.
+    # Continue a run from its last checkpoint: the one in --out, else the newest of this name.
     resume: bool = False
-    """Continue a run from its last checkpoint: the one in --out, else the newest of this name."""
 
 
 @dataclass(frozen=True)
 class SeedsOptions(Options):
     """What an experiment can be told that repeats itself."""
 
-    num_seeds: int = 3
-    """Runs of each method, with draws of their own."""
-
-    def __post_init__(self):
-        if self.num_seeds < 1:
-            raise InputError(f"`num_seeds` must be at least 1, got {self.num_seeds}")
+    num_seeds: Count = 3  # Runs of each method, with draws of their own.
 
 
 @dataclass(frozen=True)
@@ -213,7 +209,7 @@ class Run:
     def once(self, compute: Callable[[], Any], /, **of: Any) -> Any:
         """``compute()``, or what it gave before the run was interrupted.
 
-        If it is a dict, the numbers in it are a row of metrics.jsonl.
+        If it is a dict, the numbers in it are a row of metrics.jsonl; if a list of dicts, each is.
 
         Args:
             compute: returns a tree of dicts and lists with arrays and numbers; rows that it logs
@@ -232,8 +228,27 @@ class Run:
         result = msgpack_restore(content)
         if isinstance(result, dict) and (numbers := _numbers(result)):
             self.log({**of, **numbers})
+        for row in result if isinstance(result, list) else ():
+            if isinstance(row, dict):
+                self.log({**of, **row})
         self.write(f"{self.checkpoints.name}/{path.name}", content)
         return result
+
+    def sweep(
+        self, compute: Callable[..., Rows | Mapping[str, Any]], **axes: Iterable[Any]
+    ) -> Rows:
+        """Rows of ``compute(**cell)`` for each combination of the axes, as `once` keeps them.
+
+        Args:
+            compute: returns figures by name, or rows with fields of their own.
+            **axes: fields and their levels, the last of which runs fastest.
+        """
+        rows = Rows()
+        for levels in tqdm([*product(*axes.values())], desc=" × ".join(axes), unit="part"):
+            cell = dict(zip(axes, levels))
+            part = self.once(lambda cell=cell: Rows.of(compute(**cell)).rows, **cell)
+            rows.extend({**row, **cell} for row in part)
+        return rows
 
     def write(self, name: str, content: str | bytes) -> None:
         """Write a whole file of the directory; a reader finds the old one or the new one."""

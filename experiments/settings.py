@@ -1,0 +1,180 @@
+"""Settings with declared ranges: what is out of one is refused when the settings are made."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from numbers import Integral, Real
+from pathlib import Path
+from types import NoneType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    Self,
+    TypeVar,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from jfractal.errors import InputError
+
+T = TypeVar("T")
+S = TypeVar("S", bound="Settings")
+
+# What a field can be
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Numbers between two ends, which belong to it or do not: ``Interval(0, 1, "[)")``."""
+
+    low: float
+    high: float = math.inf
+    ends: str = "[)"
+
+    def __contains__(self, value: float) -> bool:
+        above = self.low <= value if self.ends[0] == "[" else self.low < value
+        return above and (value <= self.high if self.ends[1] == "]" else value < self.high)
+
+    def __str__(self) -> str:
+        if self.high == math.inf:
+            return f"{'at least' if self.ends[0] == '[' else 'above'} {self.low}"
+        return f"in {self.ends[0]}{self.low}, {self.high}{self.ends[1]}"
+
+
+class OneOf(tuple[str, ...]):
+    """Names to choose from: ``Annotated[str, OneOf(["mnist", "digits"])]``."""
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(map(repr, self))}"
+
+
+class NotEmpty:
+    """A tuple of at least one value."""
+
+    def __contains__(self, value: tuple[Any, ...]) -> bool:
+        return len(value) > 0
+
+    def __str__(self) -> str:
+        return "one or more values"
+
+
+class NoTwoAlike(NotEmpty):
+    """A tuple of at least one value, all different."""
+
+    def __contains__(self, value: tuple[Any, ...]) -> bool:
+        return 0 < len(value) == len(set(value))
+
+    def __str__(self) -> str:
+        return "one or more values, no two alike"
+
+
+class Named:
+    """A path with a last part; ``""`` has none."""
+
+    def __contains__(self, value: Path) -> bool:
+        return value.name != "" and "\0" not in str(value)
+
+    def __str__(self) -> str:
+        return "the name of a directory"
+
+
+Natural = Annotated[int, Interval(0)]
+Count = Annotated[int, Interval(1)]
+Columns = Annotated[int, Interval(1, 10, "[]")]  # 2^9 convolutions in a block are enough
+Seed = Annotated[int, Interval(0, 2**32)]
+Positive = Annotated[float, Interval(0, ends="()")]
+NotNegative = Annotated[float, Interval(0)]
+Rate = Annotated[float, Interval(0, 1)]
+Fraction = Annotated[float, Interval(0, 1, "[]")]
+Level = Annotated[float, Interval(0, 1, "()")]
+Directory = Annotated[Path, Named()]
+Some = Annotated[tuple[T, ...], NotEmpty()]
+Precision = Literal["float32", "bfloat16"]
+Choices = Annotated[tuple[T, ...], NoTwoAlike()]
+
+
+# Settings
+
+
+class Settings:
+    """Base of frozen dataclasses whose fields are checked against their annotations.
+
+    The comment behind a field, or on the lines above it, is what ``--help`` says about its flag.
+
+    Raises:
+        InputError: A value is not of the type or not in the range that its field declares.
+    """
+
+    def __post_init__(self):
+        for name, hint in _hints(type(self)).items():
+            _check(name, hint, getattr(self, name))
+
+    def but(self, **changes: Any) -> Self:
+        """The same settings with changes: ``config.but(seed=1, train={"num_epochs": 2})``."""
+        merged = {
+            name: getattr(self, name).but(**value) if isinstance(value, Mapping) else value
+            for name, value in changes.items()
+        }
+        return replace(cast(Any, self), **merged)
+
+
+@dataclass(frozen=True)
+class SourceConfig(Settings):
+    """The setting of every experiment whose data may not be at hand."""
+
+    # Fail if the data set is not at hand, instead of running on one that stands in for it.
+    strict: bool = False
+
+
+def presets(laptop: S, *, paper: Mapping[str, Any], quick: Mapping[str, Any]) -> dict[str, S]:
+    """The settings of an experiment by name: those for a laptop, and what others change in them."""
+    return {
+        "laptop": laptop,
+        "paper": laptop.but(preset="paper", **paper),
+        "quick": laptop.but(quick=True, **quick),
+    }
+
+
+def require(holds: bool, message: str) -> None:
+    """A relation between settings.
+
+    Raises:
+        InputError: It does not hold.
+    """
+    if not holds:
+        raise InputError(message)
+
+
+_hints = cache(lambda cls: get_type_hints(cls, include_extras=True))
+
+
+def _check(name: str, hint: Any, value: Any) -> None:
+    """Compares a value, and what is in it, with a type and the ranges that it declares."""
+    origin, parts = get_origin(hint), get_args(hint)
+    given = str(value) if isinstance(value, Path) else value
+    demand = lambda holds, what: require(holds, f"`{name}` must be {what}, got {given!r}")
+    if origin is Annotated:
+        _check(name, parts[0], value)
+        for limit in parts[1:]:
+            demand(value in limit, limit)
+    elif NoneType in parts:
+        if value is not None:
+            _check(name, next(part for part in parts if part is not NoneType), value)
+    elif origin is Literal:
+        demand(value in parts, OneOf(parts))
+    elif origin is tuple:
+        demand(isinstance(value, tuple), "a tuple")
+        for part in value:
+            _check(name, parts[0], part)
+    elif hint is int:
+        is_number = isinstance(value, Integral) and not isinstance(value, bool)
+        demand(is_number and abs(value) < 2**32, "a whole number of 32 bits")
+    elif hint is float:
+        is_number = isinstance(value, Real) and not isinstance(value, bool)
+        demand(is_number and abs(value) < 2.0**128, "a finite number of 32 bits")
+    else:
+        demand(isinstance(value, hint), f"a {hint.__name__}")
