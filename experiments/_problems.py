@@ -76,9 +76,6 @@ class Problem(NamedTuple):
     """A posterior and where to predict by it.
 
     Attributes:
-        about: The data, in words.
-        dataset: What they are.
-        requested: What they stand in for, if they do; else the same.
         net: The net.
         model: Its model.
         data: Training inputs and targets.
@@ -88,20 +85,23 @@ class Problem(NamedTuple):
         last_layer: First part of the paths of the last layer's weights.
         block_net: The net, or the part of it, that has columns.
         noise: Path of the weight that is a noise; in a regression.
+        about: The data, in words.
+        dataset: What they are.
+        requested: What they stand in for, if they do; else the same.
     """
 
-    about: str
-    dataset: str
-    requested: str
     net: Any
     model: jf.Model
     data: tuple[Array, Array]
     start: Callable[[KeyArray], Params]
     x_test: Array
-    y_test: Array
-    last_layer: str
-    block_net: BlockNet | None
+    y_test: Array | None = None
+    last_layer: str = ""
+    block_net: BlockNet | None = None
     noise: str = ""
+    about: str = ""
+    dataset: str = ""
+    requested: str = ""
 
     @property
     def num_params(self) -> int:

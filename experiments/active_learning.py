@@ -14,10 +14,10 @@ Laptop: 3.5 minutes of processor time.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from tqdm.auto import tqdm
 
@@ -57,11 +57,9 @@ class DataConfig(SourceConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        require(
-            self.num_labels <= self.num_pool,
-            f"`num_pool` must be at least {self.num_labels}, all that are labelled in the end, "
-            f"got {self.num_pool}",
-        )
+        least = f"{self.num_labels}, all that are labelled in the end"
+        what = f"`num_pool` must be at least {least}, got {self.num_pool}"
+        require(self.num_labels <= self.num_pool, what)
 
     @property
     def num_labels(self) -> int:
@@ -114,38 +112,22 @@ PRESETS = presets(
     },
 )
 
-Strategy = Callable[[Array, KeyArray, int], Array]
-"""From log probabilities of the unlabelled, "samples pool classes", to the indices to buy."""
-
-
-def random(log_probs: Array, key: KeyArray, number: int) -> Array:
-    """Any, with equal chances."""
-    return jax.random.choice(key, log_probs.shape[1], (number,), replace=False)
-
-
-def bald(log_probs: Array, key: KeyArray, number: int) -> Array:
-    """Those of the largest mutual information of label and weights."""
-    return jax.lax.top_k(metrics.epistemic_entropy(log_probs), number)[1]
-
-
-def batch_bald(log_probs: Array, key: KeyArray, number: int) -> Array:
-    """Those whose labels together tell most."""
-    return metrics.batch_bald(log_probs, key, num_chosen=number)[0]
-
-
-STRATEGIES: Mapping[str, Strategy] = {"random": random, "BALD": bald, "BatchBALD": batch_bald}
+# From log probabilities of the unlabelled, "samples pool classes", to indices to buy: any, those of
+# most mutual information of label and weights, or those whose labels together tell most.
+STRATEGIES: Mapping[str, Callable[[Array, KeyArray, int], Array]] = {
+    "random": lambda x, key, number: jax.random.choice(key, x.shape[1], (number,), replace=False),
+    "BALD": lambda x, key, number: jax.lax.top_k(metrics.epistemic_entropy(x), number)[1],
+    "BatchBALD": lambda x, key, number: metrics.batch_bald(x, key, num_chosen=number)[0],
+}
 
 
 def run(config: Config, run: Run) -> Outcome:
     """Buys labels by every strategy."""
     source = jf.data.load_images(config.data.name, strict=config.data.strict)
-    require(
-        config.data.num_pool <= len(source.train_images),
-        f"`num_pool` must be at most {len(source.train_images)}, all images there are, "
-        f"got {config.data.num_pool}",
-    )
-    curve = run.sweep(partial(buy, config, Learner(config, source)), strategy=STRATEGIES)
-    rows, most = Rows(), config.data.num_labels
+    most, wanted = len(source.train_images), config.data.num_pool
+    require(wanted <= most, f"`num_pool` must be at most {most}, all there are, got {wanted}")
+    curve = run.sweep(partial(buy, config, source), strategy=STRATEGIES)
+    rows = Rows()
     for strategy in STRATEGIES:
         for seed in range(config.num_seeds):
             along = curve.values("accuracy", strategy=strategy, seed=seed)
@@ -153,7 +135,7 @@ def run(config: Config, run: Run) -> Outcome:
             figures = {"accuracy": along[-1], "mean_accuracy": along.mean(), "lead": lead}
             rows.add(figures, strategy=strategy, seed=seed)
     names = {
-        "accuracy": f"accuracy at {most} labels",
+        "accuracy": f"accuracy at {config.data.num_labels} labels",
         "mean_accuracy": "mean over all purchases",
         "lead": "lead over random",
     }
@@ -165,68 +147,49 @@ def run(config: Config, run: Run) -> Outcome:
         report.table(rows, names, by=("strategy",)),
         [report.curves(curve, "labels", "accuracy", by="strategy", ylabel="test accuracy")],
     )
-    rows.add({"num_labels": most})
+    rows.add({"num_labels": config.data.num_labels})
     return Outcome.of(source, rows, section)
 
 
-class Learner:
-    """Fits a posterior to labelled images and predicts with it, for all seeds at once."""
-
-    def __init__(self, config: Config, source: ImageData):
-        self.config = config
-        mean, std = jf.data.channel_moments(source.train_images)
-        read = lambda images: flat(jf.data.standardise(images, mean, std))
-        self.images, self.labels = read(source.train_images), jnp.asarray(source.train_labels)
-        self.test_images, self.test_labels = read(source.test_images), source.test_labels
-        self.net = Perceptron(config.model.hidden, len(source.class_names))
-        settings, train = config.model, config.train
-        self.method = jf.variational(
-            computed_in(train.precision, classifier(self.net, settings.prior_scale)),
-            optax.adam(optax.cosine_decay_schedule(train.learning_rate, train.num_steps)),
-            kl_weight=settings.kl_weight,
-            scale=settings.scale,
-        )
-        self.fit = jf.ops.jit(jax.vmap(self._fit))
-        self.predict = jf.ops.jit(jax.vmap(self._predict))
-
-    def _fit(self, chosen: Array, key: KeyArray) -> jf.Posterior:
-        data = self.images[chosen], self.labels[chosen]
-        begin, steps = start(self.net, self.images), self.config.train.num_steps
-        return scan(self.method, begin, data, key, num_steps=steps)[0]
-
-    def _predict(self, posterior: jf.Posterior, x: Array, key: KeyArray) -> Array:
-        number = self.config.model.num_samples
-        return jf.predict(self.net.apply, posterior, x, key, num_samples=number).samples
-
-    def accuracy(self, posterior: jf.Posterior, keys: Array) -> np.ndarray:
-        """On the test images, for each seed."""
-        test = jnp.broadcast_to(self.test_images, (len(keys), *self.test_images.shape))
-        samples = self.predict(posterior, test, keys)
-        return np.array(
-            [metrics.accuracy(jf.Prediction.of(s).probs, self.test_labels) for s in samples]
-        )
-
-
-def buy(config: Config, learner: Learner, strategy: str) -> Rows:
+def buy(config: Config, source: ImageData, strategy: str) -> Rows:
     """Test accuracy of each seed after each purchase."""
     data, rows = config.data, Rows()
-    choose = jax.jit(
-        jax.vmap(lambda samples, key: STRATEGIES[strategy](samples, key, data.num_bought))
-    )
+    turn = jf.ops.jit(jax.vmap(turn_of(config, source, strategy)))
     keys = jax.random.split(jax.random.key(config.seed), config.num_seeds)
-    order = jax.vmap(lambda key: jax.random.permutation(key, len(learner.images)))(keys)
+    order = jax.vmap(lambda key: jax.random.permutation(key, len(source.train_images)))(keys)
     chosen, rest = jnp.split(order[:, : data.num_pool], [data.num_start], axis=1)
     for purchase in tqdm(range(data.num_rounds + 1), desc=strategy, unit="purchase"):
-        draw = jax.vmap(
-            lambda key, purchase=purchase: jax.random.split(jax.random.fold_in(key, purchase), 3)
-        )(keys)
-        posterior = learner.fit(chosen, draw[:, 0])
-        for seed, accuracy in enumerate(learner.accuracy(posterior, draw[:, 1])):
-            rows.add({"accuracy": accuracy}, labels=chosen.shape[1], seed=seed)
-        unlabelled = learner.predict(posterior, learner.images[rest], draw[:, 1])
-        bought = choose(unlabelled, draw[:, 2])
-        chosen = jnp.concatenate([chosen, jnp.take_along_axis(rest, bought, axis=1)], axis=1)
-        rest = jax.vmap(lambda rest, bought: jnp.delete(rest, bought, assume_unique_indices=True))(
-            rest, bought
-        )
+        keys_turn = jax.vmap(jax.random.fold_in, (0, None))(keys, purchase)
+        labels = chosen.shape[1]
+        accuracies, chosen, rest = turn(keys_turn, chosen, rest)
+        for seed, accuracy in enumerate(accuracies):
+            rows.add({"accuracy": float(accuracy)}, labels=labels, seed=seed)
     return rows
+
+
+def turn_of(config: Config, source: ImageData, strategy: str) -> Callable[..., Any]:
+    """Fits to the images chosen so far, tests, and moves what it buys from the rest to them."""
+    mean, std = jf.data.channel_moments(source.train_images)
+    read = lambda images: flat(jf.data.standardise(images, mean, std))
+    images, x_test = read(source.train_images), read(source.test_images)
+    labels, y_test = jnp.asarray(source.train_labels), jnp.asarray(source.test_labels)
+    model, train = config.model, config.train
+    net = Perceptron(model.hidden, len(source.class_names))
+    method = jf.variational(
+        computed_in(train.precision, classifier(net, model.prior_scale)),
+        optax.adam(optax.cosine_decay_schedule(train.learning_rate, train.num_steps)),
+        kl_weight=model.kl_weight,
+        scale=model.scale,
+    )
+
+    def turn(key: KeyArray, chosen: Array, rest: Array) -> tuple[Array, Array, Array]:
+        key_fit, key_ask, key_buy = jax.random.split(key, 3)
+        known = images[chosen], labels[chosen]
+        posterior, _ = scan(method, start(net, images), known, key_fit, num_steps=train.num_steps)
+        ask = lambda x: jf.predict(net.apply, posterior, x, key_ask, num_samples=model.num_samples)
+        accuracy = metrics.accuracy(ask(x_test).probs, y_test)
+        bought = STRATEGIES[strategy](ask(images[rest]).samples, key_buy, config.data.num_bought)
+        chosen = jnp.concatenate([chosen, rest[bought]])
+        return accuracy, chosen, jnp.delete(rest, bought, assume_unique_indices=True)
+
+    return turn

@@ -23,14 +23,11 @@ from experiments import _nets as nets
 from experiments import _routes as routes
 from experiments._images import DataConfig, Split
 from experiments._nets import ModelConfig, PosteriorConfig, TrainConfig
-from experiments._timing import milliseconds
+from experiments._pruning import smaller_fractals
 from experiments.report import Outcome, Picture, Section, table
 from experiments.rows import Rows
 from experiments.run import Run
 from experiments.settings import presets
-from jfractal.nn import BlockNet, keep_columns, prune_paths
-from jfractal.posterior import group_snr
-from jfractal.typing import Params, Variables
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,8 @@ PRESETS = presets(
 def run(config: Config, run: Run) -> Outcome:
     """Trains both nets and tests them at every depth."""
     split = Split.load(config.data, config.seed)
-    net, rows, whole, posteriors = None, Rows(), {}, {}
+    rows, whole, posteriors = Rows(), {}, {}
+    bayes = nets.fractal_net(config, split.num_classes, config.posterior)
     for name, posterior in {"deterministic": None, "mean field": config.posterior}.items():
         net = nets.fractal_net(config, split.num_classes, posterior)
         found = nets.train(config, run, net, split, name=name, posterior=posterior)
@@ -71,7 +69,7 @@ def run(config: Config, run: Run) -> Outcome:
 
     by_method = table(rows, routes.SCORES, by=("route",), across="method")
     q = posteriors["mean field"]
-    smaller = smaller_nets(net, {"params": q.params, **q.variables}, split)
+    smaller, section = smaller_fractals(bayes, {"params": q.params, **q.variables}, split)
     rows.extend(smaller)
     return Outcome.of(
         split.source,
@@ -84,9 +82,9 @@ def run(config: Config, run: Run) -> Outcome:
         ),
         routes.reliability_section(whole, split.test[1]),
         hardest_section(whole["mean field"], split),
-        smaller_section(column_snr(net, q.params), smaller),
+        section,
         *(routes.training_section(run, name) for name in posteriors),
-        routes.structure_section(net),
+        routes.structure_section(bayes),
     )
 
 
@@ -101,50 +99,3 @@ def hardest_section(prediction: jf.Prediction, split: Split) -> Section:
         axes.axis("off")
     caption = "The test digits of highest predictive entropy: label, prediction, probability."
     return Section("What the posterior is unsure of", pictures=[Picture(figure, caption)])
-
-
-def column_snr(net: BlockNet, params: Params) -> dict[int, float]:
-    """Signal-to-noise of each column, all of its weights together."""
-    return {
-        c: float(group_snr(params, where=lambda path, _, c=c: f"column{c}_" in path))
-        for c in net.columns
-    }
-
-
-def smaller_nets(net: BlockNet, variables: Variables, split: Split) -> Rows:
-    """The Bayesian net without the paths or columns of least signal-to-noise, built and timed."""
-    snr = column_snr(net, variables["params"])
-    best = max(snr, key=lambda c: snr[c])
-    smaller = {
-        "all paths": (net, variables),
-        "without a quarter of the join inputs": prune_paths(net, variables, 0.25),
-        "without half of the join inputs": prune_paths(net, variables, 0.5),
-        f"column {best} alone": keep_columns(net, variables, (best,)),
-    }
-    means = {
-        name: (small, {**leaves, "params": jf.mean(leaves["params"])})
-        for name, (small, leaves) in smaller.items()
-    }
-    times = milliseconds(means, split.standardise(split.test[0]), num_rounds=20)
-    rows = Rows()
-    for name, (small, leaves) in means.items():
-        figures = {
-            "mflops": small.num_flops(split.shape) / 1e6,
-            "milliseconds": times[name],
-            "accuracy": routes.evaluate(small, leaves, split)["accuracy"],
-        }
-        rows.add(figures, net=name)
-    return rows
-
-
-def smaller_section(snr: dict[int, float], rows: Rows) -> Section:
-    """What each net costs and is worth."""
-    shown = ", ".join(f"{value:.2f} (column {c})" for c, value in snr.items())
-    names = {"mflops": "MFLOP an image", "milliseconds": "milliseconds", "accuracy": "accuracy"}
-    return Section(
-        "Smaller nets by signal-to-noise",
-        "Join inputs of the mean-field net with the smallest |mean| / standard deviation are taken "
-        "out, then all columns but the surest, and the net that is left is built from the means. "
-        f"Signal-to-noise: {shown}. Time of one pass over all test images, median of 20.",
-        table(rows, names, by=("net",)),
-    )

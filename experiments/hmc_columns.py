@@ -49,7 +49,13 @@ class Config(Options):
 
     # What to read at every depth beside NUTS.
     methods: Choices[Method] = (
-        *("MAP", "MC dropout", "mean field", "IVON", "ensemble", "Laplace, diagonal", "SGHMC"),
+        "MAP",
+        "MC dropout",
+        "mean field",
+        "IVON",
+        "ensemble",
+        "Laplace, diagonal",
+        "SGHMC",
     )
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
@@ -199,5 +205,7 @@ def methods_section(rows: Rows) -> Section:
 def by_layers(rows: Rows, metric: str, ylabel: str, caption: str, *, by: str) -> report.Picture:
     """A figure of each column by its depth."""
     columns = rows.where(route=tuple(r for r in rows.levels("route") if r != WHOLE))
-    axes = {"xlabel": "layers of the column", "ylabel": ylabel, "caption": caption}
-    return report.curves(columns, "layers", metric, by=by, **axes)
+    xlabel = "layers of the column"
+    return report.curves(
+        columns, "layers", metric, by=by, xlabel=xlabel, ylabel=ylabel, caption=caption
+    )

@@ -27,18 +27,16 @@ from experiments import report
 from experiments._images import ImagesConfig, Split, load
 from experiments._methods import METHODS, FitConfig, recipes
 from experiments._perceptron import Perceptron, start
-from experiments._timing import milliseconds
+from experiments._pruning import smaller_perceptrons, units_section
 from experiments.report import Outcome, Section
 from experiments.rows import Rows
 from experiments.run import Run, SeedsOptions
 from experiments.settings import Choices, Count, Level, OneOf, Positive, Settings, presets
-from jfractal import metrics
 from jfractal.typing import Array, KeyArray
 
 MIXTURE = "mean field, scale mixture"
 PUBLISHED = {"MAP": 1.83, "MC dropout": 1.51, "mean field": 1.82, MIXTURE: 1.36}
 PUBLISHED_PRUNED = {0.0: 1.24, 0.5: 1.24, 0.75: 1.24, 0.95: 1.29, 0.98: 1.39}
-UNIT_FRACTIONS = (0.0, 0.25, 0.5, 0.75, 0.9)
 Method = Annotated[str, OneOf([*METHODS, MIXTURE])]
 
 
@@ -57,10 +55,8 @@ class Config(SeedsOptions):
     """Settings of `mnist_bbb`."""
 
     hidden: tuple[Count, ...] = (400, 400)  # Units of each hidden layer (ReLU).
-    # What to compare, by the names of the report's table.
-    methods: Choices[Method] = (
-        *("MAP", "MC dropout", "mean field", MIXTURE, "mean field, local", "IVON", "ensemble"),
-    )
+    # What to compare: what is published, and what came after.
+    methods: Choices[Method] = (*PUBLISHED, "mean field, local", "IVON", "ensemble")
     data: ImagesConfig = ImagesConfig(name="mnist", num_validation=1000)
     prior: PriorConfig = PriorConfig()
     fit: FitConfig = FitConfig(num_epochs=40, scale=0.03)
@@ -133,30 +129,7 @@ def one(
             error = 100 * (1 - test(left, pixels(images), labels)["accuracy"])
             pruned = {"pruned_error_percent": error, "published_percent": published}
             rows.add(pruned, removed=f"{fraction:.0%}")
-        rows.extend(shrink(net, posterior, split))
-    return rows
-
-
-def shrink(net: Perceptron, posterior: Any, split: Split) -> Rows:
-    """Hidden units, test error and milliseconds for 1,000 images after units are taken out.
-
-    Of one net, the means.
-    """
-    layers = [f"hidden{i}" for i in range(1, len(net.hidden) + 1)]
-    images, smaller, rows = pixels(split.test[0]), {}, Rows()
-    for fraction in UNIT_FRACTIONS:
-        params = jf.mean(jf.nn.prune_units(posterior.params, [*layers, "output"], fraction))
-        hidden = tuple(len(params[layer]["bias"]) for layer in layers)
-        smaller[fraction] = Perceptron(hidden, net.num_outputs), {"params": params}
-    times = milliseconds(smaller, images[:1000], num_rounds=20)
-    for fraction, (small, variables) in smaller.items():
-        probs = jax.nn.softmax(small.apply(variables, images))
-        figures = {
-            "units": sum(small.hidden),
-            "smaller_error_percent": 100 * float(1 - metrics.accuracy(probs, split.test[1])),
-            "milliseconds": times[fraction],
-        }
-        rows.add(figures, units_out=f"{fraction:.0%}")
+        rows.extend(smaller_perceptrons(net, posterior, pixels(images), labels))
     return rows
 
 
@@ -164,7 +137,6 @@ def sections(config: Config, split: Split, rows: Rows) -> list[Section]:
     """Table 1, table 2, and what smaller nets cost."""
     names = ("error_percent", "validation_error_percent", "nll", "ece", "seconds")
     pruned = {"pruned_error_percent": "test error (%)", "published_percent": "published (%)"}
-    smaller = {"smaller_error_percent": "test error (%)", "units": "units", "milliseconds": "ms"}
     parts = [
         Section(
             "Test error",
@@ -183,12 +155,6 @@ def sections(config: Config, split: Split, rows: Rows) -> list[Section]:
             "units.",
             report.table(rows, pruned, by=("removed",), digits=2),
         ),
-        Section(
-            "Smaller nets",
-            "The hidden units of the smallest signal-to-noise, of their weights in and out "
-            "together, are taken out layer by layer, and a net of the rest is built from the "
-            "means. Time of one pass over 1,000 images.",
-            report.table(rows, smaller, by=("units_out",), digits=2),
-        ),
+        units_section(rows),
     ]
     return parts if MIXTURE in config.methods else parts[:1]

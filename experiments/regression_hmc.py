@@ -102,9 +102,7 @@ def run(config: Config, run: Run) -> Outcome:
     )
     grid = jnp.linspace(-0.2, 0.8, 101)[:, None]
     *keys, key_nuts = jax.random.split(key_fit, 3)
-    problem = Problem(
-        *(CURVE, CURVE, CURVE), net, model, data, start(net, data[0]), grid, grid, "output", None
-    )
+    problem = Problem(net, model, data, start(net, data[0]), grid)
     posteriors = fit_both(config, run, problem, keys)
     reference = sample(config.chains, run, "Blundell's curve", problem, key_nuts)
     posteriors["NUTS"] = reference.chains
@@ -202,7 +200,6 @@ def chains_section(grid: Array, outputs: np.ndarray) -> Section:
         rows.add({"rhat": rhat}, x=place, of="split R-hat")
         for chain, mean in enumerate(means, start=1):
             rows.add({"mean": mean}, x=place, of=f"chain {chain}")
-    axes = {"by": "of", "xlabel": "x"}
-    rhat = report.curves(rows, "x", "rhat", ylabel="R-hat of the prediction at x", **axes)
-    mean = report.curves(rows, "x", "mean", ylabel="posterior mean of the function", **axes)
+    rhat = report.curves(rows, "x", "rhat", by="of", ylabel="R-hat of the prediction at x")
+    mean = report.curves(rows, "x", "mean", by="of", ylabel="posterior mean of the function")
     return Section("The chains along the curve", pictures=[rhat, mean])

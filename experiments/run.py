@@ -178,15 +178,7 @@ class Run:
     def fit(
         self, method: Method, params: Any, data: Any, key: Any, *, name: str, **options: Any
     ) -> Fit:
-        """`jf.fit` with its checkpoints in this directory and its rows in metrics.jsonl.
-
-        Args:
-            method: as for `jf.fit`.
-            params: as for `jf.fit`.
-            data: as for `jf.fit`.
-            key: as for `jf.fit`.
-            name: of this fit among those of the run: its rows have it as ``net``.
-            **options: those of `jf.fit`.
+        """`jf.fit` with its checkpoints in this directory and its rows, by `name`, in its log.
 
         Raises:
             KeyboardInterrupt: the fit was interrupted; it is saved.

@@ -29,7 +29,17 @@ from experiments._perceptron import Perceptron
 from experiments.report import Outcome, Picture, Section, Table
 from experiments.rows import Rows
 from experiments.run import Options, Run
-from experiments.settings import Choices, Count, Level, OneOf, Positive, Settings, presets
+from experiments.settings import (
+    Choices,
+    Count,
+    Interval,
+    Level,
+    OneOf,
+    Positive,
+    Settings,
+    presets,
+    require,
+)
 from jfractal import testing, viz
 from jfractal.typing import KeyArray, Params
 
@@ -39,6 +49,7 @@ CAPTION = (
     "end; red: bars that do not. Bars are cut off at four times their even height."
 )
 Method = Annotated[str, OneOf([*METHODS, "NUTS"])]
+Simulations = Annotated[int, Interval(20)]
 
 
 @dataclass(frozen=True)
@@ -78,7 +89,7 @@ class Config(Options):
         "SGHMC",
         "NUTS",
     )
-    num_simulations: Count = 400  # Data sets, the same for all methods.
+    num_simulations: Simulations = 400  # Data sets, the same for all methods.
     # Probability that a calibrated method is called uncalibrated, on one of the two models.
     level: Level = 0.01
     linear: ModelConfig = ModelConfig()
@@ -96,6 +107,10 @@ class Config(Options):
         num_samples=99,
     )
     chains: ChainsConfig = ChainsConfig()
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(self.fit.num_samples > 1, "`num_samples` must be at least 2, got 1")
 
 
 PRESETS = presets(

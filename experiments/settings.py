@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType
 from typing import (
@@ -155,8 +154,7 @@ _hints = cache(lambda cls: get_type_hints(cls, include_extras=True))
 def _check(name: str, hint: Any, value: Any) -> None:
     """Compares a value, and what is in it, with a type and the ranges that it declares."""
     origin, parts = get_origin(hint), get_args(hint)
-    given = str(value) if isinstance(value, Path) else value
-    demand = lambda holds, what: require(holds, f"`{name}` must be {what}, got {given!r}")
+    demand = lambda holds, what: require(holds, f"`{name}` must be {what}, got {value!r}")
     if origin is Annotated:
         _check(name, parts[0], value)
         for limit in parts[1:]:
@@ -171,10 +169,10 @@ def _check(name: str, hint: Any, value: Any) -> None:
         for part in value:
             _check(name, parts[0], part)
     elif hint is int:
-        is_number = isinstance(value, Integral) and not isinstance(value, bool)
+        is_number = isinstance(value, int) and not isinstance(value, bool)
         demand(is_number and abs(value) < 2**32, "a whole number of 32 bits")
     elif hint is float:
-        is_number = isinstance(value, Real) and not isinstance(value, bool)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
         demand(is_number and abs(value) < 2.0**128, "a finite number of 32 bits")
     else:
         demand(isinstance(value, hint), f"a {hint.__name__}")

@@ -23,13 +23,13 @@ import numpy as np
 import jfractal as jf
 from experiments import report
 from experiments._methods import FitConfig, Method, recipes, without
-from experiments._nuts import Draws, TreeDepth
+from experiments._nuts import ChainsConfig, sample
 from experiments._perceptron import Perceptron, start
-from experiments._problems import Table
+from experiments._problems import Problem, Table
 from experiments.report import Outcome, Section
 from experiments.rows import Rows
 from experiments.run import Options, Run
-from experiments.settings import Choices, Count, Natural, Positive, Settings, SourceConfig, presets
+from experiments.settings import Choices, Count, Natural, Positive, SourceConfig, presets
 from jfractal import data, metrics
 from jfractal.data import TableData
 from jfractal.nn import LearnedNoise
@@ -55,15 +55,10 @@ class DataConfig(SourceConfig):
 
 
 @dataclass(frozen=True)
-class ChainsConfig(Settings):
+class SplitChainsConfig(ChainsConfig):
     """The No-U-Turn sampler."""
 
     num_splits: Natural = 2  # Splits of each set that it runs on; 0 leaves it out.
-    num_chains: Count = 4  # Chains, vectorised in one program.
-    num_warmup: Count = 200  # Steps of each chain to adapt.
-    num_draws: Draws = 200  # Draws of each chain.
-    # Bound on the depth of a trajectory: at most 2^depth gradients a draw.
-    max_tree_depth: TreeDepth = 7
 
 
 @dataclass(frozen=True)
@@ -89,7 +84,7 @@ class Config(Options):
         swag_rate=1e-4,
         num_samples=100,
     )
-    chains: ChainsConfig = ChainsConfig()
+    chains: SplitChainsConfig = SplitChainsConfig(num_warmup=200, num_draws=200, max_tree_depth=7)
 
 
 PRESETS = presets(
@@ -145,22 +140,6 @@ def run(config: Config, run: Run) -> Outcome:
     return Outcome(datasets, ", ".join(requested), rows, sections)
 
 
-def one_set(config: Config, run: Run, name: str, source: TableData) -> Rows:
-    """Scores of every method on every split of a set, and what is published."""
-    splits = data.standard_splits(len(source.targets), config.data.num_splits)
-    folds = jax.vmap(partial(fold, source))(*map(jnp.asarray, splits))
-    keys = jax.random.split(jax.random.key(config.seed), config.data.num_splits)
-    given = config, LearnedNoise(Perceptron(config.hidden, 1)), folds, keys
-    rows = run.sweep(partial(on_splits, *given), set=[name], method=config.methods)
-    few = range(min(config.chains.num_splits, config.data.num_splits))
-    rows.extend(run.sweep(partial(nuts, *given), set=[name], method=["NUTS"], split=few))
-    if not source.note and name in PUBLISHED_SETS:
-        for method, of in PUBLISHED.items():
-            figures = dict(zip(("rmse", "log_likelihood"), of[PUBLISHED_SETS.index(name)]))
-            rows.add(figures, set=name, method=f"{method}, published")
-    return rows
-
-
 def fold(source: TableData, train: Array, test: Array) -> Fold:
     """One split with inputs and target standardised on its training rows."""
     features, targets = jnp.asarray(source.features), jnp.asarray(source.targets)[:, None]
@@ -178,6 +157,23 @@ def fold(source: TableData, train: Array, test: Array) -> Fold:
     )
 
 
+def one_set(config: Config, run: Run, name: str, source: TableData) -> Rows:
+    """Scores of every method on every split of a set, and what is published."""
+    splits = data.standard_splits(len(source.targets), config.data.num_splits)
+    folds = jax.vmap(partial(fold, source))(*map(jnp.asarray, splits))
+    keys = jax.random.split(jax.random.key(config.seed), config.data.num_splits)
+    benchmark = Benchmark(config, run, folds, keys)
+    rows = run.sweep(benchmark.on_splits, set=[name], method=config.methods)
+    few = range(min(config.chains.num_splits, config.data.num_splits))
+    rows.extend(run.sweep(benchmark.nuts, set=[name], method=["NUTS"], split=few))
+    if not source.note and name in PUBLISHED_SETS:
+        for method, of in PUBLISHED.items():
+            rmse, log_likelihood = of[PUBLISHED_SETS.index(name)]
+            figures = {"rmse": rmse, "log_likelihood": log_likelihood}
+            rows.add(figures, set=name, method=f"{method}, published")
+    return rows
+
+
 def model_of(config: Config, net: LearnedNoise) -> jf.Model:
     """A regression with one learned noise."""
     prior = jf.priors.Gaussian(config.prior_scale)
@@ -185,57 +181,49 @@ def model_of(config: Config, net: LearnedNoise) -> jf.Model:
     return jf.Model(net.apply, prior=prior, likelihood=likelihood)
 
 
-def on_splits(
-    config: Config, net: LearnedNoise, folds: Fold, keys: Array, *, method: str, **of: str
-) -> Rows:
-    """One method on every split of a set, in one program; nothing if it diverges."""
-    model = model_of(config, net)
+class Benchmark:
+    """All splits of one set, and the net that is fitted to each."""
 
-    def on_one(split: Fold, key: KeyArray) -> dict[str, Array]:
-        begin, size = start(net, split.x), len(split.x)
-        fits = recipes(config.fit, model, begin, size, last_layer="net/output", fixed="rho")
-        return test(config, model, fits[method]((split.x, split.y), key), split, key)
+    def __init__(self, config: Config, run: Run, folds: Fold, keys: Array):
+        self.config, self.run, self.folds, self.keys = config, run, folds, keys
+        self.net = LearnedNoise(Perceptron(config.hidden, 1))
+        self.model = model_of(config, self.net)
 
-    scores, rows = jax.device_get(jf.ops.jit(jax.vmap(on_one))(folds, keys)), Rows()
-    if not all(np.isfinite(values).all() for values in scores.values()):
-        print(f"{of['set']}: {method} is left out, for it diverged", flush=True)
+    def on_splits(self, *, method: str, **of: str) -> Rows:
+        """One method on every split, in one program; nothing if it diverges."""
+
+        def on_one(split: Fold, key: KeyArray) -> dict[str, Array]:
+            begin, size = start(self.net, split.x), len(split.x)
+            options = {"last_layer": "net/output", "fixed": "rho"}
+            fit = recipes(self.config.fit, self.model, begin, size, **options)[method]
+            return self.test(fit((split.x, split.y), key), split, key)
+
+        scores, rows = jax.device_get(jf.ops.jit(jax.vmap(on_one))(self.folds, self.keys)), Rows()
+        if not all(np.isfinite(values).all() for values in scores.values()):
+            print(f"{of['set']}: {method} is left out, for it diverged", flush=True)
+            return rows
+        for split in range(len(self.keys)):
+            rows.add({of: values[split] for of, values in scores.items()}, split=split)
         return rows
-    for split in range(len(keys)):
-        rows.add({of: values[split] for of, values in scores.items()}, split=split)
-    return rows
 
+    def nuts(self, *, split: int, **of: str) -> dict[str, float]:
+        """The reference on one split: its scores, and whether its chains agree on the test rows."""
+        here, key = jax.tree.map(lambda x: x[split], self.folds), self.keys[split]
+        begin = start(self.net, here.x)
+        problem = Problem(self.net, self.model, (here.x, here.y), begin, here.x_test)
+        found = sample(self.config.chains, self.run, f"{of['set']}, split {split}", problem, key)
+        scores = jax.device_get(self.test(found.chains, here, key))
+        return {**scores, "rhat": found.diagnosis.figures["rhat_predictions"]}
 
-def nuts(
-    config: Config, net: LearnedNoise, folds: Fold, keys: Array, *, split: int, **of: str
-) -> dict[str, float]:
-    """The reference on one split: its scores, and whether its chains agree on the test rows."""
-    model, here = model_of(config, net), jax.tree.map(lambda x: x[split], folds)
-    chains = jf.nuts(
-        model,
-        (here.x, here.y),
-        keys[split],
-        starts=start(net, here.x),
-        num_chains=config.chains.num_chains,
-        num_warmup=config.chains.num_warmup,
-        num_draws=config.chains.num_draws,
-        max_tree_depth=config.chains.max_tree_depth,
-    )
-    scores = jax.device_get(test(config, model, chains, here, keys[split]))
-    rhat = metrics.rhat(chains.outputs(net.apply, here.x_test)[..., 0]).max()
-    return {of: float(value) for of, value in {**scores, "rhat": rhat}.items()}
-
-
-def test(
-    config: Config, model: jf.Model, posterior: jf.Posterior, split: Fold, key: KeyArray
-) -> dict[str, Array]:
-    """Scores on the test rows, in the units of the target and in nats a row."""
-    prediction = jf.predict(
-        model, posterior, split.x_test, key, num_samples=config.fit.num_samples
-    ).in_original_units(split.mean, split.scale)
-    return {
-        "rmse": metrics.rmse(prediction.mean, split.y_test),
-        "log_likelihood": prediction.log_prob(split.y_test).mean(),
-    }
+    def test(self, posterior: jf.Posterior, split: Fold, key: KeyArray) -> dict[str, Array]:
+        """Scores on the test rows, in the units of the target and in nats a row."""
+        number = self.config.fit.num_samples
+        found = jf.predict(self.model, posterior, split.x_test, key, num_samples=number)
+        found = found.in_original_units(split.mean, split.scale)
+        return {
+            "rmse": metrics.rmse(found.mean, split.y_test),
+            "log_likelihood": found.log_prob(split.y_test).mean(),
+        }
 
 
 # Report
@@ -253,16 +241,12 @@ def summary_section(rows: Rows) -> Section:
 
 def lag_section(rows: Rows) -> Section:
     """Each method against NUTS on the splits that both have."""
-    lag = Rows()
-    for row in rows.where(metric="log_likelihood"):
-        reference = rows.values(
-            "log_likelihood", set=row["set"], method="NUTS", split=row.get("split")
-        )
+    lag, figure = Rows(), "log_likelihood"
+    for row in rows.where(metric=figure):
+        place = {"set": row["set"], "split": row.get("split")}
+        reference = rows.values(figure, method="NUTS", **place)
         if len(reference) and row["method"] != "NUTS":
-            lag.add(
-                {"lag": row["value"] - reference[0]},
-                **{k: row[k] for k in ("set", "method", "split")},
-            )
+            lag.add({"lag": row["value"] - reference[0]}, method=row["method"], **place)
     return Section(
         "Log likelihood, less that of NUTS",
         "On the splits that NUTS ran on, in nats a row ± standard error. Whether its chains agree "
@@ -281,8 +265,6 @@ def set_section(config: Config, name: str, source: TableData, rows: Rows) -> Sec
         verdict = "they agree" if rhat.max() < 1.05 else "they do NOT agree: no reference"
         about += f" R-hat of the predictions of NUTS's chains is at most {rhat.max():.2f}: "
         about += f"{verdict}."
-    picture = report.intervals(
-        of_set, "log_likelihood", xlabel="test log likelihood (nats a row), mean ± standard error"
-    )
-    table = report.table(of_set, ("rmse", "log_likelihood"), digits=3)
-    return Section(source.name, f"{source.note}\n\n{about}", table, [picture])
+    figures = report.table(of_set, ("rmse", "log_likelihood"), digits=3)
+    picture = report.intervals(of_set, "log_likelihood")
+    return Section(source.name, f"{source.note}\n\n{about}", figures, [picture])

@@ -126,7 +126,7 @@ def code(argv):
         ("sbc --methods", "`methods` must be one or more values, no two alike, got ()"),
         ("regression_hmc --num-data -1", "`num_data` must be at least 1, got -1"),
         ("digits_fractal --posterior.prior-scale -1", "`prior_scale` must be above 0, got -1.0"),
-        ("digits_fractal --out=", "`out` must be the name of a directory, got '.'"),
+        ("digits_fractal --out=", "`out` must be the name of a directory"),
         ("digits_fractal --train.momentum 1", "`momentum` must be in [0, 1), got 1.0"),
         ("digits_fractal --train.num-devices 99", "`num_devices` must be between 1 and 2"),
         ("digits_fractal --model.dropout 0", "`dropout` must be one rate for each of 3 blocks"),
