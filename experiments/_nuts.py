@@ -63,18 +63,11 @@ class ChainsConfig(Settings):
 
 
 class Reference(NamedTuple):
-    """Chains, and what they say of a problem's test inputs and of themselves.
-
-    Attributes:
-        chains: The draws.
-        outputs: Of the net, "chains draws batch outputs".
-        predictions: What is reported of each draw: probabilities of classes; else the mean.
-        diagnosis: What the settings ask of chains.
-    """
+    """Chains, and what they say of a problem's test inputs and of themselves."""
 
     chains: jf.Chains
-    outputs: np.ndarray
-    predictions: np.ndarray
+    outputs: np.ndarray  # of the net, "chains draws batch outputs"
+    predictions: np.ndarray  # of each draw: probabilities of classes; else the mean
     diagnosis: jf.inference.Diagnosis
 
     @property
@@ -117,15 +110,6 @@ def intervals(estimates: Mapping[str, Estimate]) -> dict[str, float]:
         for of, estimate in estimates.items()
         for end, field in ends.items()
     }
-
-
-def with_intervals(row: Mapping[str, float], of: str, digits: int = 3) -> str:
-    """A figure and its interval, for a table."""
-    if of not in row:
-        return "-"
-    value = f"{row[of]:.{digits}f}"
-    ends = (row.get(f"{of}_lower"), row.get(f"{of}_upper"))
-    return value if None in ends else f"{value} ({ends[0]:.{digits}f}–{ends[1]:.{digits}f})"
 
 
 def convergence_section(config: ChainsConfig, name: str, reference: Reference) -> Section:

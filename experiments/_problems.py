@@ -73,35 +73,20 @@ class ModelConfig(Settings):
 
 
 class Problem(NamedTuple):
-    """A posterior and where to predict by it.
-
-    Attributes:
-        net: The net.
-        model: Its model.
-        data: Training inputs and targets.
-        start: Draws arrays to start from.
-        x_test: Test inputs.
-        y_test: Test targets.
-        last_layer: First part of the paths of the last layer's weights.
-        block_net: The net, or the part of it, that has columns.
-        noise: Path of the weight that is a noise; in a regression.
-        about: The data, in words.
-        dataset: What they are.
-        requested: What they stand in for, if they do; else the same.
-    """
+    """A posterior and where to predict by it."""
 
     net: Any
     model: jf.Model
-    data: tuple[Array, Array]
-    start: Callable[[KeyArray], Params]
+    data: tuple[Array, Array]  # for training
+    start: Callable[[KeyArray], Params]  # draws arrays to start from
     x_test: Array
-    y_test: Array | None = None
-    last_layer: str = ""
-    block_net: BlockNet | None = None
-    noise: str = ""
-    about: str = ""
-    dataset: str = ""
-    requested: str = ""
+    y_test: Any = None
+    last_layer: str = ""  # first part of the paths of the last layer's weights
+    block_net: BlockNet | None = None  # the net, or the part of it, that has columns
+    noise: str = ""  # path of the weight that is a noise; in a regression
+    about: str = ""  # the data, in words
+    dataset: str = ""  # what they are
+    requested: str = ""  # what they stand in for, if they do; else the same
 
     @property
     def num_params(self) -> int:

@@ -32,11 +32,10 @@ from experiments._nuts import (
     convergence_section,
     intervals,
     sample,
-    with_intervals,
 )
 from experiments._problems import PROBLEMS, DataConfig, ModelConfig, Problem, problems
 from experiments._routes import scores
-from experiments.report import Outcome, Section, Table
+from experiments.report import Outcome, Section
 from experiments.rows import Rows, slug
 from experiments.run import Options, Run
 from experiments.settings import Choices, OneOf, Rate, presets
@@ -47,7 +46,7 @@ from jfractal.typing import Array, KeyArray
 
 DROP_PATH = "drop-path MC"
 CONV, TABLE = "conv fractal", "regression"
-DISTANCE = "distance"
+DISTANCES = ("total_variation", "w2")
 NUM_PREDICTIVE = 2000
 
 
@@ -136,16 +135,9 @@ def one_problem(
 
 def fits(config: Config, problem: Problem) -> dict[str, Fit]:
     """The methods that the settings name, as far as the net has what they need."""
-    every = dict(
-        recipes(
-            config.fit,
-            problem.model,
-            problem.start,
-            len(problem.data[1]),
-            last_layer=problem.last_layer,
-            fixed=problem.noise,
-        )
-    )
+    options = {"last_layer": problem.last_layer, "fixed": problem.noise}
+    size = len(problem.data[1])
+    every = dict(recipes(config.fit, problem.model, problem.start, size, **options))
     if problem.block_net is not None:
         every[DROP_PATH] = drop_path(config, problem)
     return {name: every[name] for name in config.methods if name in every}
@@ -196,11 +188,7 @@ def judged(
     prediction = jf.Prediction.of(jax.nn.log_softmax(jnp.asarray(outputs)))
     target = jf.Prediction.of(jax.nn.log_softmax(all_draws))
     compared = metrics.compare(prediction, target, key, labels=problem.y_test)
-    distance = compared.pop("total_variation")
-    return {
-        **scores(prediction, np.asarray(problem.y_test)),
-        **intervals({DISTANCE: distance, **compared}),
-    }
+    return scores(prediction, np.asarray(problem.y_test)) | intervals(compared)
 
 
 def judged_regression(
@@ -217,7 +205,7 @@ def judged_regression(
     return {
         "rmse": float(metrics.rmse(mean.mean(0), problem.y_test)),
         "nll": float(-log_prob.mean()),
-        **intervals({DISTANCE: metrics.bootstrap(jnp.mean, (distances,), key_bootstrap)}),
+        **intervals({"w2": metrics.bootstrap(jnp.mean, (distances,), key_bootstrap)}),
     }
 
 
@@ -232,16 +220,14 @@ def predictive_draws(outputs: Array, key: KeyArray) -> Array:
 def ceiling(problem: Problem, outputs: np.ndarray, key: KeyArray) -> dict[str, Estimate]:
     """What one chain reaches against all others together."""
     if not problem.noise:
-        by_chain = jax.nn.softmax(outputs).mean(1)
-        found = metrics.ceiling(by_chain, key)
-        return {DISTANCE: found.pop("total_variation"), **found}
+        return metrics.ceiling(jax.nn.softmax(outputs).mean(1), key)
     distances = []
     for i, chain in enumerate(outputs):
         others = np.delete(outputs, i, axis=0).reshape(-1, *outputs.shape[2:])
         keys = jax.random.split(jax.random.fold_in(key, i))
         draws = [predictive_draws(*of) for of in zip(map(jnp.asarray, (chain, others)), keys)]
         distances.append(metrics.wasserstein(*draws)[..., 0])
-    return {DISTANCE: metrics.bootstrap(jnp.mean, (jnp.mean(jnp.array(distances), 0),), key)}
+    return {"w2": metrics.bootstrap(jnp.mean, (jnp.mean(jnp.array(distances), 0),), key)}
 
 
 # Report
@@ -249,31 +235,17 @@ def ceiling(problem: Problem, outputs: np.ndarray, key: KeyArray) -> dict[str, E
 
 def comparison_section(name: str, problem: Problem, rows: Rows, reference: Reference) -> Section:
     """All methods on one problem."""
-    kinds = {
-        "accuracy": "accuracy",
-        "rmse": "RMSE",
-        "nll": "NLL (nats)",
-        "ece": "ECE",
-        "agreement": "agreement",
-        DISTANCE: "W2" if problem.noise else "total variation",
-        "symmetric_kl": "symmetric KL (nats)",
-    }
-    shown = [of for of in kinds if len(rows.values(of))]
-    cells = []
-    for method in rows.levels("method"):
-        row = {r["metric"]: r["value"] for r in rows.where(method=method)}
-        cost = [round(row[of]) if of in row else "-" for of in ("gradients", "seconds")]
-        cells.append([method, *(with_intervals(row, of) for of in shown), *cost])
+    shown = ("accuracy", "rmse", "nll", "ece", "agreement", *DISTANCES, "symmetric_kl")
     compared = rows.where(method=tuple(m for m in rows.levels("method") if m != "NUTS"))
-    picture = report.intervals(compared, DISTANCE, xlabel=f"{kinds[DISTANCE]} to NUTS")
+    distance = "w2" if problem.noise else "total_variation"
     missing = "" if problem.block_net else f" Without {DROP_PATH}: the net has no paths to drop."
     return Section(
         name.capitalize(),
         f"{problem.about}. {problem.num_params:,} weights, prior {problem.model.prior}."
-        f"\n\n{reference.diagnosis}\n\nDistances are to the predictions of all "
-        f"draws of NUTS, with 95 % bootstrap intervals over test examples; those of NUTS to itself "
-        "are 0; one chain is compared with the others. Cost: gradients over all training data, "
-        f"curvatures of a Laplace aside.{missing}",
-        Table(["method", *(kinds[of] for of in shown), "full gradients", "seconds"], cells),
-        [picture],
+        f"\n\n{reference.diagnosis}\n\nDistances are to the predictions of all draws of NUTS, with "
+        "95 % bootstrap intervals over test examples; those of NUTS to itself are 0; one chain is "
+        "compared with the others. Cost: gradients over all training data, curvatures of a Laplace "
+        f"aside.{missing}",
+        report.table(rows, (*shown, "gradients", "seconds"), digits=3),
+        [report.intervals(compared, distance, xlabel=f"{report.label(distance)} to NUTS")],
     )

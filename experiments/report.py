@@ -102,6 +102,9 @@ LABELS = {
     "mflops": "MFLOP an example",
     "latency_ms": "latency (ms)",
     "num_params": "parameters",
+    "w2": "W2",
+    "symmetric_kl": "symmetric KL (nats)",
+    "gradients": "full gradients",
     "error_percent": "test error (%)",
     "validation_error_percent": "validation error (%)",
     "log_likelihood": "log likelihood (nats)",
@@ -131,18 +134,18 @@ def table(
         across: A field whose levels stand side by side.
         digits: After the point.
     """
-    names = (
-        metrics if isinstance(metrics, Mapping) else {metric: label(metric) for metric in metrics}
-    )
+    names = metrics if isinstance(metrics, Mapping) else {of: label(of) for of in metrics}
+    names = {of: name for of, name in names.items() if of in rows.levels("metric")}
     columns = [(level, of) for level in (rows.levels(across) if across else [None]) for of in names]
     has_metric = [row for row in rows if row["metric"] in names]
     cells = []
     for place in dict.fromkeys(tuple(row.get(name) for name in by) for row in has_metric):
-        fields = dict(zip(by, place))
-        at = [{**fields, **({across: level} if across else {})} for level, _ in columns]
-        values = [rows.values(metric, **f) for f, (_, metric) in zip(at, columns)]
-        heads = ["-" if part is None else part for part in place]
-        cells.append([*heads, *(shown(v, digits) for v in values)])
+        line: list[Cell] = ["-" if part is None else part for part in place]
+        for level, of in columns:
+            here = dict(zip(by, place)) | ({across: level} if across else {})
+            ends = [rows.values(f"{of}_{end}", **here) for end in ("lower", "upper")]
+            line.append(shown(rows.values(of, **here), digits, np.concatenate(ends)))
+        cells.append(line)
     lone = len(names) == 1
     titles = [
         names[of] if level is None else f"{level}" if lone else f"{level}, {names[of]}"
@@ -151,10 +154,12 @@ def table(
     return Table([*map(label, by), *titles], cells)
 
 
-def shown(values: np.ndarray, digits: int = 4) -> Cell:
+def shown(values: np.ndarray, digits: int = 4, interval: Sequence[float] = ()) -> Cell:
     """A figure of one repetition as it is; of several, the mean ± its standard error."""
     if len(values) == 0:
         return "-"
+    if len(values) == 1 and len(interval) == 2:
+        return "{:.{d}f} ({:.{d}f}–{:.{d}f})".format(*values, *interval, d=digits)
     if len(values) == 1 or isinstance(values[0], str):
         value = values[0].item()
         return round(value, digits) if isinstance(value, float) else value
