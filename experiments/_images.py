@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import jfractal as jf
-from experiments.settings import Count, Natural, OneOf, SourceConfig
+from experiments.ranges import Count, Natural, OneOf
+from experiments.settings import SourceConfig
 from jfractal.data import ImageData
 from jfractal.typing import Array, KeyArray
 

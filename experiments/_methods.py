@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import optax
 
 import jfractal as jf
-from experiments.settings import Count, NotNegative, OneOf, Positive, Precision, Rate, Settings
+from experiments.ranges import Count, NotNegative, OneOf, Positive, Precision, Rate
+from experiments.settings import Settings
 from jfractal.posterior.gaussian import Estimator, Where
 from jfractal.training import scan
 from jfractal.typing import KeyArray, Params

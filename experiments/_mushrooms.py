@@ -10,8 +10,9 @@ import optax
 import jfractal as jf
 from experiments._methods import computed_in
 from experiments._perceptron import Perceptron
+from experiments.ranges import Count, Positive, Precision
 from experiments.run import SeedsOptions
-from experiments.settings import Count, Positive, Precision, Settings
+from experiments.settings import Settings
 from jfractal.typing import Array, KeyArray, Params, Scalar
 
 NUM_ACTIONS = 2  # pass by, eat

@@ -11,8 +11,7 @@ import optax
 import jfractal as jf
 from experiments._images import DataConfig, Examples
 from experiments._routes import classify, routes_of
-from experiments.run import Options, Run
-from experiments.settings import (
+from experiments.ranges import (
     Columns,
     Count,
     Fraction,
@@ -20,10 +19,10 @@ from experiments.settings import (
     Positive,
     Precision,
     Rate,
-    Settings,
     Some,
-    require,
 )
+from experiments.run import Options, Run
+from experiments.settings import Settings, require
 from jfractal import metrics
 from jfractal.nn import BlockNet
 from jfractal.posterior.gaussian import Estimator

@@ -10,10 +10,11 @@ import numpy as np
 import jfractal as jf
 from experiments._methods import FitConfig
 from experiments._problems import Problem
+from experiments.ranges import Count, Interval, Level
 from experiments.report import Picture, Section, Table
 from experiments.rows import slug
 from experiments.run import Run
-from experiments.settings import Count, Interval, Level, Settings
+from experiments.settings import Settings
 from jfractal import metrics, viz
 from jfractal.inference.mcmc.chains import MIN_EBFMI, MIN_ESS_PER_CHAIN
 from jfractal.metrics.bootstrap import Estimate

@@ -12,16 +12,8 @@ import numpy as np
 
 import jfractal as jf
 from experiments._perceptron import Perceptron, start
-from experiments.settings import (
-    Columns,
-    Count,
-    Interval,
-    OneOf,
-    Positive,
-    Settings,
-    Some,
-    SourceConfig,
-)
+from experiments.ranges import Columns, Count, Interval, OneOf, Positive, Some
+from experiments.settings import Settings, SourceConfig
 from jfractal import data
 from jfractal.nn import BlockNet, DenseUnit, LearnedNoise
 from jfractal.typing import Array, KeyArray, Params

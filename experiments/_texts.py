@@ -10,7 +10,8 @@ from sklearn.linear_model import LogisticRegression
 
 import jfractal as jf
 from experiments._images import Examples
-from experiments.settings import Count, Interval, OneOf, SourceConfig
+from experiments.ranges import Count, Interval, OneOf
+from experiments.settings import SourceConfig
 from jfractal.data import PADDING, UNKNOWN, TextData, Vocabulary
 from jfractal.typing import KeyArray
 

@@ -26,19 +26,11 @@ from experiments import report
 from experiments._images import ImageSet, flat
 from experiments._methods import computed_in
 from experiments._perceptron import Perceptron, classifier, start
+from experiments.ranges import Count, NotNegative, Positive, Precision
 from experiments.report import Outcome, Section
 from experiments.rows import Rows
 from experiments.run import Run, SeedsOptions
-from experiments.settings import (
-    Count,
-    NotNegative,
-    Positive,
-    Precision,
-    Settings,
-    SourceConfig,
-    presets,
-    require,
-)
+from experiments.settings import Settings, SourceConfig, presets, require
 from jfractal import metrics
 from jfractal.data import ImageData
 from jfractal.training import scan

@@ -29,10 +29,11 @@ from experiments import report
 from experiments._images import DataConfig, Split
 from experiments._nets import TrainConfig
 from experiments._timing import milliseconds
+from experiments.ranges import Count, Level
 from experiments.report import Outcome, Section
 from experiments.rows import Rows
 from experiments.run import Run
-from experiments.settings import Count, Level, presets
+from experiments.settings import presets
 from jfractal import anytime, metrics
 from jfractal.nn import BlockNet
 from jfractal.typing import Variables

@@ -24,10 +24,11 @@ import jfractal as jf
 from experiments import report
 from experiments._mushrooms import Agent, AgentsConfig, Bandit
 from experiments._perceptron import Perceptron
+from experiments.ranges import Count
 from experiments.report import Outcome, Section
 from experiments.rows import Rows
 from experiments.run import Run
-from experiments.settings import Count, SourceConfig, presets, require
+from experiments.settings import SourceConfig, presets, require
 from jfractal.typing import Array, KeyArray
 
 # By name, the share of turns in which an agent explores by chance; one is Bayesian instead.

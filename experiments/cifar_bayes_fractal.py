@@ -28,10 +28,11 @@ from experiments import _nets as nets
 from experiments import _routes as routes
 from experiments._images import DataConfig, Split
 from experiments._nets import ModelConfig, PosteriorConfig, TrainConfig
+from experiments.ranges import Choices, Natural
 from experiments.report import Outcome, Picture, Section, table
 from experiments.rows import Rows
 from experiments.run import Run
-from experiments.settings import Choices, Natural, presets
+from experiments.settings import presets
 from jfractal import metrics, viz
 
 ENTROPIES = {"total": "entropy", "aleatoric": "aleatoric", "epistemic": "epistemic"}

@@ -24,9 +24,10 @@ from experiments._images import ImageSet
 from experiments._methods import FitConfig, recipes
 from experiments._perceptron import Perceptron, start, test
 from experiments._routes import SCORES
+from experiments.ranges import Choices, Count, Natural, Positive
 from experiments.report import Outcome, Section
 from experiments.run import Run, SeedsOptions
-from experiments.settings import Choices, Count, Natural, Positive, SourceConfig, presets
+from experiments.settings import SourceConfig, presets
 from jfractal.data import ImageData
 from jfractal.typing import Array, Float, Int
 

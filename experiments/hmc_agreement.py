@@ -35,10 +35,11 @@ from experiments._nuts import (
 )
 from experiments._problems import PROBLEMS, DataConfig, ModelConfig, Problem, problems
 from experiments._routes import scores
+from experiments.ranges import Choices, OneOf, Rate
 from experiments.report import Outcome, Section
 from experiments.rows import Rows, slug
 from experiments.run import Options, Run
-from experiments.settings import Choices, OneOf, Rate, presets
+from experiments.settings import presets
 from jfractal import metrics
 from jfractal.metrics.bootstrap import Estimate
 from jfractal.training import scan

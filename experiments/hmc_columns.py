@@ -32,10 +32,11 @@ from experiments._nuts import (
 )
 from experiments._problems import DataConfig, ModelConfig, Problem, problems
 from experiments._routes import scores
+from experiments.ranges import Choices
 from experiments.report import Outcome, Section
 from experiments.rows import Rows
 from experiments.run import Options, Run
-from experiments.settings import Choices, presets
+from experiments.settings import presets
 from jfractal import metrics
 from jfractal.typing import KeyArray
 

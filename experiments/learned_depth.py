@@ -29,10 +29,11 @@ from experiments import _routes as routes
 from experiments import report
 from experiments._images import DataConfig, Split
 from experiments._nets import ModelConfig, TrainConfig
+from experiments.ranges import Choices, Count, Fraction, NotNegative
 from experiments.report import Outcome, Section
 from experiments.rows import Rows
 from experiments.run import Run
-from experiments.settings import Choices, Count, Fraction, NotNegative, presets, require
+from experiments.settings import presets, require
 from jfractal import metrics
 from jfractal.nn import BlockNet
 from jfractal.typing import Variables

@@ -28,10 +28,11 @@ from experiments._images import ImagesConfig, Split, load
 from experiments._methods import METHODS, FitConfig, recipes
 from experiments._perceptron import Perceptron, start
 from experiments._pruning import smaller_perceptrons, units_section
+from experiments.ranges import Choices, Count, Level, OneOf, Positive
 from experiments.report import Outcome, Section
 from experiments.rows import Rows
 from experiments.run import Run, SeedsOptions
-from experiments.settings import Choices, Count, Level, OneOf, Positive, Settings, presets
+from experiments.settings import Settings, presets
 from jfractal.typing import Array, KeyArray
 
 MIXTURE = "mean field, scale mixture"

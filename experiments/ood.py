@@ -28,21 +28,11 @@ from experiments._images import Split
 from experiments._methods import FitConfig, Method, recipes, without
 from experiments._perceptron import classifier, predict, start
 from experiments._routes import scores
+from experiments.ranges import Choices, Columns, Count, Natural, OneOf, Positive, Some
 from experiments.report import Outcome, Section, is_version
 from experiments.rows import Rows
 from experiments.run import Run, SeedsOptions
-from experiments.settings import (
-    Choices,
-    Columns,
-    Count,
-    Natural,
-    OneOf,
-    Positive,
-    Settings,
-    Some,
-    SourceConfig,
-    presets,
-)
+from experiments.settings import Settings, SourceConfig, presets
 from jfractal import metrics
 from jfractal.nn import DenseUnit
 from jfractal.typing import Array, KeyArray

@@ -20,10 +20,11 @@ from experiments import report
 from experiments._images import ImageSet
 from experiments._methods import FitConfig, recipes
 from experiments._perceptron import Perceptron, classifier, start, test
+from experiments.ranges import Choices, Count, Positive
 from experiments.report import Outcome, Section
 from experiments.rows import Rows
 from experiments.run import Run, SeedsOptions
-from experiments.settings import Choices, Count, Positive, SourceConfig, presets
+from experiments.settings import SourceConfig, presets
 from jfractal.data import ImageData
 
 METHODS = ("maximum likelihood", "MAP", "mean field")

@@ -27,10 +27,11 @@ from experiments._methods import computed_in
 from experiments._nuts import ChainsConfig, convergence_section, sample
 from experiments._perceptron import Perceptron, start
 from experiments._problems import Problem
+from experiments.ranges import Count, Positive, Precision
 from experiments.report import Outcome, Picture, Section
 from experiments.rows import Rows
 from experiments.run import Options, Run
-from experiments.settings import Count, Positive, Precision, Settings, presets
+from experiments.settings import Settings, presets
 from jfractal import metrics, viz
 from jfractal.typing import Array, KeyArray
 

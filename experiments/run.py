@@ -22,8 +22,9 @@ from flax.serialization import msgpack_restore, msgpack_serialize
 from flax.traverse_util import flatten_dict
 from tqdm.auto import tqdm
 
+from experiments.ranges import Count, Directory, Seed
 from experiments.rows import Rows
-from experiments.settings import Count, Directory, Seed, Settings
+from experiments.settings import Settings
 from jfractal import Fit, Method, fit
 from jfractal.errors import DivergenceError, InputError
 

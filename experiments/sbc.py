@@ -26,20 +26,11 @@ from tqdm.auto import tqdm
 import jfractal as jf
 from experiments._methods import METHODS, FitConfig, recipes
 from experiments._perceptron import Perceptron
+from experiments.ranges import Choices, Count, Interval, Level, OneOf, Positive
 from experiments.report import Outcome, Picture, Section, Table
 from experiments.rows import Rows
 from experiments.run import Options, Run
-from experiments.settings import (
-    Choices,
-    Count,
-    Interval,
-    Level,
-    OneOf,
-    Positive,
-    Settings,
-    presets,
-    require,
-)
+from experiments.settings import Settings, presets, require
 from jfractal import testing, viz
 from jfractal.typing import KeyArray, Params
 

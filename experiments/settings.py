@@ -1,10 +1,8 @@
 """Settings with declared ranges: what is out of one is refused when the settings are made."""
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from types import NoneType
 from typing import (
     Annotated,
@@ -12,92 +10,15 @@ from typing import (
     Literal,
     Self,
     TypeVar,
-    cast,
     get_args,
     get_origin,
     get_type_hints,
 )
 
+from experiments.ranges import OneOf
 from jfractal.errors import InputError
 
-T = TypeVar("T")
 S = TypeVar("S", bound="Settings")
-
-# What a field can be
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Numbers between two ends, which belong to it or do not: ``Interval(0, 1, "[)")``."""
-
-    low: float
-    high: float = math.inf
-    ends: str = "[)"
-
-    def __contains__(self, value: float) -> bool:
-        above = self.low <= value if self.ends[0] == "[" else self.low < value
-        return above and (value <= self.high if self.ends[1] == "]" else value < self.high)
-
-    def __str__(self) -> str:
-        if self.high == math.inf:
-            return f"{'at least' if self.ends[0] == '[' else 'above'} {self.low}"
-        return f"in {self.ends[0]}{self.low}, {self.high}{self.ends[1]}"
-
-
-class OneOf(tuple[str, ...]):
-    """Names to choose from: ``Annotated[str, OneOf(["mnist", "digits"])]``."""
-
-    def __str__(self) -> str:
-        return f"one of {', '.join(map(repr, self))}"
-
-
-class NotEmpty:
-    """A tuple of at least one value."""
-
-    def __contains__(self, value: tuple[Any, ...]) -> bool:
-        return len(value) > 0
-
-    def __str__(self) -> str:
-        return "one or more values"
-
-
-class NoTwoAlike(NotEmpty):
-    """A tuple of at least one value, all different."""
-
-    def __contains__(self, value: tuple[Any, ...]) -> bool:
-        return 0 < len(value) == len(set(value))
-
-    def __str__(self) -> str:
-        return "one or more values, no two alike"
-
-
-class Named:
-    """A path with a last part; ``""`` has none."""
-
-    def __contains__(self, value: Path) -> bool:
-        return value.name != "" and "\0" not in str(value)
-
-    def __str__(self) -> str:
-        return "the name of a directory"
-
-
-Natural = Annotated[int, Interval(0)]
-Count = Annotated[int, Interval(1)]
-Columns = Annotated[int, Interval(1, 10, "[]")]  # 2^9 convolutions in a block are enough
-Seed = Annotated[int, Interval(0, 2**32)]
-Positive = Annotated[float, Interval(0, ends="()")]
-NotNegative = Annotated[float, Interval(0)]
-Rate = Annotated[float, Interval(0, 1)]
-Fraction = Annotated[float, Interval(0, 1, "[]")]
-Level = Annotated[float, Interval(0, 1, "()")]
-Directory = Annotated[Path, Named()]
-Some = Annotated[tuple[T, ...], NotEmpty()]
-Precision = Literal["float32", "bfloat16"]
-Choices = Annotated[tuple[T, ...], NoTwoAlike()]
-
-
-# Settings
-
 
 class Settings:
     """Base of frozen dataclasses whose fields are checked against their annotations.
@@ -118,7 +39,7 @@ class Settings:
             name: getattr(self, name).but(**value) if isinstance(value, Mapping) else value
             for name, value in changes.items()
         }
-        return replace(cast(Any, self), **merged)
+        return type(self)(**{**vars(self), **merged})
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,10 @@ from experiments import _nets as nets
 from experiments import _routes as routes
 from experiments._nets import ModelConfig, TrainConfig
 from experiments._texts import DataConfig, bag_of_words, load, tokens
+from experiments.ranges import Count, Rate
 from experiments.report import Outcome, Section, table
 from experiments.run import Run
-from experiments.settings import Count, Rate, Settings, presets
+from experiments.settings import Settings, presets
 from jfractal.data import Vocabulary
 
 

@@ -26,10 +26,11 @@ from experiments._methods import FitConfig, Method, recipes, without
 from experiments._nuts import ChainsConfig, sample
 from experiments._perceptron import Perceptron, start
 from experiments._problems import Problem, Table
+from experiments.ranges import Choices, Count, Natural, Positive
 from experiments.report import Outcome, Section
 from experiments.rows import Rows
 from experiments.run import Options, Run
-from experiments.settings import Choices, Count, Natural, Positive, SourceConfig, presets
+from experiments.settings import SourceConfig, presets
 from jfractal import data, metrics
 from jfractal.data import TableData
 from jfractal.nn import LearnedNoise

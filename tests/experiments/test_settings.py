@@ -9,7 +9,7 @@ import pytest
 
 from experiments import command, registry
 from experiments.__main__ import main
-from experiments.settings import (
+from experiments.ranges import (
     Choices,
     Count,
     Fraction,
@@ -18,10 +18,9 @@ from experiments.settings import (
     OneOf,
     Positive,
     Rate,
-    Settings,
     Some,
-    presets,
 )
+from experiments.settings import Settings, presets
 from jfractal.errors import InputError
 
 NAMES = registry.names()
