@@ -92,6 +92,14 @@ def test_data_that_may_not_be_at_hand_can_be_demanded(name):
     )
 
 
+@pytest.mark.parametrize("name", registry.names())
+def test_the_net_can_be_trained_in_half_precision(name):
+    """By ``--train.precision``, or ``--fit.precision`` where that is what the group is called."""
+    config = registry.load(name).PRESETS["laptop"]
+    group = "train" if hasattr(config, "train") else "fit"
+    config.but(**{group: {"precision": "bfloat16"}})
+
+
 def test_example_of_the_guide_is_an_experiment(tmp_path, monkeypatch):
     guide = (ROOT / "CONTRIBUTING.md").read_text()
     (example,) = re.findall(r"```python\n(.*?)```", guide, flags=re.DOTALL)
