@@ -35,6 +35,13 @@ COMPARED = FitConfig(
     num_samples=200,
 )
 """The methods that are compared with it."""
+PAPER_CHAINS = {"num_chains": 8, "num_warmup": 2000, "num_draws": 2000, "max_tree_depth": 10}
+QUICK_CHAINS = {"num_chains": 2, "num_warmup": 10, "num_draws": 10, "max_tree_depth": 3}
+QUICK = {
+    "model": {"columns": 2, "width": 2},
+    "fit": {"num_epochs": 2, "batch_size": 10, "num_samples": 4},
+    "chains": QUICK_CHAINS,
+}
 WORDS = {
     "rhat": "R-hat",
     "ess": "ESS",

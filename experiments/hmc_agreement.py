@@ -27,6 +27,9 @@ from experiments import report
 from experiments._methods import METHODS, Fit, FitConfig, num_gradients, num_steps, recipes, without
 from experiments._nuts import (
     COMPARED,
+    PAPER_CHAINS,
+    QUICK,
+    QUICK_CHAINS,
     ChainsConfig,
     Reference,
     convergence_section,
@@ -72,8 +75,6 @@ class Config(Options):
     chains_table: ChainsConfig = ChainsConfig(num_draws=300, max_tree_depth=7)
 
 
-PAPER_CHAINS = {"num_chains": 8, "num_warmup": 2000, "num_draws": 2000, "max_tree_depth": 10}
-QUICK_CHAINS = {"num_chains": 2, "num_warmup": 10, "num_draws": 10, "max_tree_depth": 3}
 PRESETS = presets(
     Config(),
     paper={
@@ -85,9 +86,8 @@ PRESETS = presets(
         "problems": ("dense fractal", TABLE),
         "methods": ("MAP", DROP_PATH, "mean field, local", "Laplace, last layer"),
         "data": {"num_train": 20, "num_train_conv": 20, "num_test": 20, "table": "diabetes"},
-        "model": {"columns": 2, "width": 2},
-        "fit": {"num_epochs": 2, "batch_size": 10, "num_samples": 4},
-        **dict.fromkeys(("chains", "chains_conv", "chains_table"), QUICK_CHAINS),
+        **QUICK,
+        **dict.fromkeys(("chains_conv", "chains_table"), QUICK_CHAINS),
     },
 )
 
@@ -117,14 +117,24 @@ def one_problem(
     reference = sample(chains, run, name, problem, key_chains)
     path = run.directory / "references" / f"{slug(name)}.npz"
     jf.reference.save(path, reference.chains, problem.model, problem.data, problem.x_test)
-    outputs, of_chains = reference.outputs, reference.diagnosis.figures
-    itself = judged(problem, outputs, key_compare, outputs.reshape(-1, *outputs.shape[2:]))
-    cost = of_chains["num_gradients"] + of_chains["num_warmup_gradients"]
+    outputs, methods, size = reference.outputs, fits(config, problem), len(problem.data[1])
+    judge = partial(judged, problem, outputs, key_compare)
+
+    def fit_and_judge(method: str, **_: str) -> dict[str, float]:
+        began = time.perf_counter()
+        posterior = jax.block_until_ready(methods[method](problem.data, key_fit))
+        seconds = time.perf_counter() - began
+        number, apply = config.fit.num_samples, problem.net.apply
+        draws = jf.sample_outputs(apply, posterior, problem.x_test, key_fit, num_samples=number)
+        cost = {"gradients": num_gradients(config.fit, method, size), "seconds": seconds}
+        return judge(draws) | cost
+
     rows = Rows()
-    rows.add({**itself, "gradients": cost}, problem=name, method="NUTS")
-    methods = fits(config, problem)
-    compute = partial(fit_and_judge, config, problem, outputs, methods, (key_fit, key_compare))
-    rows.extend(run.sweep(compute, problem=[name], method=methods))
+    of_chains = reference.diagnosis.figures
+    cost = {"gradients": of_chains["num_gradients"] + of_chains["num_warmup_gradients"]}
+    itself = judge(outputs.reshape(-1, *outputs.shape[2:]))
+    rows.add(itself | cost, problem=name, method="NUTS")
+    rows.extend(run.sweep(fit_and_judge, problem=[name], method=methods))
     rows.add(intervals(ceiling(problem, outputs, key_compare)), problem=name, method="one chain")
     sections = [
         comparison_section(name, problem, rows, reference),
@@ -157,39 +167,16 @@ def drop_path(config: Config, problem: Problem) -> Fit:
     )[0]
 
 
-def fit_and_judge(
-    config: Config,
-    of: Problem,
-    reference: np.ndarray,
-    fits: dict[str, Fit],
-    keys: tuple[KeyArray, KeyArray],
-    *,
-    problem: str,
-    method: str,
-) -> dict[str, float]:
-    """One method: its scores, its distances from the reference, and what it took."""
-    key, key_compare = keys
-    started = time.perf_counter()
-    posterior = jax.block_until_ready(fits[method](of.data, key))
-    seconds = time.perf_counter() - started
-    number = config.fit.num_samples
-    outputs = jf.sample_outputs(of.net.apply, posterior, of.x_test, key, num_samples=number)
-    cost = num_gradients(config.fit, method, len(of.data[1]))
-    figures = judged(of, reference, key_compare, np.asarray(outputs))
-    return {**figures, "gradients": cost, "seconds": seconds}
-
-
 def judged(
     problem: Problem, reference: np.ndarray, key: KeyArray, outputs: Any
 ) -> dict[str, float]:
     """Scores of draws of the outputs, and their distances from those of the reference."""
-    all_draws = jnp.asarray(reference).reshape(-1, *reference.shape[2:])
+    every = jnp.asarray(reference).reshape(-1, *reference.shape[2:])
     if problem.noise:
-        return judged_regression(problem, all_draws, key, jnp.asarray(outputs))
-    prediction = jf.Prediction.of(jax.nn.log_softmax(jnp.asarray(outputs)))
-    target = jf.Prediction.of(jax.nn.log_softmax(all_draws))
-    compared = metrics.compare(prediction, target, key, labels=problem.y_test)
-    return scores(prediction, np.asarray(problem.y_test)) | intervals(compared)
+        return judged_regression(problem, every, key, jnp.asarray(outputs))
+    found, target = (jf.Prediction.of(jax.nn.log_softmax(jnp.asarray(x))) for x in (outputs, every))
+    compared = metrics.compare(found, target, key, labels=problem.y_test)
+    return scores(found, problem.y_test) | intervals(compared)
 
 
 def judged_regression(
@@ -197,12 +184,11 @@ def judged_regression(
 ) -> dict[str, float]:
     """RMSE and log likelihood, and W2 of predictive distributions, all standardised."""
     key_noise, key_bootstrap = jax.random.split(key)
-    mean, rho = jnp.split(outputs, 2, axis=-1)
-    likelihood = jf.likelihoods.HeteroscedasticGaussian()
-    scale = jax.nn.softplus(rho) + likelihood.min_scale
+    mean, scale = moments(outputs)
     log_prob = metrics.gaussian_mixture_log_prob(problem.y_test, mean, scale)
-    draws = [predictive_draws(x, key_noise) for x in (outputs, reference)]
-    distances = metrics.wasserstein(*draws)[..., 0]
+    distances = metrics.wasserstein(
+        predictive_draws(outputs, key_noise), predictive_draws(reference, key_noise)
+    )[..., 0]
     return {
         "rmse": float(metrics.rmse(mean.mean(0), problem.y_test)),
         "nll": float(-log_prob.mean()),
@@ -210,11 +196,16 @@ def judged_regression(
     }
 
 
+def moments(outputs: Array) -> tuple[Array, Array]:
+    """Mean and standard deviation of the target, given each draw of the weights."""
+    mean, rho = jnp.split(outputs, 2, axis=-1)
+    return mean, jax.nn.softplus(rho) + jf.likelihoods.HeteroscedasticGaussian().min_scale
+
+
 def predictive_draws(outputs: Array, key: KeyArray) -> Array:
     """Draws of the target: of the weights evenly, each with noise of its own."""
     index = jnp.arange(NUM_PREDICTIVE) * len(outputs) // NUM_PREDICTIVE
-    mean, rho = jnp.split(jnp.asarray(outputs)[index], 2, axis=-1)
-    scale = jax.nn.softplus(rho) + jf.likelihoods.HeteroscedasticGaussian().min_scale
+    mean, scale = moments(jnp.asarray(outputs)[index])
     return mean + scale * jax.random.normal(key, mean.shape)
 
 

@@ -22,14 +22,7 @@ import numpy as np
 import jfractal as jf
 from experiments import report
 from experiments._methods import FitConfig, Method, recipes
-from experiments._nuts import (
-    COMPARED,
-    ChainsConfig,
-    Reference,
-    convergence_section,
-    intervals,
-    sample,
-)
+from experiments._nuts import COMPARED, QUICK, ChainsConfig, convergence_section, intervals, sample
 from experiments._problems import DataConfig, ModelConfig, Problem, problems
 from experiments._routes import scores
 from experiments.ranges import Choices
@@ -71,50 +64,49 @@ PRESETS = presets(
         "model": {"columns": 4, "width": 32},
         "chains": {"num_chains": 8, "num_warmup": 2000, "num_draws": 2000},
     },
-    quick={
-        "methods": ("MAP", "mean field"),
-        "data": {"num_train": 20, "num_test": 20},
-        "model": {"columns": 2, "width": 2},
-        "fit": {"num_epochs": 2, "batch_size": 10, "num_samples": 4},
-        "chains": {"num_chains": 2, "num_warmup": 10, "num_draws": 10, "max_tree_depth": 3},
-    },
+    quick={**QUICK, "methods": ("MAP", "mean field"), "data": {"num_train": 20, "num_test": 20}},
 )
 
 
 def run(config: Config, run: Run) -> Outcome:
     """Samples the whole net and its columns, and reads every posterior at every depth."""
     problem = problems(config.data, config.model)["dense fractal"]()
-    key_chains, key_fit, key_compare = jax.random.split(jax.random.key(config.seed), 3)
-    columns = {WHOLE: None, **{f"column {c}": c for c in problem.net.columns}}
-    alone = {route: problem_of(problem, column) for route, column in columns.items()}
+    key_chains, key_fit, key = jax.random.split(jax.random.key(config.seed), 3)
+    routes = {WHOLE: problem, **{f"column {c}": alone(problem, c) for c in problem.net.columns}}
     own = {
         route: sample(config.chains, run, route, of, jax.random.fold_in(key_chains, i))
-        for i, (route, of) in enumerate(alone.items())
+        for i, (route, of) in enumerate(routes.items())
     }
-    # The draws of the whole net, run through each column.
-    within = {
-        route: own[WHOLE].chains.outputs(of.net.apply, problem.x_test)
-        for route, of in alone.items()
-    }
-    rows = by_depth(problem, alone, own, within, key_compare)
-    reference = {route: prediction(of) for route, of in within.items()}
-    read = partial(read_at_each_depth, config, problem, alone, reference, (key_fit, key_compare))
-    methods = run.sweep(read, method=config.methods)
-    for route, of in within.items():
-        ceiling = metrics.ceiling(jax.nn.softmax(of).mean(1), key_compare)
-        methods.add(intervals(ceiling), method=ONE_CHAIN, route=route, layers=layers(alone[route]))
+    rows, methods, reference = Rows(), Rows(), {}
+    for route, of in routes.items():
+        fields = {"route": route, "layers": layers(of)}
+        # The draws of the whole net, run through the column.
+        outputs = own[WHOLE].chains.outputs(of.net.apply, of.x_test)
+        reference[route], by_itself = prediction(outputs), prediction(own[route].outputs)
+        compared = intervals(metrics.compare(reference[route], by_itself, key))
+        found = {"whole net's": scores(reference[route], of.y_test) | compared}
+        found["column's own"] = scores(by_itself, of.y_test)
+        for posterior, figures in found.items():
+            rows.add(figures, posterior=posterior, **fields)
+        rhat = own[route].figures["nuts_rhat_predictions"]
+        rows.add({"rhat": rhat, "reasons": own[route].figures["reasons"]}, **fields)
+        ceiling = metrics.ceiling(jax.nn.softmax(outputs).mean(1), key)
+        methods.add(intervals(ceiling), method=ONE_CHAIN, **fields)
+    read = partial(read_at_each_depth, config, routes, reference, (key_fit, key))
+    methods = Rows([*run.sweep(read, method=config.methods), *methods])
+    about = f"{problem.about}. {problem.num_params:,} weights, prior {problem.model.prior}."
     sections = [
-        columns_section(problem, rows, own),
+        columns_section(rows, about),
         methods_section(methods),
         *(convergence_section(config.chains, route, of) for route, of in own.items()),
     ]
-    rows.extend(methods)
     converged = all(of.diagnosis.converged for of in own.values())
+    rows = Rows([*rows, *methods])
     rows.add({"converged": converged, "num_params": problem.num_params})
     return Outcome(problem.dataset, problem.requested, rows, sections)
 
 
-def problem_of(problem: Problem, column: int | None) -> Problem:
+def alone(problem: Problem, column: int) -> Problem:
     """The posterior of one column alone; the weights outside it have their prior."""
     net = problem.net.column(column)
     return problem._replace(net=net, model=replace(problem.model, apply=net.apply))
@@ -131,82 +123,50 @@ def prediction(outputs: Any) -> jf.Prediction:
     return jf.Prediction.of(jax.nn.log_softmax(draws))
 
 
-def by_depth(
-    problem: Problem,
-    alone: Mapping[str, Problem],
-    own: Mapping[str, Reference],
-    within: Mapping[str, Any],
-    key: KeyArray,
-) -> Rows:
-    """NUTS at each depth: draws of the whole net, and of the column alone."""
-    labels, rows = np.asarray(problem.y_test), Rows()
-    for route, of in alone.items():
-        fields = {"route": route, "layers": layers(of)}
-        whole, column = prediction(within[route]), prediction(own[route].outputs)
-        distance = intervals(metrics.compare(whole, column, key))
-        rows.add(scores(whole, labels) | distance, posterior="whole net's", **fields)
-        rows.add(scores(column, labels), posterior="column's own", **fields)
-        figures = own[route].figures
-        rows.add(
-            {"rhat": figures["nuts_rhat_predictions"], "reasons": figures["reasons"]}, **fields
-        )
-    return rows
-
-
 def read_at_each_depth(
     config: Config,
-    problem: Problem,
-    alone: Mapping[str, Problem],
+    routes: Mapping[str, Problem],
     reference: Mapping[str, jf.Prediction],
     keys: tuple[KeyArray, KeyArray],
     method: str,
 ) -> Rows:
     """One posterior of the whole net, at every depth, against NUTS's draws of the whole net."""
-    (key, key_compare), size, rows = keys, len(problem.data[1]), Rows()
-    last_layer = problem.last_layer
-    fits = recipes(config.fit, problem.model, problem.start, size, last_layer=last_layer)
-    posterior, number = fits[method](problem.data, key), config.fit.num_samples
-    for route, of in alone.items():
+    (key, key_compare), whole, rows = keys, routes[WHOLE], Rows()
+    size, last_layer = len(whole.data[1]), whole.last_layer
+    fits = recipes(config.fit, whole.model, whole.start, size, last_layer=last_layer)
+    posterior, number = fits[method](whole.data, key), config.fit.num_samples
+    for route, of in routes.items():
         found = jf.predict(of.model, posterior, of.x_test, key, num_samples=number)
         compared = intervals(metrics.compare(found, reference[route], key_compare))
-        figures = scores(found, np.asarray(of.y_test)) | compared
-        rows.add(figures, route=route, layers=layers(of))
+        rows.add(scores(found, of.y_test) | compared, route=route, layers=layers(of))
     return rows
 
 
 # Report
 
 
-def columns_section(problem: Problem, rows: Rows, own: Mapping[str, Reference]) -> Section:
+def columns_section(rows: Rows, about: str) -> Section:
     """NUTS: each column within the whole posterior, and alone."""
-    verdicts = " ".join(f"{name.capitalize()}: {of.diagnosis}" for name, of in own.items())
-    caption = "Test NLL of each column, by both posteriors."
     return Section(
         "The posterior at each depth",
-        f"{problem.about}. {problem.num_params:,} weights, prior {problem.model.prior}. NUTS of "
-        "the whole net, its draws run through each column; and NUTS of each column by itself; "
-        f"agreement and total variation between the two.\n\n{verdicts}",
+        f"{about} NUTS of the whole net, its draws run through each column; and NUTS of each "
+        "column by itself; agreement and total variation between the two.",
         report.table(rows, FIGURES, by=("route", "layers", "posterior")),
-        [by_layers(rows, "nll", "test NLL (nats per image)", caption, by="posterior")],
+        [report.curves(columns_of(rows), "layers", "nll", by="posterior")],
     )
 
 
 def methods_section(rows: Rows) -> Section:
     """Every method at every depth."""
-    caption = "Distance from NUTS by depth of the column."
     return Section(
         "Every method, read at each depth",
         "Fitted to the whole net; compared with NUTS's draws of the whole net, at the same route. "
         "The last rows are the ceiling: one chain of NUTS against the others.",
         report.table(rows, FIGURES, by=("method", "route")),
-        [by_layers(rows, "total_variation", "total variation to NUTS", caption, by="method")],
+        [report.curves(columns_of(rows), "layers", "total_variation")],
     )
 
 
-def by_layers(rows: Rows, metric: str, ylabel: str, caption: str, *, by: str) -> report.Picture:
-    """A figure of each column by its depth."""
-    columns = rows.where(route=tuple(r for r in rows.levels("route") if r != WHOLE))
-    xlabel = "layers of the column"
-    return report.curves(
-        columns, "layers", metric, by=by, xlabel=xlabel, ylabel=ylabel, caption=caption
-    )
+def columns_of(rows: Rows) -> Rows:
+    """The rows of columns that run alone."""
+    return rows.where(route=tuple(route for route in rows.levels("route") if route != WHOLE))

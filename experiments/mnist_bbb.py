@@ -85,6 +85,8 @@ def run(config: Config, run: Run) -> Outcome:
     rows = run.sweep(compute, method=config.methods, seed=range(config.num_seeds))
     for method, percent in PUBLISHED.items():
         rows.add({"error_percent": percent}, method=f"{method}, published")
+    for fraction, percent in PUBLISHED_PRUNED.items():
+        rows.add({"published_percent": percent}, removed=f"{fraction:.0%}")
     return Outcome.of(source, rows, *sections(config, split, rows))
 
 
@@ -125,11 +127,10 @@ def one(
     rows.add(figures)
     if method == MIXTURE:
         images, labels = split.test
-        for fraction, published in PUBLISHED_PRUNED.items():
+        for fraction in PUBLISHED_PRUNED:
             left = jf.MeanField(jf.prune(posterior.params, fraction))
             error = 100 * (1 - test(left, pixels(images), labels)["accuracy"])
-            pruned = {"pruned_error_percent": error, "published_percent": published}
-            rows.add(pruned, removed=f"{fraction:.0%}")
+            rows.add({"pruned_error_percent": error}, removed=f"{fraction:.0%}")
         rows.extend(smaller_perceptrons(net, posterior, pixels(images), labels))
     return rows
 

@@ -11,10 +11,9 @@ method. Figures: docs/results.md. Laptop: 18 minutes on one CPU core.
     make experiment NAME=ood ARGS="--problems fashion_mnist --num-seeds 5"
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +21,8 @@ import numpy as np
 from scipy import ndimage
 
 import jfractal as jf
-from experiments import _images as images
 from experiments import report
-from experiments._images import Split
+from experiments._images import Split, flat, some
 from experiments._methods import FitConfig, Method, recipes, without
 from experiments._perceptron import classifier, predict, start
 from experiments._routes import scores
@@ -35,7 +33,7 @@ from experiments.run import Run, SeedsOptions
 from experiments.settings import Settings, SourceConfig, presets
 from jfractal import metrics
 from jfractal.nn import DenseUnit
-from jfractal.typing import Array, KeyArray
+from jfractal.typing import Array
 
 COVERAGE = 0.8
 PROBLEMS = {"fashion_mnist": "mnist", "cifar10": None, "digits": None}
@@ -115,17 +113,10 @@ PRESETS = presets(
 )
 
 
-@dataclass(frozen=True, eq=False)
 class Problem:
-    """Images to learn, and strange ones."""
+    """Images to learn, strange ones, and every method compiled once for all seeds."""
 
-    name: str
-    title: str
-    split: Split
-    strange: np.ndarray
-
-    @classmethod
-    def load(cls, config: Config, name: str) -> "Problem":
+    def __init__(self, config: Config, name: str):
         """A set against another that has its shape, or some of its classes against the others."""
         load = partial(jf.data.load_images, strict=config.data.strict)
         data, source, other = config.data, load(name), PROBLEMS[name]
@@ -135,90 +126,69 @@ class Problem:
         else:
             against = " and ".join(source.class_names[c] for c in data.held_out)
             source, strange = jf.data.hold_out_classes(source, data.held_out)
-        few = images.some(source, data.num_train, data.num_test, config.seed)
-        split = Split.of(few, data.num_validation, config.seed)
-        return cls(name, f"{source.name} against {against}", split, strange[: data.num_test])
-
-    @property
-    def requested(self) -> str:
-        """The name of the images, if they are a part or a version of those requested."""
-        source = self.split.source
-        return source.name if is_version(source.name, source.requested) else source.requested
+        few = some(source, data.num_train, data.num_test, config.seed)
+        self.config, self.title = config, f"{source.name} against {against}"
+        self.split = Split.of(few, data.num_validation, config.seed)
+        self.strange = strange[: data.num_test]
+        is_same = is_version(few.name, few.requested)
+        self.requested = few.name if is_same else few.requested
+        self.net = jf.FractalNet(
+            self.split.num_classes,
+            columns=config.model.columns,
+            widths=config.model.widths,
+            unit=partial(DenseUnit, dense=jf.BayesDense),
+            norm="none",  # there are no batch statistics of sampled weights
+        )
+        x, y = self.pixels(self.split.train[0]), jnp.asarray(self.split.train[1])
+        model, begin = classifier(self.net, config.model.prior_scale), start(self.net, x)
+        fits = recipes(config.fit, model, begin, len(x), last_layer="head")
+        self.fits = {of: partial(jf.ops.jit(fits[of]), (x, y)) for of in config.methods}
 
     def pixels(self, images: np.ndarray) -> Array:
         """Standardised images as a dense net reads them."""
-        return self.split.standardise(images).reshape(len(images), -1)
+        return flat(self.split.standardise(images))
+
+    def test(self, *, method: str, seed: int, **of: str) -> Rows:
+        """What a posterior is worth on familiar, strange and spoilt images."""
+        config, (familiar, labels) = self.config, self.split.test
+        key, draws = jax.random.fold_in(jax.random.key(config.seed), seed), config.fit.num_samples
+        posterior = self.fits[method](key)
+        ask = lambda images: predict(
+            self.net, posterior, self.pixels(images), key, num_samples=draws
+        )
+        inside, outside = ask(familiar), ask(self.strange)
+        correct = inside.probs.argmax(-1) == jnp.asarray(labels)
+        selective = metrics.selective_accuracy(inside.entropy, correct, coverage=COVERAGE)
+        figures = {
+            **scores(inside, labels),
+            "auroc": metrics.auroc(inside.entropy, outside.entropy),
+            "auroc_epistemic": metrics.auroc(inside.epistemic, outside.epistemic),
+            "aupr": metrics.aupr(inside.entropy, outside.entropy),
+            "fpr95": metrics.fpr95(inside.entropy, outside.entropy),
+            "aurc": metrics.aurc(inside.entropy, correct),
+            "selective_accuracy": selective,
+        }
+        rows = Rows.of({name: float(value) for name, value in figures.items()})
+        spoilers = {"rotation": (rotated, config.data.angles), "noise": (noisy, config.data.noises)}
+        for kind, (spoil, amounts) in spoilers.items():
+            for amount in (0.0, *amounts):
+                prediction = ask(spoil(familiar, amount)) if amount else inside
+                spoilt = scores(prediction, labels)
+                rows.add({f"{kind}_{of}": spoilt[of] for of in spoilt}, amount=float(amount))
+        return rows
 
 
 def run(config: Config, run: Run) -> Outcome:
     """Every problem in turn."""
-    rows, sections, problems = Rows(), [], [Problem.load(config, name) for name in config.problems]
-    for problem in problems:
-        net, fits = prepare(config, problem)
-        of_problem = run.sweep(
-            partial(test, config, problem, net, fits),
-            problem=[problem.name],
-            method=config.methods,
-            seed=range(config.num_seeds),
-        )
-        rows.extend(of_problem)
-        sections += report_on(config, problem, of_problem)
-    datasets = ", ".join(problem.split.source.name for problem in problems)
-    return Outcome(datasets, ", ".join(problem.requested for problem in problems), rows, sections)
-
-
-def prepare(config: Config, problem: Problem) -> tuple[Any, Mapping[str, Any]]:
-    """The net, and every method as a function of a key, compiled once for all seeds."""
-    split = problem.split
-    net = jf.FractalNet(
-        split.num_classes,
-        columns=config.model.columns,
-        widths=config.model.widths,
-        unit=partial(DenseUnit, dense=jf.BayesDense),
-        norm="none",  # there are no batch statistics of sampled weights
-    )
-    data = problem.pixels(split.train[0]), jnp.asarray(split.train[1])
-    model = classifier(net, config.model.prior_scale)
-    fits = recipes(config.fit, model, start(net, data[0]), len(data[0]), last_layer="head")
-    return net, {name: partial(jf.ops.jit(fits[name]), data) for name in config.methods}
-
-
-def test(
-    config: Config,
-    of: Problem,
-    net: Any,
-    fits: Mapping[str, Callable[[KeyArray], jf.Posterior]],
-    *,
-    problem: str,
-    method: str,
-    seed: int,
-) -> Rows:
-    """What a posterior is worth on familiar, strange and spoilt images."""
-    key, rows = jax.random.fold_in(jax.random.key(config.seed), seed), Rows()
-    posterior, (familiar, labels) = fits[method](key), of.split.test
-    draws = config.fit.num_samples
-    ask = lambda images: predict(net, posterior, of.pixels(images), key, num_samples=draws)
-    inside, outside = ask(familiar), ask(of.strange)
-    correct = inside.probs.argmax(-1) == jnp.asarray(labels)
-    figures = {
-        **scores(inside, labels),
-        "auroc": metrics.auroc(inside.entropy, outside.entropy),
-        "auroc_epistemic": metrics.auroc(inside.epistemic, outside.epistemic),
-        "aupr": metrics.aupr(inside.entropy, outside.entropy),
-        "fpr95": metrics.fpr95(inside.entropy, outside.entropy),
-        "aurc": metrics.aurc(inside.entropy, correct),
-        "selective_accuracy": metrics.selective_accuracy(
-            inside.entropy, correct, coverage=COVERAGE
-        ),
-    }
-    rows.add({name: float(value) for name, value in figures.items()})
-    spoilers = {"rotation": (rotated, config.data.angles), "noise": (noisy, config.data.noises)}
-    for kind, (spoil, amounts) in spoilers.items():
-        for amount in (0.0, *amounts):
-            prediction = ask(spoil(familiar, amount)) if amount else inside
-            spoilt = scores(prediction, labels)
-            rows.add({f"{kind}_{of}": spoilt[of] for of in spoilt}, amount=float(amount))
-    return rows
+    rows, sections, seeds = Rows(), [], range(config.num_seeds)
+    problems = {name: Problem(config, name) for name in config.problems}
+    for name, problem in problems.items():
+        found = run.sweep(problem.test, problem=[name], method=config.methods, seed=seeds)
+        rows.extend(found)
+        sections += report_on(config, problem, found)
+    datasets = ", ".join(problem.split.source.name for problem in problems.values())
+    requested = ", ".join(problem.requested for problem in problems.values())
+    return Outcome(datasets, requested, rows, sections)
 
 
 def rotated(images: np.ndarray, degrees: float) -> np.ndarray:

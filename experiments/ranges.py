@@ -50,7 +50,7 @@ class Such:
 
 Natural = Annotated[int, Interval(0)]
 Count = Annotated[int, Interval(1)]
-Columns = Annotated[int, Interval(1, 10, "[]")]  # 2^9 convolutions in a block are enough
+Columns = Annotated[Count, Interval(1, 10, "[]")]  # 2^9 convolutions in a block are enough
 Seed = Annotated[int, Interval(0, 2**32)]
 Positive = Annotated[float, Interval(0, ends="()")]
 NotNegative = Annotated[float, Interval(0)]

@@ -23,7 +23,7 @@ import numpy as np
 import jfractal as jf
 from experiments import report
 from experiments._methods import FitConfig, Method, recipes, without
-from experiments._nuts import ChainsConfig, sample
+from experiments._nuts import QUICK_CHAINS, ChainsConfig, sample
 from experiments._perceptron import Perceptron, start
 from experiments._problems import Problem, Table
 from experiments.ranges import Choices, Count, Natural, Positive
@@ -101,13 +101,7 @@ PRESETS = presets(
         "hidden": (4,),
         "methods": ("MAP", "mean field, local", "Laplace, last layer", "SGHMC"),
         "fit": {"num_epochs": 2, "num_samples": 4, "num_members": 2},
-        "chains": {
-            "num_splits": 1,
-            "num_chains": 2,
-            "num_warmup": 10,
-            "num_draws": 10,
-            "max_tree_depth": 3,
-        },
+        "chains": {"num_splits": 1, **QUICK_CHAINS},
     },
 )
 
@@ -263,7 +257,7 @@ def set_section(config: Config, name: str, source: TableData, rows: Rows) -> Sec
     if missing := set(config.methods) - set(of_set.levels("method")):
         about += f" Left out, because they diverged: {', '.join(sorted(missing))}."
     if len(rhat := of_set.values("rhat")):
-        verdict = "they agree" if rhat.max() < 1.05 else "they do NOT agree: no reference"
+        verdict = "they agree" if rhat.max() <= config.chains.max_rhat else "they do NOT agree: no reference"
         about += f" R-hat of the predictions of NUTS's chains is at most {rhat.max():.2f}: "
         about += f"{verdict}."
     figures = report.table(of_set, ("rmse", "log_likelihood"), digits=3)
