@@ -154,7 +154,7 @@ def table(
     return Table([*map(label, by), *titles], cells)
 
 
-def shown(values: np.ndarray, digits: int = 4, interval: Sequence[float] = ()) -> Cell:
+def shown(values: np.ndarray, digits: int = 4, interval: Sequence[float] | np.ndarray = ()) -> Cell:
     """A figure of one repetition as it is; of several, the mean ± its standard error."""
     if len(values) == 0:
         return "-"
