@@ -74,6 +74,17 @@ def smaller_perceptrons(net: Perceptron, posterior: Any, x: Array, labels: np.nd
     return rows
 
 
+def weights_section(rows: Rows) -> Section:
+    """What nets without weights are worth, beside table 2 of Blundell et al., ICML 2015."""
+    names = {"pruned_error_percent": "test error (%)", "published_percent": "published (%)"}
+    return Section(
+        "Pruning by signal-to-noise",
+        "Of the net with the scale-mixture prior, the weights of the smallest |mean| / standard "
+        "deviation are set to 0, over all layers together. Published: table 2, 1,200 units.",
+        table(rows, names, by=("removed",), digits=2),
+    )
+
+
 def units_section(rows: Rows) -> Section:
     """What nets without units cost and are worth."""
     names = {"units": "units left", "smaller_error_percent": "test error (%)", "milliseconds": "ms"}

@@ -126,17 +126,13 @@ def run(config: Config, run: Run) -> Outcome:
             lead = along.mean() - curve.values("accuracy", strategy="random", seed=seed).mean()
             figures = {"accuracy": along[-1], "mean_accuracy": along.mean(), "lead": lead}
             rows.add(figures, strategy=strategy, seed=seed)
-    names = {
-        "accuracy": f"accuracy at {config.data.num_labels} labels",
-        "mean_accuracy": "mean over all purchases",
-        "lead": "lead over random",
-    }
     section = Section(
         "Accuracy by labels",
-        f"Means over {config.num_seeds} seeds and their standard errors. The mean over all "
-        "purchases is the area below the curve; its lead over random choice is paired, as every "
-        "strategy has the same pools and starts.",
-        report.table(rows, names, by=("strategy",)),
+        f"Means over {config.num_seeds} seeds and their standard errors: the accuracy with "
+        f"{config.data.num_labels} labels, the mean over all purchases, which is the area below "
+        "the curve, and its lead over random choice. The lead is paired, as every strategy has the "
+        "same pools and starts.",
+        report.table(rows, ("accuracy", "mean_accuracy", "lead"), by=("strategy",)),
         [report.curves(curve, "labels", "accuracy", by="strategy", ylabel="test accuracy")],
     )
     rows.add({"num_labels": config.data.num_labels})

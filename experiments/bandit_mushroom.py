@@ -82,12 +82,12 @@ def run(config: Config, run: Run) -> Outcome:
             for time in times:
                 shown = {"regret": max(regret[time - 1], 1)}
                 curve.add(shown, agent=name, turn=time, seed=seed)
-    names = {"regret": "cumulative regret", "late_regret": "regret a turn, second half"}
     axes = {"by": "agent", "xlabel": "turn", "ylabel": "cumulative regret", "logy": True}
     section = Section(
         "Regret",
-        f"{config.num_turns:,} turns, means over {config.num_seeds} seeds ± standard errors.",
-        report.table(rows, names, by=("agent",), digits=2),
+        f"{config.num_turns:,} turns, means over {config.num_seeds} seeds ± standard errors. "
+        "Late regret is that of a turn in the second half.",
+        report.table(rows, ("regret", "late_regret"), by=("agent",), digits=2),
         [report.curves(curve, "turn", "regret", **axes)],
     )
     rows.add({"num_turns": config.num_turns})

@@ -81,7 +81,6 @@ def run(config: Config, run: Run) -> Outcome:
     parts = {"known classes": whole, "held-out classes": elsewhere}
     epistemic = {name: np.asarray(of.epistemic) for name, of in parts.items()}
     histogram = viz.score_histograms(epistemic, xlabel="epistemic entropy (nats)")
-    columns = {"known": "known classes", "unknown": "held-out classes", "auroc": "AUROC"}
     return Outcome.of(
         replace(known, requested=source.requested),
         rows,
@@ -90,7 +89,7 @@ def run(config: Config, run: Run) -> Outcome:
             f"Test images of the classes in training, against test images of {names}, which "
             "the net never saw. Entropies in nats, mean per image; AUROC is the probability "
             "that an image of an unknown class gets the higher entropy.",
-            table(rows, columns, by=("entropy",)),
+            table(rows, ("known", "unknown", "auroc"), by=("entropy",)),
             [Picture(histogram, "Epistemic entropy of the whole net's prediction.")],
         ),
         routes.routes_section(rows),

@@ -39,6 +39,9 @@ from jfractal.nn import BlockNet
 from jfractal.typing import Variables
 
 
+CHOICES = ("kl", "most_probable", "best_validation", "best_test")
+
+
 @dataclass(frozen=True)
 class Config(nets.Config):
     """Settings of `learned_depth`; every step runs every column, whatever the drop-path rates."""
@@ -190,19 +193,13 @@ def examine(net: BlockNet, variables: Variables, split: Split, **fields: Any) ->
 def selection_section(rows: Rows) -> Section:
     """Which column the distribution prefers, and which one the held-out images."""
     probabilities = rows.where(metric="probability")
-    names = {
-        "kl": "KL to the prior (nats)",
-        "most_probable": "most probable",
-        "best_validation": "best on validation",
-        "best_test": "best on test",
-    }
     return Section(
         "Which depth the net selects",
         "learned: the distribution that was trained with the weights. uniform: the exact posterior "
         "over columns given weights that were trained with all columns alike, from the likelihoods "
         "of the training images. Beside the most probable column stands the one of the lowest NLL "
         "in the same net, on validation and on test images.",
-        report.table(rows, names, by=("size", "routes"), digits=3),
+        report.table(rows, CHOICES, by=("size", "routes"), digits=3),
         [
             report.curves(
                 probabilities.where(routes=kind),

@@ -27,7 +27,7 @@ from experiments import report
 from experiments._images import ImagesConfig, Split, load
 from experiments._methods import METHODS, FitConfig, recipes
 from experiments._perceptron import Perceptron, start
-from experiments._pruning import smaller_perceptrons, units_section
+from experiments._pruning import smaller_perceptrons, units_section, weights_section
 from experiments.ranges import Choices, Count, Level, OneOf, Positive
 from experiments.report import Outcome, Section
 from experiments.rows import Rows
@@ -87,7 +87,8 @@ def run(config: Config, run: Run) -> Outcome:
         rows.add({"error_percent": percent}, method=f"{method}, published")
     for fraction, percent in PUBLISHED_PRUNED.items():
         rows.add({"published_percent": percent}, removed=f"{fraction:.0%}")
-    return Outcome.of(source, rows, *sections(config, split, rows))
+    pruned = (weights_section(rows), units_section(rows)) if MIXTURE in config.methods else ()
+    return Outcome.of(source, rows, error_section(config, split, rows), *pruned)
 
 
 def pixels(images: np.ndarray) -> Array:
@@ -135,28 +136,15 @@ def one(
     return rows
 
 
-def sections(config: Config, split: Split, rows: Rows) -> list[Section]:
-    """Table 1, table 2, and what smaller nets cost."""
+def error_section(config: Config, split: Split, rows: Rows) -> Section:
+    """Table 1."""
     names = ("error_percent", "validation_error_percent", "nll", "ece", "seconds")
-    pruned = {"pruned_error_percent": "test error (%)", "published_percent": "published (%)"}
-    parts = [
-        Section(
-            "Test error",
-            f"{len(split.train[0]):,} training images, {config.fit.num_epochs} epochs, hidden "
-            f"layers of {' and '.join(map(str, config.hidden))} units, means over "
-            f"{config.num_seeds} seeds with their standard errors; seconds of a fit, the first "
-            "with its compilation. Published: Blundell et al., table 1, with 50,000 training "
-            "images and 600 epochs.",
-            report.table(rows.where(removed=None, units_out=None), names, digits=3),
-            [report.intervals(rows, "error_percent")],
-        ),
-        Section(
-            "Pruning by signal-to-noise",
-            "Of the net with the scale-mixture prior, the weights of the smallest |mean| / "
-            "standard deviation are set to 0, over all layers together. Published: table 2, 1,200 "
-            "units.",
-            report.table(rows, pruned, by=("removed",), digits=2),
-        ),
-        units_section(rows),
-    ]
-    return parts if MIXTURE in config.methods else parts[:1]
+    return Section(
+        "Test error",
+        f"{len(split.train[0]):,} training images, {config.fit.num_epochs} epochs, hidden layers "
+        f"of {' and '.join(map(str, config.hidden))} units, means over {config.num_seeds} seeds "
+        "with their standard errors; seconds of a fit, the first with its compilation. Published: "
+        "Blundell et al., table 1, with 50,000 training images and 600 epochs.",
+        report.table(rows.where(removed=None, units_out=None), names, digits=3),
+        [report.intervals(rows, "error_percent")],
+    )

@@ -28,6 +28,7 @@ from experiments.settings import SourceConfig, presets
 from jfractal.data import ImageData
 
 METHODS = ("maximum likelihood", "MAP", "mean field")
+FIGURES = ("nll", "nll_gap", "error", "error_gap")
 FLAT = 1e3  # standard deviation of a prior that says nothing
 
 
@@ -75,20 +76,14 @@ def run(config: Config, run: Run) -> Outcome:
     source = jf.data.load_images(config.data.name, strict=config.data.strict)
     seeds = range(config.num_seeds)
     rows = run.sweep(partial(one, config, source), size=config.data.sizes, seed=seeds)
-    names = {
-        "nll": "test NLL (nats)",
-        "nll_gap": "gap of NLL",
-        "error": "test error",
-        "error_gap": "gap of error",
-    }
     section = Section(
         "Training against test",
-        f"{config.num_steps:,} steps of every run, {config.num_seeds} seeds. The gap is the figure "
-        "on test images less the same on the training images.",
-        report.table(rows, names, by=("size", "method"), digits=3),
+        f"{config.num_steps:,} steps of every run, {config.num_seeds} seeds. All figures are of "
+        "test images; a gap is the figure on test images less the same on the training images.",
+        report.table(rows, FIGURES, by=("size", "method"), digits=3),
         [
-            report.curves(rows, "size", metric, xlabel="training images", ylabel=label, log10=True)
-            for metric, label in names.items()
+            report.curves(rows, "size", of, xlabel="training images", log10=True)
+            for of in FIGURES
         ],
     )
     return Outcome.of(source, rows, section)
