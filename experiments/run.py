@@ -62,12 +62,7 @@ class Run:
 
     @classmethod
     def open(cls, name: str, config: Options, command: str) -> "Run":
-        """Begin a run or, if ``config.resume``, continue one.
-
-        Args:
-            name: the experiment.
-            config: its settings.
-            command: the command line that asked for it, for the record.
+        """Begin a run or, if ``config.resume``, continue one; the record keeps the command line.
 
         Raises:
             InputError: the directory cannot be written; it already holds a run (begin); it holds
@@ -154,22 +149,13 @@ class Run:
             file.write(json.dumps(finite(row)) + "\n")
 
     def rows(self, **of: Any) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl, without a last line that was never finished.
-
-        Args:
-            **of: only rows with these values, e.g. ``net="mean_field"``.
-        """
+        """The rows of metrics.jsonl with these values, without a last line never finished."""
         text = self._metrics.read_text(encoding="utf-8")
         rows = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
         return [row for row in rows if not _differs(row, of)]
 
     def rewind(self, step: float, /, **of: Any) -> None:
-        """Drop the rows after `step`: those that a restored checkpoint is about to log again.
-
-        Args:
-            step: the last step to keep.
-            **of: drop only rows with these values, e.g. ``net="mean_field"``.
-        """
+        """Drop the rows with these values after `step`, which are about to be logged again."""
         self._keep(lambda row: row.get("step", -math.inf) <= step or _differs(row, of))
 
     def _keep(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
@@ -230,11 +216,11 @@ class Run:
     def sweep(
         self, compute: Callable[..., Rows | Mapping[str, Any]], **axes: Iterable[Any]
     ) -> Rows:
-        """Rows of ``compute(**cell)`` for each combination of the axes, as `once` keeps them.
+        """Rows of ``compute(**cell)`` for each cell of a grid, each kept as `once` keeps it.
 
         Args:
             compute: returns figures by name, or rows with fields of their own.
-            **axes: fields and their levels, the last of which runs fastest.
+            **axes: fields and their levels; the last runs fastest.
         """
         rows = Rows()
         for levels in tqdm([*product(*axes.values())], desc=" × ".join(axes), unit="part"):
