@@ -127,6 +127,12 @@ class Config(NetConfig):
 
     data: DataConfig = DataConfig()
 
+    def __post_init__(self):
+        super().__post_init__()
+        if (kept := self.data.num_train) is not None:
+            most, got = kept - min(self.data.num_validation, kept // 5), self.train.batch_size
+            require(got <= most, f"`batch_size` must be at most {most}, all images, got {got}")
+
 
 # What the published training of the 20-layer net changes.
 PAPER_DATA = {"num_train": None, "num_validation": 5000}

@@ -129,6 +129,7 @@ def code(argv):
         ("digits_fractal --train.momentum 1", "`momentum` must be in [0, 1), got 1.0"),
         ("digits_fractal --train.num-devices 99", "`num_devices` must be between 1 and 2"),
         ("digits_fractal --model.dropout 0", "`dropout` must be one rate for each of 3 blocks"),
+        ("cifar_fractal --quick --train.batch-size 201", "`batch_size` must be at most 200"),
         ("column_gap --model.norm frn", "`norm` must be 'batch' here, got 'frn'"),
         ("active_learning --data.num-pool 50", "`num_pool` must be at least 120"),
         ("bandit_mushroom --num-turns 150", "`num_turns` must be a multiple of `turns_per_row`"),
