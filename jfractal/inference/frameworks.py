@@ -99,6 +99,8 @@ def from_linen(net: Any, *, training: str | None, rngs: Sequence[str]) -> Passes
     def evaluate(variables: Variables, x: Any, **options: Any) -> Any:
         return net.apply(variables, x, **off | options)
 
+    evaluate.__name__ = type(net).__name__
+
     def train(variables: Variables, x: Any, key: KeyArray) -> tuple[Any, Variables]:
         streams = (*rngs, "posterior")
         keys = dict(zip(streams, jax.random.split(key, len(streams))))
@@ -136,6 +138,8 @@ def from_nnx(module: Any, *, training: str | None) -> Passes:
     def evaluate(variables: Variables, x: Any, **options: Any) -> Any:
         # A net that draws in evaluation draws the same in every pass.
         return run(evaluation, variables, x, jax.random.key(0), off | options)[0]
+
+    evaluate.__name__ = type(module).__name__
 
     def train(variables: Variables, x: Any, key: KeyArray) -> tuple[Any, Variables]:
         outputs, after = run(graph, variables, x, key, on)
@@ -181,6 +185,8 @@ def from_equinox(module: Any, state: Any, *, axis_name: str) -> Passes:
 
     def evaluate(variables: Variables, x: Any) -> Any:
         return run(evaluation, variables, x, None)[0]
+
+    evaluate.__name__ = type(module).__name__
 
     def train(variables: Variables, x: Any, key: KeyArray) -> tuple[Any, Variables]:
         keys = jax.random.split(key, len(jax.tree.leaves(x)[0]))

@@ -97,3 +97,9 @@ def test_a_mixture_is_of_one_kind():
         jf.mixture(
             [of("classes", jax.random.key(0)), of("labels", jax.random.key(0))], jnp.zeros(2)
         )
+
+
+def test_a_repr_is_a_line():
+    p = jf.Prediction.of(jax.nn.log_softmax(jnp.zeros((4, 5, 3))))
+    assert repr(p) == "Prediction(log_probs (5, 3), aleatoric (5,), 4 draws)"
+    assert repr(p.draws) == "Prediction(log_probs (4, 5, 3), aleatoric (4, 5), no draws)"
