@@ -13,6 +13,7 @@ from jfractal.data.cache import Arrays, cached_arrays
 from jfractal.data.decoding import decode_images
 from jfractal.data.sources import DataUnavailable, data_extra, parquet_files
 from jfractal.errors import InputError
+from jfractal.summary import summary
 
 __all__ = ["ImageData", "cifar10", "digits", "fashion_mnist", "load_images", "mnist"]
 
@@ -40,6 +41,8 @@ class ImageData:
     test_labels: Int32[np.ndarray, " test"]
     class_names: tuple[str, ...]
     note: str = ""
+
+    __repr__ = summary
 
 
 @dataclass(frozen=True)

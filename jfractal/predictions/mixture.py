@@ -1,7 +1,7 @@
 """What draws of the weights predict together."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
 
 import jax
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jfractal.errors import InputError
+from jfractal.summary import summary
 from jfractal.typing import Array, Float
 
 __all__ = ["Mixture", "average", "mixture", "over_draws", "wide"]
@@ -16,7 +17,7 @@ __all__ = ["Mixture", "average", "mixture", "over_draws", "wide"]
 M = TypeVar("M", bound="Mixture")
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True)
 class Mixture:
     """A predictive distribution ``p(y | x, D) = Σ_s w_s p(y | x, w_s)`` for every example.
 
@@ -63,11 +64,7 @@ class Mixture:
         """
         return over_draws(jax.vmap(cls.single)(*map(jnp.asarray, parameters)), log_weights)
 
-    def __repr__(self) -> str:
-        """Its class and the statistics' shapes: the numbers are too many to read."""
-        shapes = [f"{f.name} {jnp.shape(getattr(self, f.name))}" for f in fields(self)[2:]]
-        draws = "no draws" if self.draws is None else f"{len(self.log_weights)} draws"
-        return f"{type(self).__name__}({', '.join([*shapes, draws])})"
+    __repr__ = summary
 
     def kept(self, what: str) -> tuple[Self, Float[Array, " samples"]]:
         """The draws and the log of their shares, for what cannot be told without them.

@@ -99,7 +99,10 @@ def test_a_mixture_is_of_one_kind():
         )
 
 
-def test_a_repr_is_a_line():
+def test_a_repr_is_short():
     p = jf.Prediction.of(jax.nn.log_softmax(jnp.zeros((4, 5, 3))))
-    assert repr(p) == "Prediction(log_probs (5, 3), aleatoric (5,), 4 draws)"
-    assert repr(p.draws) == "Prediction(log_probs (4, 5, 3), aleatoric (4, 5), no draws)"
+    draws = "draws=None, log_weights=None, log_probs=float32[4,5,3], aleatoric=float32[4,5]"
+    assert repr(p) == (
+        f"Prediction(draws=Prediction({draws}), log_weights=float32[4], log_probs=float32[5,3], "
+        "aleatoric=float32[5])"
+    )
