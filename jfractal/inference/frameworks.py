@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import linen, nnx
+from flax import linen
 
 from jfractal.errors import InputError
 from jfractal.typing import Apply, Array, KeyArray, PyTree, Variables
@@ -113,6 +113,8 @@ def from_linen(net: Any, *, training: str | None, rngs: Sequence[str]) -> Passes
 
 def from_nnx(module: Any, *, training: str | None) -> Passes:
     """See `Model.from_nnx`."""
+    from flax import nnx  # here, since whoever has no NNX module can spare it
+
     if not isinstance(module, nnx.Module):
         raise InputError(f"`module` must be a Flax NNX module, got a {type(module).__name__}")
     off, on = _switches(module, training)
@@ -216,6 +218,8 @@ def _switches(net: Any, training: str | None) -> tuple[dict[str, Any], dict[str,
 
 def _split(module: Any) -> tuple:
     """The graph of an NNX module, its random state, weights, batch statistics and all the rest."""
+    from flax import nnx
+
     graph, rngs, *states = nnx.split(module, nnx.RngState, nnx.Param, nnx.BatchStat, ...)
     return graph, rngs, *states
 
