@@ -14,6 +14,7 @@ from jfractal.metrics.conformal import conformal_threshold, prediction_sets
 from jfractal.metrics.inputs import check_labels, probabilities
 from jfractal.posterior.posterior import Posterior
 from jfractal.predict import predict
+from jfractal.summary import summary
 from jfractal.typing import Array, Bool, Float, Int, KeyArray
 
 __all__ = ["EarlyExit", "early_exit", "nested_sets"]
@@ -33,6 +34,8 @@ class EarlyExit:
     probs: Float[np.ndarray, "batch classes"]
     column: Int[np.ndarray, " batch"]
     flops: Int[np.ndarray, " batch"]
+
+    __repr__ = summary
 
 
 def early_exit(

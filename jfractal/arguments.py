@@ -14,6 +14,7 @@ from jfractal.errors import InputError
 
 __all__ = [
     "as_array",
+    "as_dtype",
     "as_path",
     "as_strings",
     "check_choice",
@@ -46,6 +47,29 @@ def as_array(name: str, value: Any) -> jax.Array | np.ndarray:
     if array is None or not _is_real(array.dtype):
         raise InputError(f"`{name}` must be an array of real numbers, got {described(value)}")
     return array
+
+
+def as_dtype(name: str, value: Any) -> np.dtype:
+    """The floating-point type that a type or its name stands for.
+
+    Raises:
+        InputError: If it is not one of 16, 32 or 64 bits, or JAX would compute in a narrower one.
+    """
+    try:
+        dtype = jnp.dtype(value)
+    except TypeError:
+        dtype = np.dtype(bool)
+    if not jnp.issubdtype(dtype, jnp.floating) or dtype.itemsize not in (2, 4, 8):
+        raise InputError(
+            f"`{name}` must be a floating-point type of 16, 32 or 64 bits, such as 'bfloat16', got "
+            f"{described(value)}"
+        )
+    if dtype.itemsize == 8 and not jax.config.jax_enable_x64:  # pyright: ignore
+        raise InputError(
+            f"`{name}` must be of 32 bits or less unless `jax.config.update('jax_enable_x64', "
+            f"True)` comes first, got {described(value)}"
+        )
+    return dtype
 
 
 def check_values(

@@ -23,6 +23,7 @@ from jfractal.inference.mcmc.chains import Chains, Diagnosis
 from jfractal.inference.model import Model
 from jfractal.posterior.gaussian import named_leaves
 from jfractal.predictions.classification import Prediction
+from jfractal.summary import summary
 from jfractal.typing import Apply, Float, Params
 
 __all__ = ["Reference", "load", "load_probs", "save"]
@@ -46,6 +47,8 @@ class Reference:
     chains: Chains | None
     diagnosis: Diagnosis
     about: dict[str, Any]
+
+    __repr__ = summary
 
     @property
     def prediction(self) -> Prediction:

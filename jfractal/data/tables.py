@@ -11,6 +11,7 @@ from jfractal.arguments import check_choice, check_type
 from jfractal.counts import check_counts
 from jfractal.data.sources import DataUnavailable, data_extra
 from jfractal.errors import InputError
+from jfractal.summary import summary
 from jfractal.typing import Float, Int
 
 __all__ = ["TableData", "load_mushrooms", "load_regression", "standard_splits"]
@@ -33,6 +34,8 @@ class TableData:
     features: Float[np.ndarray, "rows features"]
     targets: Float[np.ndarray, " rows"]
     note: str = ""
+
+    __repr__ = summary
 
 
 MOST_INDICES = 10**9  # that `standard_splits` gives, 8 GB

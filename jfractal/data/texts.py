@@ -17,6 +17,7 @@ from jfractal.counts import check_counts
 from jfractal.data.sources import DataUnavailable, load_table
 from jfractal.data.splits import split_validation
 from jfractal.errors import InputError
+from jfractal.summary import summary
 
 __all__ = [
     "PADDING",
@@ -59,6 +60,8 @@ class TextData:
     test_labels: Int32[np.ndarray, " test"]
     class_names: tuple[str, ...]
     note: str = ""
+
+    __repr__ = summary
 
 
 def load_texts(name: str, *, strict: bool = False) -> TextData:

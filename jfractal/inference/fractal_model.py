@@ -93,7 +93,7 @@ def fractal_model(
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FractalModel(Model):
     """See `fractal_model`.
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import linen, nnx
+from flax import linen
 
 from jfractal.errors import InputError
 from jfractal.typing import Apply, Array, KeyArray, PyTree, Variables
@@ -99,6 +99,8 @@ def from_linen(net: Any, *, training: str | None, rngs: Sequence[str]) -> Passes
     def evaluate(variables: Variables, x: Any, **options: Any) -> Any:
         return net.apply(variables, x, **off | options)
 
+    evaluate.__name__ = type(net).__name__
+
     def train(variables: Variables, x: Any, key: KeyArray) -> tuple[Any, Variables]:
         streams = (*rngs, "posterior")
         keys = dict(zip(streams, jax.random.split(key, len(streams))))
@@ -111,6 +113,8 @@ def from_linen(net: Any, *, training: str | None, rngs: Sequence[str]) -> Passes
 
 def from_nnx(module: Any, *, training: str | None) -> Passes:
     """See `Model.from_nnx`."""
+    from flax import nnx  # here, since whoever has no NNX module can spare it
+
     if not isinstance(module, nnx.Module):
         raise InputError(f"`module` must be a Flax NNX module, got a {type(module).__name__}")
     off, on = _switches(module, training)
@@ -136,6 +140,8 @@ def from_nnx(module: Any, *, training: str | None) -> Passes:
     def evaluate(variables: Variables, x: Any, **options: Any) -> Any:
         # A net that draws in evaluation draws the same in every pass.
         return run(evaluation, variables, x, jax.random.key(0), off | options)[0]
+
+    evaluate.__name__ = type(module).__name__
 
     def train(variables: Variables, x: Any, key: KeyArray) -> tuple[Any, Variables]:
         outputs, after = run(graph, variables, x, key, on)
@@ -182,6 +188,8 @@ def from_equinox(module: Any, state: Any, *, axis_name: str) -> Passes:
     def evaluate(variables: Variables, x: Any) -> Any:
         return run(evaluation, variables, x, None)[0]
 
+    evaluate.__name__ = type(module).__name__
+
     def train(variables: Variables, x: Any, key: KeyArray) -> tuple[Any, Variables]:
         keys = jax.random.split(key, len(jax.tree.leaves(x)[0]))
         outputs, after = run(training, variables, x, keys)
@@ -210,6 +218,8 @@ def _switches(net: Any, training: str | None) -> tuple[dict[str, Any], dict[str,
 
 def _split(module: Any) -> tuple:
     """The graph of an NNX module, its random state, weights, batch statistics and all the rest."""
+    from flax import nnx
+
     graph, rngs, *states = nnx.split(module, nnx.RngState, nnx.Param, nnx.BatchStat, ...)
     return graph, rngs, *states
 

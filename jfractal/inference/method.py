@@ -85,6 +85,9 @@ class Method(NamedTuple):
     posterior: Callable[[Any], Posterior]
     num_members: int | None = None
 
+    def __repr__(self) -> str:
+        return f"Method({self.name!r}, {self.model!r})"
+
 
 def started(params: Start, key: KeyArray) -> tuple[Params, Variables]:
     """Where a method starts: the weights, and the other collections of the model.

@@ -37,7 +37,7 @@ class Pass(NamedTuple):
     variables: Variables
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """``p(y | x, w) p(w)``: a net, a likelihood of the targets, and a prior of the weights w.
 
@@ -79,6 +79,12 @@ class Model:
             )
         object.__setattr__(self, "prior", as_prior(self.prior))
         check_likelihood(self.likelihood)
+
+    def __repr__(self) -> str:
+        net = getattr(self.apply, "__self__", self.apply)
+        name = getattr(net, "__name__", type(net).__name__)
+        kind = type(self).__name__
+        return f"{kind}({name}, prior={self.prior!r}, likelihood={self.likelihood!r})"
 
     @classmethod
     def from_linen(

@@ -21,6 +21,7 @@ from jax import lax
 
 from jfractal import ops
 from jfractal.errors import InputError
+from jfractal.nn.dtypes import check_dtypes
 from jfractal.nn.estimators import draw
 from jfractal.posterior.gaussian import (
     Estimator,
@@ -52,6 +53,10 @@ class Conv(nn.Conv):
 
     conv_general_dilated: Any = ops.conv_general_dilated
 
+    def __post_init__(self):
+        check_dtypes(self)
+        super().__post_init__()
+
 
 class BayesDense(nn.Dense):
     """`nn.Dense` with Gaussian weights from `init` on; takes all its arguments.
@@ -70,6 +75,10 @@ class BayesDense(nn.Dense):
     mean_scale: float | None = None
     estimator: Estimator = "reparam"
     parameterisation: Parameterisation = "softplus"
+
+    def __post_init__(self):
+        check_dtypes(self)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
@@ -119,6 +128,10 @@ class BayesEmbed(nn.Embed):
     mean_scale: float | None = None
     estimator: Estimator = "reparam"
     parameterisation: Parameterisation = "softplus"
+
+    def __post_init__(self):
+        check_dtypes(self)
+        super().__post_init__()
 
     def setup(self):
         """Makes the table."""

@@ -11,6 +11,7 @@ import flax.linen as nn
 from jfractal import ops, topology
 from jfractal.errors import InputError
 from jfractal.nn.block import Block, DropPathPer
+from jfractal.nn.dtypes import Typed
 from jfractal.nn.initializers import KernelInit, aligned, he
 from jfractal.nn.recipe import recipe
 from jfractal.nn.units import Unit
@@ -22,7 +23,7 @@ Columns = int | tuple[int | None, ...] | None
 """Which column of a block runs alone: of every block, or one entry for each; None is all joined."""
 
 
-class BlockNet(nn.Module):
+class BlockNet(Typed):
     """Blocks at growing width, each an expression, a max-pool by 2 after each, a dense head.
 
     Parameters: ``block{i}/<unit>/…`` and ``head``. Collections: ``batch_stats`` with norm
@@ -40,6 +41,8 @@ class BlockNet(nn.Module):
         kernel_init: ``he``, or ``aligned``: all columns start as nearly the same function.
         lone: What runs if `__call__` is not told: see `column`.
         remat: Whether gradients compute units again instead of keeping what is within them.
+        dtype: Type of the computation and of the logits, e.g. ``jnp.bfloat16``, see `Typed`.
+        param_dtype: Type of the weights, see `Typed`.
     """
 
     num_classes: int
@@ -106,9 +109,11 @@ class BlockNet(nn.Module):
                 self.drop_path_per,
                 self.remat,
                 name=f"block{i}",
+                **self.dtypes,
             )
             x = ops.max_pool(block(x, train=train, column=lone, drop_path=drop_path))
-        return self.dense(self.num_classes, name="head")(x.mean(axis=range(1, x.ndim - 1)))
+        head = self.dense(self.num_classes, name="head", **self.dtypes)
+        return head(x.mean(axis=range(1, x.ndim - 1)))
 
     def column(self, column: Columns) -> "BlockNet":
         """The net that runs one column, or one of each block, with the same parameters.

@@ -34,6 +34,8 @@ def block_net(
     drop_path_per: DropPathPer = "batch",
     kernel_init: KernelInit = "he",
     remat: bool = False,
+    dtype: Any = None,
+    param_dtype: Any = None,
 ) -> BlockNet:
     """A net whose blocks are any expression.
 
@@ -51,6 +53,9 @@ def block_net(
         drop_path_per: ``batch`` or ``example``.
         kernel_init: ``he`` or ``aligned``.
         remat: Whether gradients compute units again, for a part of the memory.
+        dtype: Type of the computation and of the logits, e.g. ``jnp.bfloat16``; that of the weights
+            and of the input, whichever is wider, if left out. Statistics are float32 or wider.
+        param_dtype: Type of the weights; float32 if left out.
 
     Returns:
         A Flax module, see `BlockNet`.
@@ -92,6 +97,8 @@ def block_net(
         drop_path_per,
         kernel_init,
         remat=remat,
+        dtype=dtype,
+        param_dtype=param_dtype,
     )
 
 
@@ -114,7 +121,7 @@ def FractalNet(num_classes: int, *, columns: int = 3, **options: Any) -> BlockNe
         num_classes: Number of classes.
         columns: Columns C of every block.
         **options: Those of `block_net`: ``widths``, ``dropout``, ``conv``, ``unit``, ``dense``,
-            ``norm``, ``drop_path_per``, ``kernel_init``, ``remat``.
+            ``norm``, ``drop_path_per``, ``kernel_init``, ``remat``, ``dtype``, ``param_dtype``.
 
     Returns:
         A Flax module, see `BlockNet`.

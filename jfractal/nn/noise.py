@@ -26,5 +26,6 @@ class LearnedNoise(nn.Module):
     def __call__(self, x: Any, **options: Any) -> Float[Array, "batch outputs"]:
         """Maps what the net maps to "batch k" to "batch 2k": the means, then ρ."""
         means = self.net(x, **options)
-        rho = self.param("rho", nn.initializers.zeros_init(), means.shape[-1:], means.dtype)
+        dtype = jnp.promote_types(means.dtype, jnp.float32)
+        rho = self.param("rho", nn.initializers.zeros_init(), means.shape[-1:], dtype)
         return jnp.concatenate([means, jnp.broadcast_to(rho, means.shape)], axis=-1)

@@ -6,13 +6,14 @@ from typing import Any
 import flax.linen as nn
 
 from jfractal.nn.block_net import BlockNet, Columns
+from jfractal.nn.dtypes import Typed
 from jfractal.nn.recipe import recipe
 from jfractal.typing import Array, Int, Logits
 
 __all__ = ["TextNet"]
 
 
-class TextNet(nn.Module):
+class TextNet(Typed):
     """A net over sequences of tokens: an embedding, then convolutions along the sequence.
 
     Parameters: ``embedding`` and those of `net`, under ``net``. Rng streams: those of `net`.
@@ -23,6 +24,8 @@ class TextNet(nn.Module):
         features: Size of an embedding.
         dropout: Probability of dropping a feature of an embedded token in training.
         embed: Layer of the embedding: `nn.Embed`, `BayesEmbed`, or a partial of one.
+        dtype: Type of the computation and of the logits, also of `net`, see `Typed`.
+        param_dtype: Type of the weights, also of `net`, see `Typed`.
     """
 
     net: BlockNet
@@ -32,8 +35,10 @@ class TextNet(nn.Module):
     embed: Callable[..., nn.Module] = nn.Embed
 
     def __post_init__(self):
-        """Equal nets are equal, however their partials were made."""
+        """Equal nets are equal, however their partials were made; one setting of types is all."""
         self.embed = recipe(self.embed)
+        if self.dtypes:
+            self.net = self.net.clone(**self.dtypes)
         super().__post_init__()
 
     @nn.compact
@@ -41,7 +46,7 @@ class TextNet(nn.Module):
         self, tokens: Int[Array, "batch length"], *, train: bool = False, **options: Any
     ) -> Logits:
         """Maps tokens to logits; takes the options of `BlockNet.__call__`."""
-        x = self.embed(self.vocabulary_size, self.features, name="embedding")(tokens)
+        x = self.embed(self.vocabulary_size, self.features, name="embedding", **self.dtypes)(tokens)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return self.net(x, train=train, **options)
 

@@ -42,7 +42,7 @@ def jit(function: Callable, **options: Any) -> Callable:
         **options: As for `jax.jit`.
 
     Returns:
-        The compiled function.
+        The compiled function, and as its `trace` that of `jax.jit`: a way to read its program.
     """
     inner = jax.jit(function, **options)
 
@@ -55,6 +55,7 @@ def jit(function: Callable, **options: Any) -> Callable:
         run = inner if _is_traced((args, kwargs)) else outermost()
         return run(*args, **kwargs)
 
+    vars(call)["trace"] = inner.trace
     return call
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jfractal import storage
 from jfractal.errors import InputError
+from jfractal.summary import kind
 from jfractal.typing import Apply, KeyArray, Params, Variables
 
 __all__ = ["Posterior", "check_posterior", "check_tree"]
@@ -59,7 +60,7 @@ class Posterior:
 
     def __repr__(self) -> str:
         leaves = jax.tree_util.tree_leaves_with_path(self)
-        lines = [f"  {_name(path)}: {_kind(x)}" for path, x in leaves[:SHOWN]]
+        lines = [f"  {_name(path)}: {kind(x)}" for path, x in leaves[:SHOWN]]
         if len(leaves) > SHOWN:
             lines.append(f"  … and {len(leaves) - SHOWN} more arrays")
         numbers = sum(jnp.size(x) for _, x in leaves)
@@ -95,7 +96,3 @@ def check_tree(params: Any, function: str, instead: str) -> None:
 
 def _name(path: Any) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
-
-
-def _kind(x: Any) -> str:
-    return f"{getattr(x, 'dtype', type(x).__name__)}[{','.join(map(str, jnp.shape(x)))}]"

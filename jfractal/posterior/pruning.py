@@ -33,7 +33,7 @@ def snr(params: Params) -> Params:
 
     def ratio(leaf: Any) -> Array:
         if isinstance(leaf, Gaussian):
-            return jnp.abs(leaf.mean) / _not_zero(leaf.std)
+            return jnp.abs(leaf.wide.mean) / _not_zero(leaf.wide.std)
         return jnp.full(jnp.shape(leaf), jnp.inf)
 
     return jax.tree.map(ratio, params, is_leaf=_is_gaussian)
@@ -53,7 +53,7 @@ def group_snr(params: Params, *, where: Where = everywhere) -> Scalar:
         A scalar; infinite if there is no Gaussian leaf in the group: nothing of it is in doubt.
     """
     check_tree(params, "group_snr", INSTEAD)
-    group = gaussians(params, where)
+    group = [leaf.wide for leaf in gaussians(params, where)]
     if not group:
         return jnp.asarray(jnp.inf)
     signal = jnp.sqrt(sum((leaf.mean**2).sum() for leaf in group))

@@ -17,7 +17,7 @@ __all__ = ["BinaryPrediction"]
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class BinaryPrediction(Mixture):
     """The probability that a label is true, for every label of every example.
 

@@ -16,7 +16,7 @@ __all__ = ["Prediction"]
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prediction(Mixture):
     """A distribution over classes for every example, and where its uncertainty comes from.
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jfractal.errors import InputError
+from jfractal.summary import summary
 from jfractal.typing import Array, Float
 
 __all__ = ["Mixture", "average", "mixture", "over_draws", "wide"]
@@ -62,6 +63,8 @@ class Mixture:
             InputError: If `log_weights` is not one number for each draw.
         """
         return over_draws(jax.vmap(cls.single)(*map(jnp.asarray, parameters)), log_weights)
+
+    __repr__ = summary
 
     def kept(self, what: str) -> tuple[Self, Float[Array, " samples"]]:
         """The draws and the log of their shares, for what cannot be told without them.

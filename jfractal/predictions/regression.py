@@ -18,7 +18,7 @@ __all__ = ["RegressionPrediction"]
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RegressionPrediction(Mixture):
     """A mixture of normals for every example, and where its uncertainty comes from.
 

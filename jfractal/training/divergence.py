@@ -10,6 +10,7 @@ import numpy as np
 from jfractal import ops
 from jfractal.errors import DivergenceError
 from jfractal.inference.method import Method
+from jfractal.posterior.gaussian import Gaussian
 from jfractal.training.plan import Plan
 
 __all__ = ["check_figures", "check_memory", "check_posterior"]
@@ -83,5 +84,11 @@ def _listed(bad: np.ndarray) -> str:
 
 @ops.jit
 def _is_finite(tree: Any) -> Any:
-    floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    is_gaussian = lambda x: isinstance(x, Gaussian)
+    # By its deviation, which is 0 where the rho of a pruned weight is -∞.
+    parts = [
+        (leaf.mean, leaf.std) if is_gaussian(leaf) else leaf
+        for leaf in jax.tree.leaves(tree, is_leaf=is_gaussian)
+    ]
+    floats = [x for x in jax.tree.leaves(parts) if jnp.issubdtype(x.dtype, jnp.inexact)]
     return jnp.all(jnp.stack([jnp.isfinite(x).all() for x in floats]))

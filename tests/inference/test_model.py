@@ -34,6 +34,14 @@ def test_log_joint_is_the_sum_of_its_parts():
     np.testing.assert_allclose(plain(net).log_joint(params, BATCH), expected, rtol=1e-5)
 
 
+def test_a_repr_names_the_net_and_not_its_fields():
+    net = nn.Sequential([nn.Dense(3)])
+    options = {"prior": jf.priors.Gaussian(2.0), "likelihood": jf.likelihoods.Categorical()}
+    for model in (jf.Model(net.apply, **options), jf.Model.from_linen(net, **options)):
+        assert repr(model).startswith("Model(Sequential, prior=Gaussian(scale=2.0")
+        assert repr(jf.maximum_a_posteriori(model, optax.sgd(0.1))) == f"Method('MAP', {model!r})"
+
+
 def test_a_distribution_of_numpyro_becomes_a_prior():
     model = jf.Model(nn.Dense(3).apply, prior=dist.Normal(0.0, 1.0), likelihood=LIKELIHOOD)
     params = nn.Dense(3).init(KEY, X)["params"]
