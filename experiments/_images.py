@@ -13,14 +13,15 @@ from experiments.settings import SourceConfig
 from jfractal.data import ImageData
 from jfractal.typing import Array, KeyArray
 
-ImageSet = Annotated[str, OneOf(["cifar10", "mnist", "fashion_mnist", "digits"])]
+ImageSet = Annotated[str, OneOf(["cifar10", "cifar100", "mnist", "fashion_mnist", "digits"])]
 
 
 @dataclass(frozen=True)
 class ImagesConfig(SourceConfig):
     """Which images, and how many."""
 
-    name: ImageSet = "cifar10"  # Data set: cifar10, mnist, fashion_mnist or digits.
+    # Data set: cifar10, cifar100, mnist, fashion_mnist or digits.
+    name: ImageSet = "cifar10"
     num_train: Count | None = None  # Training images to keep, with those for validation; or all.
     num_test: Count | None = None  # Test images to keep; all if None.
     # Training images held out: every choice is made on them, none on the test set.

@@ -157,13 +157,12 @@ QUICK = {
 
 def options(config: NetConfig, posterior: PosteriorConfig | None = None) -> dict[str, Any]:
     """What all nets are told, of `jfractal.nn.block_net`; with a posterior, a Bayesian net."""
-    conv = partial(jf.nn.Conv, dtype=jnp.dtype(config.train.precision))
-    if posterior is not None:
-        given = {"scale": posterior.scale, "estimator": posterior.estimator}
-        conv = partial(jf.BayesConv, dtype=jnp.dtype(config.train.precision), **given)
-    settings = asdict(config.model)
+    settings = asdict(config.model) | {"dtype": jnp.dtype(config.train.precision)}
     del settings["columns"]
-    return {"conv": conv, **settings}
+    if posterior is None:
+        return settings
+    conv = partial(jf.BayesConv, scale=posterior.scale, estimator=posterior.estimator)
+    return settings | {"conv": conv}
 
 
 def fractal_net(

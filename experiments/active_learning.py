@@ -41,7 +41,7 @@ from jfractal.typing import Array, KeyArray
 class DataConfig(SourceConfig):
     """Which images, and how many may be asked for."""
 
-    name: ImageSet = "digits"  # Data set: digits, mnist, fashion_mnist or cifar10.
+    name: ImageSet = "digits"  # Data set: digits, mnist, fashion_mnist, cifar10 or cifar100.
     num_pool: Count = 1000  # Training images to choose from, drawn anew for each seed.
     num_start: Count = 20  # Images labelled at the start, at random.
     num_bought: Count = 10  # Labels bought at a time.

@@ -44,7 +44,7 @@ METHODS = {
 class DataConfig(SourceConfig):
     """Which images, and how many."""
 
-    name: ImageSet = "mnist"  # Data set: mnist, fashion_mnist, digits or cifar10.
+    name: ImageSet = "mnist"  # Data set: mnist, fashion_mnist, digits, cifar10 or cifar100.
     num_train: Count = 2000  # Training images, drawn anew for each seed.
     num_test: Count = 5000  # Test images.
     num_copies: Count = 8  # Shifted copies of each image, where there is augmentation.

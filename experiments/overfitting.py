@@ -36,7 +36,7 @@ FLAT = 1e3  # standard deviation of a prior that says nothing
 class DataConfig(SourceConfig):
     """Which images, and how many."""
 
-    name: ImageSet = "mnist"  # Data set: mnist, fashion_mnist, digits or cifar10.
+    name: ImageSet = "mnist"  # Data set: mnist, fashion_mnist, digits, cifar10 or cifar100.
     # Numbers of training images; the smaller sets are parts of the larger.
     sizes: Choices[Count] = (100, 300, 1000, 3000)
     num_test: Count = 5000  # Test images.
