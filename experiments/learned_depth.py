@@ -38,7 +38,6 @@ from jfractal import metrics
 from jfractal.nn import BlockNet
 from jfractal.typing import Variables
 
-
 CHOICES = ("kl", "most_probable", "best_validation", "best_test")
 
 

@@ -81,10 +81,7 @@ def run(config: Config, run: Run) -> Outcome:
         f"{config.num_steps:,} steps of every run, {config.num_seeds} seeds. All figures are of "
         "test images; a gap is the figure on test images less the same on the training images.",
         report.table(rows, FIGURES, by=("size", "method"), digits=3),
-        [
-            report.curves(rows, "size", of, xlabel="training images", log10=True)
-            for of in FIGURES
-        ],
+        [report.curves(rows, "size", of, xlabel="training images", log10=True) for of in FIGURES],
     )
     return Outcome.of(source, rows, section)
 

@@ -4,21 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import NoneType
-from typing import (
-    Annotated,
-    Any,
-    Literal,
-    Self,
-    TypeVar,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from experiments.ranges import OneOf
 from jfractal.errors import InputError
 
 S = TypeVar("S", bound="Settings")
+
 
 class Settings:
     """Base of frozen dataclasses whose fields are checked against their annotations.

@@ -257,7 +257,11 @@ def set_section(config: Config, name: str, source: TableData, rows: Rows) -> Sec
     if missing := set(config.methods) - set(of_set.levels("method")):
         about += f" Left out, because they diverged: {', '.join(sorted(missing))}."
     if len(rhat := of_set.values("rhat")):
-        verdict = "they agree" if rhat.max() <= config.chains.max_rhat else "they do NOT agree: no reference"
+        verdict = (
+            "they agree"
+            if rhat.max() <= config.chains.max_rhat
+            else "they do NOT agree: no reference"
+        )
         about += f" R-hat of the predictions of NUTS's chains is at most {rhat.max():.2f}: "
         about += f"{verdict}."
     figures = report.table(of_set, ("rmse", "log_likelihood"), digits=3)
