@@ -98,7 +98,7 @@ def svi(scale: Scale) -> Row:
     inference = SVI(in_numpyro, guide, optax.adam(1e-3), TraceMeanField_ELBO())
     state = inference.init(KEY, x, labels)
     other = Stepping(lambda state: inference.update(state, x, labels)[0], state)
-    times = interleaved({"ours": ours, "other": other})
+    times = interleaved({"ours": ours, "other": other}, budget=scale.budget)
     return row_of_seconds("svi_vs_numpyro", times, at_most=1.05)
 
 
@@ -108,7 +108,8 @@ def ensemble(scale: Scale) -> Row:
     ours = Training(jf.ensemble(_maximum_likelihood(net), num), net, batch)
     start = jax.vmap(partial(start_by_hand, net, batch[0]))(jax.random.split(KEY, num))
     step = jax.vmap(partial(step_by_hand, net), in_axes=(0, None))
-    times = interleaved({"ours": ours, "other": Stepping(lambda state: step(state, batch), start)})
+    other = Stepping(lambda state: step(state, batch), start)
+    times = interleaved({"ours": ours, "other": other}, budget=scale.budget)
     return row_of_seconds("ensemble_vs_optax", times, at_most=1.05)
 
 
@@ -136,7 +137,7 @@ def fit(scale: Scale) -> Row:
     by_fit = lambda: jax.block_until_ready(
         jf.fit(method, params, (x, labels), KEY, num_epochs=1, batch_size=scale.batch).state
     )
-    times = interleaved({"ours": by_fit, "other": by_hand}, budget=20)
+    times = interleaved({"ours": by_fit, "other": by_hand}, budget=2 * scale.budget)
     return row_of_seconds("fit_vs_optax", times, at_most=1.05)
 
 
@@ -147,7 +148,7 @@ def plain_cnn_elbo(scale: Scale) -> Row:
     ours = Training(jf.variational(model, SGD, num_samples=num_samples), net, batch)
     step = partial(step_by_hand, net, batch=batch)
     other = Stepping(step, start_by_hand(net, batch[0], KEY))
-    times = interleaved({"ours": ours, "other": other})
+    times = interleaved({"ours": ours, "other": other}, budget=scale.budget)
     return row_of_seconds("plain_cnn_elbo", times, per=num_samples, at_most=1.2)
 
 
@@ -163,7 +164,8 @@ def plain_cnn_predict(scale: Scale) -> Row:
                 jf.predict(net.apply, posterior, x, KEY, num_samples=num_samples)
             ),
             "other": lambda: jax.block_until_ready(forward(variables, x)),
-        }
+        },
+        budget=scale.budget,
     )
     return row_of_seconds("plain_cnn_predict", times, per=num_samples, at_most=1.2)
 

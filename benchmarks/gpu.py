@@ -69,7 +69,7 @@ def tests(scale: Scale) -> Iterator[Figures]:
     paths = TINY_SLICE if scale is TINY else SLICE
     command = [sys.executable, "-m", "pytest", "-q", "-k", ONE_DEVICE, "-m", "not slow", *paths]
     environment = os.environ | {"JAX_DEFAULT_MATMUL_PRECISION": "highest"}
-    out, ended = _limited(command, TESTS, environment)
+    out, ended = _limited(command, _limit(scale, TESTS), environment)
     counts = {what: int(n) for n, what in re.findall(r"(\d+) (passed|failed|errors?)", out)}
     if not counts:
         raise RuntimeError(f"pytest counted nothing: {_last_line(out)}")
@@ -88,7 +88,7 @@ def measured(scale: Scale) -> Iterator[Figures]:
         "conv_vmap_grad": rows.conv_vmap_grad,
     }
     for name, row in chosen.items():
-        if perf_counter() - began > ROWS:
+        if perf_counter() - began > _limit(scale, ROWS):
             yield {name: "not reached"}
         elif name == "fractal_step_vs_pytorch" and not importlib.util.find_spec("torch"):
             yield {name: "PyTorch is not installed"}
@@ -106,7 +106,7 @@ def beside_pytorch(scale: Scale) -> Row:
     ours = Training(deterministic(net), net, images(scale.batch))
     num_weights = sum(np.size(leaf) for leaf in jax.tree.leaves(ours.state.params))
     with Elsewhere(partial(compiled_training, scale), num_weights) as other:
-        times = interleaved({"ours": ours, "other": other})
+        times = interleaved({"ours": ours, "other": other}, budget=scale.budget)
     rates = {who: float(np.median(scale.batch / times[who])) for who in times}
     ratio = float(np.median(times["other"] / times["ours"]))
     name = "fractal_step_vs_pytorch"
@@ -137,7 +137,7 @@ def training(scale: Scale) -> Iterator[Figures]:
     with tempfile.TemporaryDirectory() as directory:
         out = Path(directory, "run")
         command = [sys.executable, "-m", "experiments", "cifar_fractal", "--out", str(out), *flags]
-        said, ended = _limited(command, TRAINING, dict(os.environ))
+        said, ended = _limited(command, _limit(scale, TRAINING), dict(os.environ))
         if not (out / "result.json").exists():
             raise RuntimeError(_last_line(said) if ended else f"not done after {TRAINING} s")
         result = json.loads((out / "result.json").read_text())
@@ -152,6 +152,11 @@ PARTS: dict[str, Callable[[Scale], Iterator[Figures]]] = {
     "tests": tests,
     "training": training,
 }
+
+
+def _limit(scale: Scale, limit: float) -> float:
+    """Seconds of a part; the trial of all parts is allowed to be slow."""
+    return 3600 if scale is TINY else limit
 
 
 def _limited(command: list[str], limit: float, environment: dict[str, str]) -> tuple[str, bool]:

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro
+from numpyro.infer import MCMC, NUTS
 
 import jfractal as jf
 from benchmarks.row import Row
@@ -53,7 +53,8 @@ def conv_vmap_grad(scale: Scale) -> Row:
         {
             "ours": lambda: jax.block_until_ready(together(w, x)),
             "other": lambda: jax.block_until_ready([single(*pair) for pair in pairs]),
-        }
+        },
+        budget=scale.budget,
     )
     return row_of_seconds("conv_vmap_grad", times, at_most=1.2)
 
@@ -73,7 +74,7 @@ def mc_predict(scale: Scale) -> Row:
             ),
             "other": lambda: jax.block_until_ready(forward({"params": params}, x)),
         },
-        budget=20,
+        budget=2 * scale.budget,
     )
     return row_of_seconds("mc_predict", times, per=num_samples, at_most=1.2)
 
@@ -99,7 +100,7 @@ def _plain(scale: Scale, widths: tuple[int, ...]) -> Training:
 def _bbb_step(estimator: Estimator, at_most: float, scale: Scale) -> Row:
     net = fractal_net(scale, partial(jf.BayesConv, estimator=estimator))
     ours = Training(bayesian(net), net, images(scale.batch))
-    times = interleaved({"ours": ours, "other": _plain(scale, scale.widths)}, budget=10)
+    times = interleaved({"ours": ours, "other": _plain(scale, scale.widths)}, budget=scale.budget)
     return row_of_seconds(f"bbb_step_{estimator.partition('_')[0]}", times, at_most=at_most)
 
 
@@ -113,7 +114,7 @@ def fractal_step_drop_path(scale: Scale) -> Row:
     on_route = lambda route: Training(deterministic(net, drop_path=0.15, route=route), net, batch)
     columns = {f"column {c}": on_route(c) for c in net.columns}
     full = _plain(scale, scale.paper_widths)
-    times = interleaved({"joined": on_route(0), **columns, "other": full})
+    times = interleaved({"joined": on_route(0), **columns, "other": full}, budget=scale.budget)
     alone = np.mean([times[column] for column in columns], axis=0)
     times["ours"] = (times["joined"] + alone) / 2
     return row_of_seconds("fractal_step_drop_path", times, at_most=0.72)
@@ -123,7 +124,9 @@ def ensemble_step(scale: Scale) -> Row:
     """A step of 8 members at once, in 8 steps of one."""
     num_members, net = 8, fractal_net(scale)
     members = Training(jf.ensemble(deterministic(net), num_members), net, images(scale.batch))
-    times = interleaved({"ours": members, "other": _plain(scale, scale.widths)}, budget=10)
+    times = interleaved(
+        {"ours": members, "other": _plain(scale, scale.widths)}, budget=scale.budget
+    )
     return row_of_seconds("ensemble_step", times, per=num_members, at_most=1.1)
 
 
@@ -153,7 +156,7 @@ def _nuts_row(name: str, chains: str, at_least: float | None = None) -> Row:
     return Row(name, ours, one, ours / one, "gradients/s", at_least=at_least)
 
 
-NUTS = {"num_warmup": 50, "max_tree_depth": 7}
+NUM_WARMUP, MAX_TREE_DEPTH = 50, 7
 
 
 @cache
@@ -163,14 +166,23 @@ def _nuts_rates() -> dict[str, float]:
     all_devices = jax.devices()[: gcd(4, jax.device_count())]
 
     def chains(num_chains: int, devices: Any, num_draws: int) -> float:
-        options = {"num_chains": num_chains, "num_draws": num_draws, "devices": devices, **NUTS}
-        return jf.nuts(model, data, KEY, starts=starts, **options).diagnostics["num_gradients"]
+        chains = jf.nuts(
+            model,
+            data,
+            KEY,
+            starts=starts,
+            num_chains=num_chains,
+            num_warmup=NUM_WARMUP,
+            num_draws=num_draws,
+            max_tree_depth=MAX_TREE_DEPTH,
+            devices=devices,
+        )
+        return chains.diagnostics["num_gradients"]
 
     def plain(num_draws: int) -> float:
         energy = lambda params: -model.log_joint(params, data)
-        kernel = numpyro.infer.NUTS(potential_fn=energy, max_tree_depth=NUTS["max_tree_depth"])
-        options = {"num_warmup": NUTS["num_warmup"], "num_samples": num_draws}
-        mcmc = numpyro.infer.MCMC(kernel, progress_bar=False, **options)
+        kernel = NUTS(potential_fn=energy, max_tree_depth=MAX_TREE_DEPTH)
+        mcmc = MCMC(kernel, num_warmup=NUM_WARMUP, num_samples=num_draws, progress_bar=False)
         mcmc.run(KEY, init_params=starts(KEY), extra_fields=("num_steps",))
         return float(mcmc.get_extra_fields()["num_steps"].sum())
 
@@ -228,7 +240,8 @@ def utilisation(name: str, at_least: float | None, scale: Scale) -> Row:
         {
             "ours": _plain(scale, scale.paper_widths),
             "other": lambda: matmul(a, a).block_until_ready(),
-        }
+        },
+        budget=scale.budget,
     )
     flops = {"ours": 3 * forward * scale.batch, "other": 2 * scale.matrix**3}
     rates = {who: flops[who] / times[who] / 1e9 for who in flops}

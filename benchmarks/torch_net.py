@@ -39,7 +39,7 @@ class TorchFractalNet(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Maps images, channels first, to logits."""
         for units in self.blocks:
-            inputs = {column: x for column in range(1, self.columns + 1)}
+            joined, inputs = x, {column: x for column in range(1, self.columns + 1)}
             for time in range(1, 2 ** (self.columns - 1) + 1):
                 # A unit of column c takes 2^(C − c) steps of the deepest column.
                 ends = {}

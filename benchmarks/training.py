@@ -47,6 +47,7 @@ class Scale:
         num_images: Images in a prediction.
         matrix: Side of the matrices whose product shows what arithmetic rate can be had.
         dtype: Of all computation; weights are float32.
+        budget: Seconds of a row, beyond which no round of its runs begins.
     """
 
     widths: tuple[int, ...] = (16, 32, 64, 128, 128)
@@ -55,13 +56,14 @@ class Scale:
     num_images: int = 256
     matrix: int = 2048
     dtype: Any = jnp.float32
+    budget: float = 10
 
 
 CPU = Scale()
 ACCELERATOR = Scale(
-    widths=CPU.paper_widths, batch=256, num_images=1024, matrix=8192, dtype=jnp.bfloat16
+    widths=CPU.paper_widths, batch=256, num_images=1024, matrix=8192, dtype=jnp.bfloat16, budget=3
 )
-TINY = Scale((4, 8), (8, 8), batch=4, num_images=8, matrix=128, dtype=jnp.bfloat16)
+TINY = Scale((4, 8), (8, 8), batch=4, num_images=8, matrix=128, dtype=jnp.bfloat16, budget=0)
 
 
 def fractal_net(
