@@ -60,7 +60,7 @@ def step_by_hand(net: nn.Module, state: State, batch: tuple[Array, Array]) -> St
     x, labels = batch
 
     def loss(params: Any) -> Array:
-        logits = net.apply(params, x).astype(jnp.float32)
+        logits = jnp.asarray(net.apply(params, x), jnp.float32)
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
     updates, opt_state = SGD.update(jax.grad(loss)(params), opt_state)
@@ -92,7 +92,8 @@ def svi(scale: Scale) -> Row:
     def in_numpyro(x: Array, labels: Array) -> None:
         apply = random_flax_module("net", net, dist.Normal(0.0, 1.0), input_shape=x.shape)
         with numpyro.plate("data", NUM_DATA, subsample_size=len(x)):
-            numpyro.sample("y", dist.Categorical(logits=apply(x)), obs=labels)
+            y: Any = dist.Categorical(logits=apply(x))
+            numpyro.sample("y", y, obs=labels)
 
     guide = AutoNormal(in_numpyro, init_scale=0.01)
     inference = SVI(in_numpyro, guide, optax.adam(1e-3), TraceMeanField_ELBO())

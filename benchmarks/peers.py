@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from bayesian_torch.models.dnn_to_bnn import dnn_to_bnn, get_kl_loss
 from blitz.modules import BayesianConv2d, BayesianLinear
+from laplace import Laplace
 from pytorchcv.models.fractalnet_cifar import CIFARFractalNet
 from torch import nn
 from torch.nn import functional as F
@@ -31,6 +32,7 @@ from benchmarks.training import (
     deterministic,
     images,
 )
+from experiments._perceptron import Perceptron, classifier, start
 from jfractal.posterior.gaussian import Estimator, gaussians
 
 __all__ = ["ROWS"]
@@ -176,6 +178,48 @@ def mc(_: Scale) -> Row:
     return _row("mc_vs_blitz", times, num_images, at_least=1.5)
 
 
+HIDDEN, NUM_EXAMPLES = 400, 2000
+
+
+def torch_last_layer() -> Peer:
+    """laplace-torch's fit of the last layer of a perceptron, the Hessian whole."""
+    net = nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(3072, HIDDEN),
+        nn.ReLU(),
+        nn.Linear(HIDDEN, 50),
+        nn.ReLU(),
+        nn.Linear(50, NUM_CLASSES),
+    )
+    x, y = torch_batch(NUM_EXAMPLES)
+    data = torch.utils.data.TensorDataset(x.flatten(1), y)
+    batches = torch.utils.data.DataLoader(data, batch_size=500)
+
+    def fit() -> None:
+        kind = {"subset_of_weights": "last_layer", "hessian_structure": "full"}
+        Laplace(net, "classification", **kind).fit(batches)
+
+    return fit, sum(weight.numel() for weight in net.parameters())
+
+
+def last_layer(_: Scale) -> Row:
+    """The Laplace approximation of a last layer of 510 weights, the Hessian whole."""
+    x, labels = images(NUM_EXAMPLES)
+    x = x.reshape(NUM_EXAMPLES, -1)
+    net = Perceptron((HIDDEN, 50), NUM_CLASSES)
+    model, params = classifier(net, 1.0), start(net, x)(jax.random.key(0))
+
+    def ours() -> None:
+        fit = jf.laplace(
+            model, params, (x, labels), where=lambda path, _: path.startswith("output/")
+        )
+        jax.block_until_ready(fit.sample(jax.random.key(0)))
+
+    with Elsewhere(torch_last_layer, _num_weights(params)) as other:
+        times = interleaved({"ours": ours, "other": other})
+    return _row("last_layer_vs_laplace_torch", times, NUM_EXAMPLES, at_least=1.0)
+
+
 def is_blitz(module: nn.Module) -> bool:
     """Whether it is a Bayesian layer."""
     return isinstance(module, BayesianConv2d | BayesianLinear)
@@ -211,4 +255,5 @@ ROWS: dict[str, Callable[[Scale], Row]] = {
     "bbb_vs_bayesian_torch_reparam": partial(bbb, "Reparameterization", "reparam", 1.1),
     "bbb_vs_bayesian_torch_flipout": partial(bbb, "Flipout", "flipout", 1.6),
     "mc_vs_blitz": mc,
+    "last_layer_vs_laplace_torch": last_layer,
 }
