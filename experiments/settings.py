@@ -42,11 +42,11 @@ class SourceConfig(Settings):
     strict: bool = False
 
 
-def presets(laptop: S, *, paper: Mapping[str, Any], quick: Mapping[str, Any]) -> dict[str, S]:
+def presets(laptop: S, *, quick: Mapping[str, Any], **others: Mapping[str, Any]) -> dict[str, S]:
     """The settings of an experiment by name: those for a laptop, and what others change in them."""
     return {
         "laptop": laptop,
-        "paper": laptop.but(preset="paper", **paper),
+        **{name: laptop.but(preset=name, **changes) for name, changes in others.items()},
         "quick": laptop.but(quick=True, **quick),
     }
 
