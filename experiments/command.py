@@ -89,18 +89,19 @@ def _one_sentence() -> Iterator[None]:
 def _execute(name: str, flags: list[str]) -> Run:
     experiment = registry.load(name)
     config = parse(name, experiment, flags)
-    run = Run.open(name, config, shlex.join(["python", "-m", "experiments", name, *flags]))
-    try:
-        _conduct(experiment, config, run)
-    except InputError:
-        run.discard()
-        raise
-    except KeyboardInterrupt:
-        missing = [] if config.resume else ["--resume"]
-        missing += [] if config.out else ["--out", str(run.directory)]
-        again = shlex.join([sys.executable, "-m", "experiments", name, *flags, *missing])
-        print(f"\ninterrupted; to continue: {again}", file=sys.stderr)
-        raise
+    command = shlex.join(["python", "-m", "experiments", name, *flags])
+    with Run.open(name, config, command) as run:
+        try:
+            _conduct(experiment, config, run)
+        except InputError:
+            run.discard()
+            raise
+        except KeyboardInterrupt:
+            missing = [] if config.resume else ["--resume"]
+            missing += [] if config.out else ["--out", str(run.directory)]
+            again = shlex.join([sys.executable, "-m", "experiments", name, *flags, *missing])
+            print(f"\ninterrupted; to continue: {again}", file=sys.stderr)
+            raise
     return run
 
 

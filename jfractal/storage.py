@@ -17,7 +17,7 @@ from flax import serialization
 
 from jfractal.errors import InputError
 
-__all__ = ["load", "read", "save", "storable", "write"]
+__all__ = ["discard_parts", "load", "read", "read_about", "save", "storable", "write"]
 
 Class = TypeVar("Class", bound=type)
 
@@ -107,6 +107,13 @@ def write(path: str | Path, arrays: Mapping[str, np.ndarray], about: Mapping[str
         raise InputError(f"`path`: cannot write {path}: {error.strerror}") from error
 
 
+def discard_parts(directory: Path) -> None:
+    """Removes what `write` left half done where its process was killed; nobody may be writing."""
+    for path in directory.glob(".*.npz.*.part"):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
 def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """What `write` wrote: the arrays by name, and what was said about them.
 
@@ -126,12 +133,29 @@ def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             raise ValueError("its checksum is wrong")
         arrays = {name: _typed(x, content["dtypes"][name]) for name, x in plain.items()}
         return arrays, content["about"]
-    except FileNotFoundError as error:
-        raise InputError(f"`path`: there is no file {path}") from error
     except Exception as error:
-        # A damaged archive fails in as many ways as there are bytes in it.
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"`path`: {path} is damaged or no file of jfractal ({reason})") from error
+        raise _unreadable(path, error) from error
+
+
+def read_about(path: str | Path) -> dict[str, Any]:
+    """What was said about the arrays, without reading them: not checked.
+
+    Raises:
+        InputError: If there is no such file, or it is damaged, or it is none of `write`.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return dict(json.loads(archive.read(_ABOUT))["about"])
+    except Exception as error:
+        raise _unreadable(Path(path), error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    """A damaged archive fails in as many ways as there are bytes in it."""
+    if isinstance(error, FileNotFoundError):
+        return InputError(f"`path`: there is no file {path}")
+    reason = str(error).partition("\n")[0]
+    return InputError(f"`path`: {path} is damaged or no file of jfractal ({reason})")
 
 
 def _checksum(plain: Mapping[str, np.ndarray], content: Mapping[str, Any]) -> str:

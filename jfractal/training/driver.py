@@ -86,29 +86,35 @@ class Driver:
         Returns:
             What interrupted it, or None.
         """
-        with ExitStack() as stack:
-            interrupts = stack.enter_context(Interrupts())
-            if self._checkpoints is not None:
-                stack.enter_context(self._checkpoints)
-            stack.callback(self._source.close)
-            stack.callback(self._progress.close)
-            try:
-                self._begin(params)
-                self._loop(interrupts)
-            except DivergenceError:
+        interrupts = Interrupts()
+        try:
+            with interrupts, ExitStack() as stack:
+                if self._checkpoints is not None:
+                    stack.enter_context(self._checkpoints)
+                stack.callback(self._source.close)
+                stack.callback(self._progress.close)
+                self._work(params, interrupts)
+        except KeyboardInterrupt as error:
+            # A second one may come within a step: then nothing is known of the state.
+            if interrupts.is_forced or self.state is None:
                 raise
-            except jax.errors.JaxRuntimeError as error:
-                check_memory(error)
-                raise
-            except BaseException as error:
-                # A second interrupt may come within a step: then nothing is known of the state.
-                if interrupts.is_forced or self.state is None:
-                    raise
-                self._rescue()
-                if not isinstance(error, KeyboardInterrupt):
-                    raise
-                return error
+            return error
         return None
+
+    def _work(self, params: Start, interrupts: Interrupts) -> None:
+        """The fit; a state that is worth keeping is kept, whatever ends it."""
+        try:
+            self._begin(params)
+            self._loop(interrupts)
+        except DivergenceError:
+            raise
+        except jax.errors.JaxRuntimeError as error:
+            check_memory(error)
+            raise
+        except BaseException:
+            if self.state is not None and not interrupts.is_forced:
+                self._rescue()
+            raise
 
     def _rescue(self) -> None:
         """Keeps what there is."""

@@ -94,7 +94,8 @@ def fit(
     was interrupted and resumed, nor on what is logged. Equal calls compile once.
 
     An interrupt, such as Ctrl-C, stops the fit after the step at hand: what there is is saved and
-    returned, and `Fit.interrupted` is set.
+    returned, and `Fit.interrupted` is set, also if it came in the last step and the fit is
+    complete. A second one stops it at once.
 
     Args:
         method: What to fit, e.g. ``jf.variational(model, optax.adam(1e-3))``.

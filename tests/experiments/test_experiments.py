@@ -62,7 +62,7 @@ def test_quick_run_leaves_what_every_run_leaves(name, tmp_path):
     assert (directory / "metrics.jsonl").read_text()
     assert list((directory / "figures").glob("*.png"))
     assert (directory / "checkpoints").is_dir()
-    if parts := sorted((directory / "checkpoints").glob("*.msgpack")):
+    if parts := sorted((directory / "checkpoints").glob("*.npz")):
         goes_on_without(name, directory, parts)
 
 

@@ -16,16 +16,17 @@ from experiments.run import Options, Run, finite
 from jfractal.errors import DivergenceError, InputError
 
 
-def begin(directory, **settings):
-    return Run.open("counting", Options(out=directory, **settings), "the command")
+def begin(directory=None, name="counting", **settings):
+    with Run.open(name, Options(out=directory, **settings), "the command") as made:
+        return made
 
 
-def resume(directory, **settings):
+def resume(directory=None, **settings):
     return begin(directory, resume=True, **settings)
 
 
 def test_default_directory_is_named_by_the_time_and_never_reused():
-    first, second = (Run.open("counting", Options(), "") for _ in range(2))
+    first, second = (begin() for _ in range(2))
     assert re.fullmatch(r"runs/counting/\d{8}-\d{6}", str(first.directory))
     assert first.directory < second.directory
 
@@ -124,11 +125,11 @@ def test_once_drops_what_an_interrupted_part_has_logged(tmp_path):
 
 
 def test_resume_takes_the_newest_run_of_the_name():
-    Run.open("counting", Options(), "")
-    newest = Run.open("counting", Options(), "")
-    Run.open("other", Options(), "")
+    begin()
+    newest = begin()
+    begin(name="other")
     Path("runs/counting/99999999-000000").mkdir()  # no run: it has no config.json
-    assert Run.open("counting", Options(resume=True), "").directory == newest.directory
+    assert resume().directory == newest.directory
 
 
 @pytest.mark.parametrize("out", [None, Path("elsewhere")])
@@ -139,16 +140,17 @@ def test_resume_without_a_run_is_refused(out):
 
 def test_resume_with_other_settings_names_the_first_that_differs(tmp_path):
     config = registry.load("counting").PRESETS["laptop"]
-    Run.open("counting", replace(config, out=tmp_path), "the command")
+    with Run.open("counting", replace(config, out=tmp_path), "the command"):
+        pass
     changed = replace(config, counter=replace(config.counter, stride=7), end="nan")
     with pytest.raises(InputError, match=r"`counter\.stride` 1, not 7; .*the command"):
-        Run.open("counting", replace(changed, out=tmp_path, resume=True), "")
+        Run.open("counting", replace(changed, out=tmp_path, resume=True), "").__enter__()
 
 
 def test_resume_of_another_experiment_is_refused(tmp_path):
     begin(tmp_path)
     with pytest.raises(InputError, match="`name` 'counting', not 'other'"):
-        Run.open("other", Options(out=tmp_path, resume=True), "")
+        resume(tmp_path, name="other")
 
 
 def test_resume_on_another_device_warns(tmp_path, monkeypatch):

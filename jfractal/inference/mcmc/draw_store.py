@@ -77,6 +77,7 @@ class DrawStore:
         directory = Path(directory)
         store = cls(directory, about, np.empty(0), blank, warmup_gradients)
         try:
+            storage.discard_parts(directory)
             if (directory / STATE).exists():
                 store._load(directory)
             elif (directory / DRAWS).exists():
