@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import serialization
 
+from jfractal.arguments import as_path
 from jfractal.errors import InputError
 
 __all__ = ["load", "read", "save", "storable", "write"]
@@ -49,6 +50,7 @@ def save(path: str | Path, tree: Any) -> None:
     Raises:
         InputError: If the tree holds anything else, or the file cannot be written.
     """
+    path = as_path("path", path)
     arrays: dict[str, np.ndarray] = {}
     write(path, arrays, {"tree": _encode(tree, arrays)})
 
@@ -72,7 +74,7 @@ def load(path: str | Path) -> Any:
             q.save("posterior.npz")
             q = jf.load("posterior.npz")  # in another process
     """
-    arrays, about = read(path)
+    arrays, about = read(as_path("path", path))
     if "tree" not in about:
         raise InputError(f"`path`: {path} holds no posterior and no tree of `jf.save`")
     return _decode(about["tree"], arrays)
@@ -176,8 +178,8 @@ def _encode(x: Any, arrays: dict[str, np.ndarray]) -> Any:
             held = {f.name: _encode(getattr(x, f.name), arrays) for f in fields(x)}
             return {"class": type(x).__name__, "fields": held}
     raise InputError(
-        "only dictionaries, lists, tuples and posteriors of arrays, numbers and strings can be "
-        f"saved, got a {type(x).__name__}{f' of {x.dtype}' if hasattr(x, 'dtype') else ''}"
+        "`tree` must hold dictionaries, lists, tuples and posteriors of arrays, numbers and "
+        f"strings to be saved, got a {type(x).__name__}{f' of {x.dtype}' if hasattr(x, 'dtype') else ''}"
     )
 
 

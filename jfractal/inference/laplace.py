@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jfractal import ops
+from jfractal.arguments import check_choice, naming
 from jfractal.concrete import concrete
 from jfractal.counts import check_counts
 from jfractal.errors import InputError
@@ -88,8 +89,7 @@ def laplace(
         ICLR 2025; K-FAC: Martens & Grosse, ICML 2015.
     """
     check_model(model)
-    if structure not in STRUCTURES:
-        raise InputError(f"`structure` must be one of {tuple(STRUCTURES)}, got {structure!r}")
+    check_choice("structure", structure, STRUCTURES)
     if batch_size is not None:
         check_counts(batch_size=batch_size)
     weights, variables = trained(params, "laplace")
@@ -97,7 +97,8 @@ def laplace(
     kept = STRUCTURES[structure]
     _check_memory(structure, chosen)
     everything = {"params": weights, **variables}
-    total = gauss_newton(model, everything, chosen, data, kept.contract, batch_size=batch_size)
+    with naming("data"):
+        total = gauss_newton(model, everything, chosen, data, kept.contract, batch_size=batch_size)
     wide = jax.tree.map(lambda w: w.astype(jnp.promote_types(w.dtype, jnp.float32)), chosen)
     log_joint = total.log_likelihood + model.prior.tree_log_prob(wide)
     _check_finite(total.log_likelihood, log_joint)

@@ -4,7 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
+import jax.numpy as jnp
 
+from jfractal.arguments import as_array, check_functions, check_rate, check_type, described
+from jfractal.counts import check_counts
+from jfractal.errors import InputError
 from jfractal.nn.block_net import BlockNet, Columns
 from jfractal.nn.recipe import recipe
 from jfractal.typing import Array, Int, Logits
@@ -33,6 +37,10 @@ class TextNet(nn.Module):
 
     def __post_init__(self):
         """Equal nets are equal, however their partials were made."""
+        check_type("net", self.net, BlockNet, "a net of blocks, such as `jf.FractalNet(2)`")
+        check_counts(vocabulary_size=self.vocabulary_size, features=self.features)
+        check_rate(dropout=self.dropout)
+        check_functions(embed=self.embed)
         self.embed = recipe(self.embed)
         super().__post_init__()
 
@@ -41,6 +49,11 @@ class TextNet(nn.Module):
         self, tokens: Int[Array, "batch length"], *, train: bool = False, **options: Any
     ) -> Logits:
         """Maps tokens to logits; takes the options of `BlockNet.__call__`."""
+        tokens = jnp.asarray(as_array("tokens", tokens))
+        if tokens.ndim != 2 or not jnp.issubdtype(tokens.dtype, jnp.integer):
+            raise InputError(
+                f"`tokens` must be integers with the axes `batch length`, got {described(tokens)}"
+            )
         x = self.embed(self.vocabulary_size, self.features, name="embedding")(tokens)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return self.net(x, train=train, **options)

@@ -8,6 +8,8 @@ from typing import Any
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Var
 
+from jfractal.arguments import check_functions
+
 __all__ = ["device_memory", "live_bytes", "memory_budget", "side_by_side_budget"]
 
 DEVICE_SHARE = 4  # of an accelerator's memory, the part of a pass is one in so many
@@ -32,6 +34,7 @@ def live_bytes(function: Callable, *args: Any) -> int:
     Returns:
         Bytes, results included.
     """
+    check_functions(function=function)
     return _peak(jax.make_jaxpr(function)(*args).jaxpr)
 
 

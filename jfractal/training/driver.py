@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
+from jfractal.arguments import naming
 from jfractal.errors import DivergenceError
 from jfractal.inference.batch import Batch, batch_size
 from jfractal.inference.method import Info, Method, Start
@@ -128,11 +129,13 @@ class Driver:
                 self.report.history = History(history)
         self._first_step = self.step
         self._source.seek(self.step)
-        self._check(self._source.batch, state, self.plan.augment)
+        with naming("data"):
+            self._check(self._source.batch, state, self.plan.augment)
         if self.plan.validation is not None and not callable(self.plan.validation):
-            examples = as_arrays(self.plan.validation)
-            batch_size(examples)
-            self._check(examples, state, None)
+            with naming("validation"):
+                examples = as_arrays(self.plan.validation)
+                batch_size(examples)
+                self._check(examples, state, None)
         # Its buffers will be donated: neither the caller's weights may be, nor one buffer twice.
         spec = P() if self.plan.mesh is None else state_spec(self.plan.mesh, self.method)
         self.state = placed(jax.tree.map(jnp.copy, state), self.plan.mesh, spec)

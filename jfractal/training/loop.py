@@ -10,6 +10,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jfractal import ops
+from jfractal.arguments import check_key, check_type, naming
 from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.identity import ByContent
@@ -212,7 +213,10 @@ def scan(
             one = lambda data, key: scan(method, start, data, key, num_steps=100)
             posteriors, history = jax.jit(jax.vmap(one))(splits, jax.random.split(key, 20))
     """
-    num_data = count_examples(data)
+    check_type("method", method, Method, "a method, such as `jf.variational(model, optimizer)`")
+    check_key("key", key)
+    with naming("data"):
+        num_data = count_examples(data)
     check_counts(num_steps=num_steps)
     check_batch_size(batch_size, num_data)
     program = Program(ByContent(method), ByContent(None), batch_size, num_data)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from jfractal import ops
+from jfractal.arguments import naming
 from jfractal.errors import InputError
 from jfractal.identity import ByContent
 from jfractal.inference.batch import Batch
@@ -31,8 +32,9 @@ def source_of(method: Method, plan: Plan, data: Batch | Batches, keys: Keys) -> 
     """
     about = ByContent(method), ByContent(plan.augment)
     if is_arrays(data):
-        examples = as_arrays(data)
-        num_data = count_examples(examples)
+        with naming("data"):
+            examples = as_arrays(data)
+            num_data = count_examples(examples)
         if plan.num_data not in (None, num_data):
             raise InputError(f"`num_data` belongs to iterables; `data` has {num_data} examples")
         check_batch_size(plan.batch_size, num_data)

@@ -1,0 +1,149 @@
+"""Spoiled calls of `jfractal.nn`."""
+
+from collections.abc import Iterator
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+
+import jfractal as jf
+from jfractal import topology
+from jfractal.nn import estimators
+from tests.spoiled.calls import Call
+from tests.spoiled.problem import KEY, X
+
+RNG = np.random.default_rng(0)
+IMAGES = jnp.asarray(RNG.normal(size=(2, 8, 8, 3)), jnp.float32)
+TOKENS = jnp.asarray(RNG.integers(0, 5, (2, 8)))
+NET = jf.FractalNet(3, columns=2, widths=(4,), conv=jf.BayesConv)
+VARIABLES = NET.init(KEY, IMAGES)
+PLAIN = jf.FractalNet(3, columns=2, widths=(4,))
+TRAINED = PLAIN.init(KEY, IMAGES)
+SHIFTED = "negative, zero, doubled, huge, half precision, booleans"
+
+
+def calls() -> Iterator[Call]:
+    yield from _architectures()
+    yield from _passes()
+    yield from _surgery()
+    yield from _estimators()
+
+
+def _architectures() -> Iterator[Call]:
+    options = {
+        "num_classes": 3,
+        "widths": (4, 4),
+        "dropout": (0.1, 0.0),
+        "conv": jf.nn.Conv,
+        "unit": jf.nn.ConvUnit,
+        "dense": nn.Dense,
+        "norm": "frn",
+        "drop_path_per": "batch",
+        "kernel_init": "he",
+        "remat": True,
+    }
+    kept = {"dropout": "part zero", "widths": "a part less"}
+    yield Call(jf.nn.block_net, {"block": topology.fractal(2)} | options, kept)
+    yield Call(
+        jf.FractalNet,
+        {"num_classes": 3, "columns": 2, "widths": (4,), "dropout": 0.1},
+        {"dropout": "zero"},
+    )
+    for net in (jf.PlainNet, jf.ResNet, jf.DenseNet):
+        yield Call(net, {"num_classes": 3, "depth": 2})
+    yield Call(
+        jf.TextNet,
+        {"net": PLAIN, "vocabulary_size": 5, "features": 4, "dropout": 0.1, "embed": nn.Embed},
+        {"dropout": "zero"},
+    )
+    yield Call(jf.nn.LearnedNoise, {"net": nn.Dense(2)})
+    yield Call(jf.nn.fast, {"apply": PLAIN.apply})
+    yield Call(PLAIN.column, {"column": 1})
+    yield Call(PLAIN.depth, {"column": 1}, name="BlockNet.depth")
+    yield Call(PLAIN.lone_columns, {"column": 1})
+    yield Call(PLAIN.project, {"channels": 3})
+    for function in (PLAIN.unit_flops, PLAIN.num_flops):
+        yield Call(function, {"shape": (8, 8, 3), "column": 1}, {"shape": "a part less"})
+    yield Call(PLAIN.num_params, {"shape": (8, 8, 3)}, {"shape": "a part less"})
+    text = jf.TextNet(jf.FractalNet(3, columns=2, widths=(4,)), 5, 4)
+    yield Call(text.column, {"column": 1}, name="TextNet.column")
+    yield Call(text.depth, {"column": 1}, name="TextNet.depth")
+    yield Call(text.num_flops, {"shape": (8,), "column": 1}, name="TextNet.num_flops")
+    yield Call(text.num_params, {"shape": (8,)}, name="TextNet.num_params")
+
+
+def _passes() -> Iterator[Call]:
+    run = lambda net, variables: (
+        lambda x, **options: net.apply(
+            variables, x, rngs={"posterior": KEY, "drop_path": KEY}, **options
+        )
+    )
+    yield Call(
+        run(PLAIN, TRAINED),
+        {"x": IMAGES, "train": False, "column": 1, "drop_path": 0.1},
+        {"x": f"{SHIFTED}, a row less, a column less", "drop_path": "zero", "column": "None"},
+        name="BlockNet()",
+    )
+    text = jf.TextNet(jf.FractalNet(3, columns=2, widths=(4,)), 5, 4)
+    yield Call(
+        run(text, text.init(KEY, TOKENS)),
+        {"tokens": TOKENS} if False else {"x": TOKENS},
+        {"x": "a row less, a column less"},
+        name="TextNet()",
+    )
+    layers = {
+        jf.BayesDense: ({"features": 3}, X),
+        jf.BayesConv: ({"features": 3, "kernel_size": (3, 3)}, IMAGES),
+        jf.BayesEmbed: ({"num_embeddings": 5, "features": 4}, TOKENS),
+    }
+    for layer, (shape, x) in layers.items():
+        made = lambda x=x, layer=layer, **options: layer(**options).init(KEY, x)
+        yield Call(
+            made,
+            shape
+            | {"scale": 0.1, "mean_scale": 0.5, "estimator": "reparam"}
+            | {"parameterisation": "softplus"},
+            {"mean_scale": "None, zero"},
+            name=layer.__name__,
+        )
+        whole = layer(**shape)
+        yield Call(
+            run(whole, whole.init(KEY, x)),
+            {"x": x},
+            {"x": f"{SHIFTED}, a row less, an axis more"},
+            name=f"{layer.__name__}()",
+        )
+
+
+def _surgery() -> Iterator[Call]:
+    chain = jf.mean_field(
+        {
+            "a": {"kernel": jnp.ones((2, 4)), "bias": jnp.ones(4)},
+            "b": {"kernel": jnp.ones((4, 3)), "bias": jnp.ones(3)},
+        }
+    )
+    yield Call(
+        jf.nn.prune_units,
+        {"params": chain, "layers": ("a", "b"), "fraction": 0.5},
+        {"fraction": "zero"},
+    )
+    params = VARIABLES["params"]
+    yield Call(jf.nn.path_snr, {"net": NET, "params": params})
+    yield Call(
+        jf.nn.prune_paths,
+        {"net": NET, "variables": VARIABLES, "fraction": 0.5},
+        {"fraction": "zero"},
+    )
+    yield Call(jf.nn.keep_columns, {"net": NET, "variables": VARIABLES, "columns": (1,)})
+    yield Call(jf.extract, {"net": PLAIN, "variables": TRAINED, "column": 1})
+
+
+def _estimators() -> Iterator[Call]:
+    w = jf.mean_field({"w": jnp.ones((2, 3))})["w"]
+    multiply = lambda x, w: x @ w
+    for name in ("reparam", "local_reparam", "flipout", "antithetic", "per_example"):
+        yield Call(
+            getattr(estimators, name),
+            {"linear": multiply, "x": X, "w": w, "key": KEY},
+            {"x": SHIFTED + ", a row less"},
+        )
