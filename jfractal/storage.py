@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import serialization
 
-from jfractal.arguments import as_path
+from jfractal.arguments import as_path, described
 from jfractal.errors import InputError
 
 __all__ = ["load", "read", "save", "storable", "write"]
@@ -179,7 +179,7 @@ def _encode(x: Any, arrays: dict[str, np.ndarray]) -> Any:
             return {"class": type(x).__name__, "fields": held}
     raise InputError(
         "`tree` must hold dictionaries, lists, tuples and posteriors of arrays, numbers and "
-        f"strings to be saved, got a {type(x).__name__}{f' of {x.dtype}' if hasattr(x, 'dtype') else ''}"
+        f"strings to be saved, got {described(x)}"
     )
 
 

@@ -19,7 +19,7 @@ from jfractal.nn.recipe import recipe
 from jfractal.nn.units import Unit
 from jfractal.typing import Array, Logits
 
-__all__ = ["BlockNet", "Columns"]
+__all__ = ["BlockNet", "Columns", "example_shape"]
 
 Columns = int | tuple[int | None, ...] | None
 """Which column of a block runs alone: of every block, or one entry for each; None is all joined."""
@@ -215,7 +215,7 @@ class BlockNet(nn.Module):
         Raises:
             InputError: As `__call__`.
         """
-        *space, channels = _shape(shape)
+        *space, channels = example_shape(shape)
         self._check_space(space)
         blocks = self.project(channels).blocks
         flops: dict[str, dict[str, int]] = {}
@@ -255,7 +255,7 @@ class BlockNet(nn.Module):
         Args:
             shape: As for `unit_flops`; of the spatial axes only their number matters.
         """
-        *space, channels = _shape(shape)
+        *space, channels = example_shape(shape)
         *inputs, last = self._channels(channels)
         total = (last + 1) * self.num_classes
         for expr, n, width in zip(self.project(channels).blocks, inputs, self.widths):
@@ -268,7 +268,7 @@ class BlockNet(nn.Module):
         return total
 
 
-def _shape(shape: Sequence[int]) -> Sequence[int]:
+def example_shape(shape: Sequence[int]) -> Sequence[int]:
     """The shape of an example."""
     if not isinstance(shape, Sequence) or isinstance(shape, str) or not shape:
         raise InputError(

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jfractal import topology
-from jfractal.arguments import as_strings, check_fraction, check_type, described
+from jfractal.arguments import as_strings, check_fraction, check_type, described, naming
 from jfractal.errors import InputError
 from jfractal.nn.block_net import BlockNet
 from jfractal.posterior.gaussian import check_weights, mean
@@ -65,6 +65,8 @@ def prune_units(params: Params, layers: Sequence[str], fraction: float) -> Param
 def _check_chain(params: Params, layers: Sequence[str]) -> None:
     check_weights(params)
     names = tuple(params) if isinstance(params, dict) else ()
+    kernels = [isinstance(params[name], dict) and "kernel" in params[name] for name in names]
+    names = tuple(name for name, known in zip(names, kernels) if known)
     if len(layers) < 2 or not set(layers) <= set(names):
         raise InputError(
             f"`layers` must name two or more layers of `params`, {names}, got {tuple(layers)}"
@@ -84,17 +86,21 @@ def check_net(net: BlockNet, variables: Variables) -> None:
     """Refuses what is no net of blocks, and variables that are not its own.
 
     Raises:
-        InputError: Naming a block that the variables lack.
+        InputError: Naming a unit that the variables lack.
     """
     check_type("net", net, BlockNet, "a net of blocks, such as `jf.FractalNet(10)`")
     params = variables.get("params") if isinstance(variables, dict) else None
-    blocks = [f"block{i}" for i in range(1, len(net.blocks) + 1)]
-    missing = [name for name in blocks if not isinstance(params, dict) or name not in params]
-    if missing:
-        raise InputError(
-            "`variables` must be those of `net`, {'params': ...}, whose `params` have "
-            f"'{missing[0]}', got {described(variables)}"
-        )
+    for i, expr in enumerate(net.blocks, start=1):
+        block = params.get(f"block{i}") if isinstance(params, dict) else None
+        units = block if isinstance(block, dict) else {}
+        for name in topology.units(expr):
+            if not isinstance(units.get(name), dict) or not units[name]:
+                raise InputError(
+                    "`variables` must be those of `net`, {'params': ...}, whose `params` have "
+                    f"'block{i}/{name}', got {described(variables)}"
+                )
+    with naming("variables"):
+        check_weights(params)
 
 
 def path_snr(net: BlockNet, params: Params) -> list[list[Float[np.ndarray, " inputs"]]]:

@@ -6,10 +6,17 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jfractal.arguments import as_array, check_functions, check_rate, check_type, described
+from jfractal.arguments import (
+    as_array,
+    check_functions,
+    check_rate,
+    check_type,
+    check_values,
+    described,
+)
 from jfractal.counts import check_counts
 from jfractal.errors import InputError
-from jfractal.nn.block_net import BlockNet, Columns
+from jfractal.nn.block_net import BlockNet, Columns, example_shape
 from jfractal.nn.recipe import recipe
 from jfractal.typing import Array, Int, Logits
 
@@ -54,6 +61,8 @@ class TextNet(nn.Module):
             raise InputError(
                 f"`tokens` must be integers with the axes `batch length`, got {described(tokens)}"
             )
+        size = self.vocabulary_size
+        check_values("tokens", tokens, f"in [0, {size})", lambda t: (t >= 0) & (t < size))
         x = self.embed(self.vocabulary_size, self.features, name="embedding")(tokens)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return self.net(x, train=train, **options)
@@ -78,7 +87,7 @@ class TextNet(nn.Module):
             shape: (length,) of the text.
             column: Count this column alone, as for `__call__`.
         """
-        return self.net.num_flops((*shape, self.features), column=column)
+        return self.net.num_flops((*_length(shape), self.features), column=column)
 
     def num_params(self, shape: Sequence[int]) -> int:
         """Number of weights, as `BlockNet.num_params`, and of features of all tokens.
@@ -87,4 +96,10 @@ class TextNet(nn.Module):
             shape: As for `num_flops`.
         """
         embedding = self.vocabulary_size * self.features
-        return embedding + self.net.num_params((*shape, self.features))
+        return embedding + self.net.num_params((*_length(shape), self.features))
+
+
+def _length(shape: Sequence[int]) -> Sequence[int]:
+    if len(example_shape(shape)) != 1:
+        raise InputError(f"`shape` must be that of one text, (length,), got {described(shape)}")
+    return shape

@@ -60,8 +60,11 @@ def normalize(
     )
     check_positive(epsilon=epsilon)
     _check_shapes(x, scale=scale, bias=bias)
-    if not isinstance(axes, Sequence) or not axes or not set(axes) <= set(range(x.ndim)):
-        raise InputError(f"`axes` must be some of the {x.ndim} of `x`, got {described(axes)}")
+    is_list = isinstance(axes, Sequence) and axes and all(type(axis) is int for axis in axes)
+    if not is_list or not set(axes) <= set(range(x.ndim)) or len(set(axes)) < len(axes):
+        raise InputError(
+            f"`axes` must be different ones of the {x.ndim} of `x`, got {described(axes)}"
+        )
     value, *moments = _normalize(tuple(axes), epsilon, x, scale, bias)  # pyright: ignore
     return Normalized(value, *map(lax.stop_gradient, moments))
 

@@ -14,7 +14,14 @@ import jax
 import jax.numpy as jnp
 
 from jfractal import ops
-from jfractal.arguments import check_choice, check_functions, check_key, check_positive, described
+from jfractal.arguments import (
+    as_array,
+    check_choice,
+    check_functions,
+    check_key,
+    check_positive,
+    described,
+)
 from jfractal.errors import InputError
 from jfractal.posterior.posterior import check_tree
 from jfractal.posterior.routes import Routes
@@ -75,6 +82,10 @@ class Gaussian:
     estimator: Estimator = field(default="reparam", metadata={"static": True})
     parameterisation: Parameterisation = field(default="softplus", metadata={"static": True})
 
+    def __post_init__(self):
+        check_choice("estimator", self.estimator, get_args(Estimator))
+        check_choice("parameterisation", self.parameterisation, get_args(Parameterisation))
+
     @property
     def std(self) -> Array:
         """Standard deviations."""
@@ -98,11 +109,20 @@ class Gaussian:
 
     def at(self, noise: Array) -> Array:
         """The weights that stand `noise` standard deviations from the mean."""
-        return self.mean + self.std * noise
+        return self.mean + self.std * self._alike("noise", noise)
+
+    def _alike(self, name: str, x: Array) -> Array:
+        """An array of the shape of the leaf."""
+        x = jnp.asarray(as_array(name, x))
+        if x.shape != self.mean.shape:
+            raise InputError(
+                f"`{name}` must have the shape of the leaf, {self.mean.shape}, got {x.shape}"
+            )
+        return x
 
     def log_prob(self, w: Array) -> Array:
         """Elementwise log density at `w`, in nats."""
-        return jax.scipy.stats.norm.logpdf(w, self.mean, self.std)
+        return jax.scipy.stats.norm.logpdf(self._alike("w", w), self.mean, self.std)
 
     def __jax_array__(self) -> Array:
         """Refuses: a distribution is not an array."""

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import jfractal as jf
 from jfractal import posterior, priors, storage
 from tests.spoiled.calls import Call
-from tests.spoiled.problem import BATCH, KEY, MODEL, NET, PARAMS
+from tests.spoiled.problem import BATCH, KEY, MODEL, NET, PARAMS, SHIFTED
 
 PLACE = Path(mkdtemp())
 Q = jf.mean_field(PARAMS)
@@ -29,10 +29,18 @@ KEPT = (
             "an axis more",
             "empty",
             "a scalar",
+            "None",
+            "NaN",
+            "all NaN",
+            "inf",
+            "-inf",
         )
     )
     + ", in a list"
 )
+
+
+NONE = {"params": "entry None"}  # no leaf, for JAX
 
 
 def everything(path: str, leaf: jax.Array) -> bool:
@@ -72,21 +80,28 @@ def _trees() -> Iterator[Call]:
             "parameterisation": "softplus",
         },
         {"params": KEPT},
+        may_be_nan=True,
     )
-    yield Call(posterior.sample, {"params": Q, "key": KEY, "where": lambda leaf: True})
+    yield Call(posterior.sample, {"params": Q, "key": KEY, "where": lambda leaf: True}, NONE)
     for function in (posterior.mean, posterior.variance, posterior.snr, posterior.group_snr):
-        yield Call(function, {"params": Q})
+        yield Call(function, {"params": Q}, NONE)
         yield Call(
-            function, {"params": PARAMS}, {"params": KEPT}, name=f"{function.__name__} of arrays"
+            function,
+            {"params": PARAMS},
+            {"params": KEPT},
+            f"{function.__name__} of arrays",
+            may_be_nan=True,
         )
-    yield Call(posterior.group_snr, {"params": Q, "where": everything})
-    yield Call(posterior.unit_snr, {"params": Q, "axis": -1}, {"axis": ""})
+    yield Call(posterior.group_snr, {"params": Q, "where": everything}, NONE)
+    yield Call(posterior.unit_snr, {"params": Q, "axis": -1}, NONE | {"axis": "negative"})
     yield Call(
-        posterior.prune, {"params": Q, "fraction": 0.5, "where": everything}, {"fraction": "zero"}
+        posterior.prune,
+        {"params": Q, "fraction": 0.5, "where": everything},
+        NONE | {"fraction": "zero"},
     )
     prior = priors.Gaussian(1.0)
-    yield Call(priors.kl, {"params": Q, "prior": prior, "key": KEY})
-    yield Call(priors.kl_by_leaf, {"params": Q, "prior": prior, "key": KEY})
+    yield Call(priors.kl, {"params": Q, "prior": prior, "key": KEY}, NONE)
+    yield Call(priors.kl_by_leaf, {"params": Q, "prior": prior, "key": KEY}, NONE)
     leaf = Q["kernel"]
     yield Call(
         posterior.Gaussian,
@@ -97,10 +112,21 @@ def _trees() -> Iterator[Call]:
             "parameterisation": "softplus",
         },
         {"mean": "*", "rho": "*"},
+        may_be_nan=True,
     )
     yield Call(leaf.sample, {"key": KEY})
-    yield Call(leaf.at, {"noise": PARAMS["kernel"]}, {"noise": "negative, zero, doubled, huge"})
-    yield Call(leaf.log_prob, {"w": PARAMS["kernel"]}, {"w": "negative, zero, doubled"})
+    yield Call(
+        leaf.at,
+        {"noise": PARAMS["kernel"]},
+        {"noise": f"{SHIFTED}, NaN, all NaN, inf, -inf"},
+        may_be_nan=True,
+    )
+    yield Call(
+        leaf.log_prob,
+        {"w": PARAMS["kernel"]},
+        {"w": f"{SHIFTED}, NaN, all NaN, inf, -inf"},
+        may_be_nan=True,
+    )
 
 
 def _posteriors() -> Iterator[Call]:
