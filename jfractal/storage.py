@@ -1,6 +1,7 @@
 """Trees of arrays in a file: atomic to write, checked when read, and no pickle."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -106,7 +107,7 @@ def write(path: str | Path, arrays: Mapping[str, np.ndarray], about: Mapping[str
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise InputError(f"`path`: cannot write {path}: {error.strerror}") from error
+        raise InputError(f"`path`: cannot write {path}: {_reason(error, plain)}") from error
 
 
 def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -134,6 +135,14 @@ def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         # A damaged archive fails in as many ways as there are bytes in it.
         reason = str(error).partition("\n")[0]
         raise InputError(f"`path`: {path} is damaged or no file of jfractal ({reason})") from error
+
+
+def _reason(error: OSError, arrays: Mapping[str, np.ndarray]) -> str:
+    """Why a file cannot be written and, on a full disk, how much there must be to free."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return str(error.strerror)
+    size = sum(x.nbytes for x in arrays.values()) / 1e6
+    return f"{error.strerror}; free {size:,.1f} MB there, and call again: what was written stays"
 
 
 def _checksum(plain: Mapping[str, np.ndarray], content: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from jfractal.inference.method import check_model
 from jfractal.inference.model import Model
 from jfractal.inference.structure import STRUCTURES
 from jfractal.inference.trained import trained
+from jfractal.out_of_memory import out_of_memory
 from jfractal.posterior.gaussian import Where, everywhere
 from jfractal.posterior.kronecker_gaussian import as_matrix
 from jfractal.posterior.laplace import Laplace
@@ -29,6 +30,10 @@ __all__ = ["laplace"]
 COPIES = 5  # of a matrix that is factorised: itself, its parts, its root, the inverse
 
 
+@out_of_memory(
+    "the curvature",
+    "lower `batch_size`, choose fewer weights by `where`, or another `structure`",
+)
 def laplace(
     model: Model,
     params: Params | Variables,

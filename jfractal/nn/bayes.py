@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jax import lax
+from jax.interpreters.partial_eval import JaxprTracer
 
 from jfractal import ops
 from jfractal.arguments import as_array, check_values, check_weight, described
@@ -266,7 +267,9 @@ def _keys(layer: nn.Module, leaves: Params) -> tuple[KeyArray | None, KeyArray |
             f"the weights of {path} are Gaussian: give `apply` rngs={{'posterior': key}}, or draw "
             "them first with `sample(params, key)`"
         )
-    if "local_reparam" in estimators:
+    # Flax's scan runs a layer once more, to see what it makes, and throws the results away.
+    is_trial = isinstance(scope.rngs["posterior"].rng, JaxprTracer)
+    if "local_reparam" in estimators and not is_trial:
         if scope.rng_counters["posterior"] > 0:
             raise InputError(
                 f"{path} is used more than once in a pass: 'local_reparam' draws outputs and "

@@ -16,6 +16,7 @@ from jfractal.arguments import as_array, check_key, check_type
 from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.identity import ByContent
+from jfractal.out_of_memory import out_of_memory
 from jfractal.posterior.posterior import Posterior, check_posterior
 from jfractal.predict.gathering import Gathering
 from jfractal.predict.plan import live_bytes, plan
@@ -24,9 +25,11 @@ from jfractal.typing import Array, KeyArray
 
 __all__ = ["run"]
 
+LOWER = "lower `batch_size` or `samples_per_pass`, or predict with `keep_samples=False`"
 DATA, SAMPLES = "data", "samples"  # axes of a mesh
 
 
+@out_of_memory("a pass", LOWER)
 def run(
     question: Question,
     gathering: Gathering,

@@ -52,7 +52,8 @@ class Plan:
                 f"give one of `num_epochs` and `num_steps`, got {self.num_epochs} and "
                 f"{self.num_steps}"
             )
-        names = ("num_epochs", "num_steps", "num_data", "log_every")
+        check_counts(log_every=self.log_every)
+        names = ("num_epochs", "num_steps", "num_data")
         names += ("validate_every", "patience", "checkpoint_every")
         given = {name: getattr(self, name) for name in names}
         check_counts(**{name: count for name, count in given.items() if count is not None})

@@ -14,7 +14,7 @@ import numpy as np
 
 import jfractal
 from jfractal.data import DataUnavailable
-from jfractal.errors import InputError
+from jfractal.errors import DivergenceError, InputError
 from tests.spoiled.spoils import spoils
 
 __all__ = ["Call", "Fault"]
@@ -66,8 +66,10 @@ class Call:
             result = self.run({argument: spoiled})
         except AssertionError:  # what an assertion is for
             return None if self._may(argument, label) else "an assertion that fails"
-        except DataUnavailable:
-            return None  # the name of a set that does not exist may be that of one out of reach
+        except (DataUnavailable, DivergenceError):
+            # The name of a set that does not exist may be that of one out of reach; and weights
+            # that are finite may have no finite density.
+            return None
         except Exception as error:
             return _of_error(error, self.known_as.get(argument, argument), argument)
         if not self._may(argument, label):

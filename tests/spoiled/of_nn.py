@@ -144,14 +144,28 @@ def _surgery() -> Iterator[Call]:
     yield Call(
         jf.nn.prune_units,
         {"params": chain, "layers": ("a", "b"), "fraction": 0.5},
-        {"fraction": "zero"},
+        {"fraction": "zero", "params": "entry entry None"},
     )
     params = VARIABLES["params"]
-    yield Call(jf.nn.path_snr, {"net": NET, "params": params})
+    yield Call(jf.nn.path_snr, {"net": NET, "params": params}, {"params": _inner(3)})
     yield Call(
         jf.nn.prune_paths,
         {"net": NET, "variables": VARIABLES, "fraction": 0.5},
-        {"fraction": "zero"},
+        {"fraction": "zero", "variables": _inner(4)},
     )
-    yield Call(jf.nn.keep_columns, {"net": NET, "variables": VARIABLES, "columns": (1,)})
-    yield Call(jf.extract, {"net": PLAIN, "variables": TRAINED, "column": 1})
+    yield Call(
+        jf.nn.keep_columns,
+        {"net": NET, "variables": VARIABLES, "columns": (1,)},
+        {"variables": _inner(4)},
+    )
+    yield Call(
+        jf.extract,
+        {"net": PLAIN, "variables": TRAINED, "column": 1},
+        {"column": "None", "variables": "entry entry entry entry entry *"},
+        may_be_nan=True,
+    )
+
+
+def _inner(depth: int) -> str:
+    """What is within a unit is for the unit to know: all that matters is what leaves with it."""
+    return f"{'entry ' * depth}*"

@@ -42,6 +42,7 @@ from jfractal.inference.mcmc.target import Target, chunk_size
 from jfractal.inference.method import check_model
 from jfractal.inference.model import Model
 from jfractal.lock import Lock
+from jfractal.out_of_memory import out_of_memory
 from jfractal.posterior.gaussian import Where, check_weights
 from jfractal.typing import KeyArray, Params, Variables
 
@@ -111,6 +112,11 @@ class Program:
     mesh: Mesh | None
 
 
+@out_of_memory(
+    "a step of the chains",
+    "lower `batch_size` or `num_chains`, sample fewer weights by `where`, keep the draws in a "
+    "`directory`, or spread the chains over `devices`",
+)
 def run(kernel: Kernel, model: Model, data: Batch, key: KeyArray, plan: Plan) -> Chains:
     """Runs the chains of a kernel, or what is left of them.
 
