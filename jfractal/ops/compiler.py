@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
+from jfractal.arguments import check_functions
+
 __all__ = ["compiler_options", "jit"]
 
 # By default XLA's CPU backend hands convolutions and matrix products to a library that runs many
@@ -44,6 +46,7 @@ def jit(function: Callable, **options: Any) -> Callable:
     Returns:
         The compiled function, and as its `trace` that of `jax.jit`: a way to read its program.
     """
+    check_functions(function=function)
     inner = jax.jit(function, **options)
 
     @cache

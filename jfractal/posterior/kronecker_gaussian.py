@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jfractal.arguments import check_key
 from jfractal.posterior.gaussian import normal_like
 from jfractal.posterior.leaves import replace, select
 from jfractal.posterior.posterior import Posterior
@@ -48,6 +49,7 @@ class KroneckerGaussian(Posterior):
 
     def sample(self, key: KeyArray) -> Variables:
         """One draw of all weights, of the shapes and dtypes of `params`."""
+        check_key("key", key)
         centre, noise = self._centre(), normal_like(key, self.std)
         draw = {}
         for path, m in centre.items():

@@ -17,6 +17,17 @@ from jax.sharding import PartitionSpec as P
 from tqdm import tqdm
 
 from jfractal import ops
+from jfractal.arguments import (
+    as_path,
+    check_choice,
+    check_flags,
+    check_functions,
+    check_key,
+    check_positive,
+    check_values,
+    described,
+    naming,
+)
 from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.identity import ByContent
@@ -31,7 +42,8 @@ from jfractal.inference.mcmc.target import Target, chunk_size
 from jfractal.inference.method import check_model
 from jfractal.inference.model import Model
 from jfractal.lock import Lock
-from jfractal.posterior.gaussian import Where
+from jfractal.out_of_memory import out_of_memory
+from jfractal.posterior.gaussian import Where, check_weights
 from jfractal.typing import KeyArray, Params, Variables
 
 __all__ = ["Device", "Plan", "Precision", "run"]
@@ -67,16 +79,26 @@ class Plan:
         check_counts(4, num_draws=self.num_draws)  # the diagnostics halve the chains
         if self.batch_size is not None:
             check_counts(batch_size=self.batch_size)
-        if not 0 < self.temperature < float("inf"):
-            raise InputError(f"`temperature` must be above 0 and finite, got {self.temperature}")
-        if self.precision not in get_args(Precision):
+        check_positive(temperature=self.temperature)
+        check_choice("precision", self.precision, get_args(Precision))
+        check_functions(where=self.where)
+        if self.directory is not None:
+            as_path("directory", self.directory)
+        if self.progress is not None:
+            check_flags(progress=self.progress)
+        if self.devices is not None:
+            self._check_devices(self.devices)
+
+    def _check_devices(self, devices: Any) -> None:
+        is_sequence = isinstance(devices, Sequence) and devices
+        if not is_sequence or not all(isinstance(d, jax.Device) for d in devices):
             raise InputError(
-                f"`precision` must be one of {get_args(Precision)}, got {self.precision!r}"
+                f"`devices` must be a list of some of `jax.devices()`, got {described(devices)}"
             )
-        if self.devices is not None and (not self.devices or self.num_chains % len(self.devices)):
+        if self.num_chains % len(devices):
             raise InputError(
                 f"`num_chains` must be a multiple of the number of `devices`, got "
-                f"{self.num_chains} and {len(self.devices)}"
+                f"{self.num_chains} and {len(devices)}"
             )
 
 
@@ -90,6 +112,11 @@ class Program:
     mesh: Mesh | None
 
 
+@out_of_memory(
+    "a step of the chains",
+    "lower `batch_size` or `num_chains`, sample fewer weights by `where`, keep the draws in a "
+    "`directory`, or spread the chains over `devices`",
+)
 def run(kernel: Kernel, model: Model, data: Batch, key: KeyArray, plan: Plan) -> Chains:
     """Runs the chains of a kernel, or what is left of them.
 
@@ -101,10 +128,13 @@ def run(kernel: Kernel, model: Model, data: Batch, key: KeyArray, plan: Plan) ->
         plan: The rest.
     """
     check_model(model)
-    batch_size(data)
+    check_key("key", key)
+    with naming("data"):
+        batch_size(data)
     key_init, key_run = jax.random.split(key)
     variables, parts = starting_points(plan.starts, key_init, plan.num_chains, plan.where)
-    check_target(model, jax.tree.map(lambda x: x[0], variables), data, plan.batch_size)
+    with naming("data"):
+        check_target(model, jax.tree.map(lambda x: x[0], variables), data, plan.batch_size)
     inverse_mass = _inverse_mass(plan.inverse_mass, variables, parts)
     data = jax.tree.map(jnp.asarray, data)
     # What starts in the usual precision is the same start in both.
@@ -147,16 +177,19 @@ def _inverse_mass(given: Params | None, variables: Variables, parts: Parts) -> A
     """Of the weights that move."""
     if given is None:
         return None
-    shapes = lambda tree: jax.tree.map(jnp.shape, tree)
+    shapes = lambda tree: jax.tree.map(lambda x: getattr(x, "shape", None), tree)
     expected = jax.tree.map(lambda x: jnp.shape(x)[1:], variables["params"])
     if shapes(given) != expected:
         raise InputError(
             "`inverse_mass` must be a tree of variances of the same structure and shapes as the "
             f"weights {expected}, got {shapes(given)}"
         )
+    check_weights(given, "inverse_mass")
     masses, _ = parts.split({**variables, "params": given})
-    if not all(bool((jnp.isfinite(v) & (v > 0)).all()) for v in masses):
-        raise InputError("`inverse_mass` must hold finite variances above 0")
+    for v in masses:
+        check_values(
+            "inverse_mass", v, "finite variances above 0", lambda v: np.isfinite(v) & (v > 0)
+        )
     return masses
 
 
