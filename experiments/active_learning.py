@@ -146,7 +146,7 @@ def buy(config: Config, source: ImageData, strategy: str) -> Rows:
     keys = jax.random.split(jax.random.key(config.seed), config.num_seeds)
     order = jax.vmap(lambda key: jax.random.permutation(key, len(source.train_images)))(keys)
     chosen, rest = jnp.split(order[:, : data.num_pool], [data.num_start], axis=1)
-    for purchase in tqdm(range(data.num_rounds + 1), desc=strategy, unit="purchase"):
+    for purchase in tqdm(range(data.num_rounds + 1), desc=strategy, unit="purchase", disable=None):
         keys_turn = jax.vmap(jax.random.fold_in, (0, None))(keys, purchase)
         labels = chosen.shape[1]
         accuracies, chosen, rest = turn(keys_turn, chosen, rest)

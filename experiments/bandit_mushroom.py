@@ -109,7 +109,9 @@ def live(config: Config, run: Run, bandit: Bandit, name: str) -> np.ndarray:
 
     agents = jax.jit(jax.vmap(partial(bandit.agent, epsilon)))(seeds)
     regrets, total = [], 0.0
-    for first in tqdm(range(0, config.num_turns, config.turns_per_row), desc=name, unit="row"):
+    for first in tqdm(
+        range(0, config.num_turns, config.turns_per_row), desc=name, unit="row", disable=None
+    ):
         agents, regret = turns(agents, first, seeds)
         regrets.append(np.asarray(regret))
         total += float(regrets[-1].sum(1).mean())

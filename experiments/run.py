@@ -259,7 +259,9 @@ class Run:
             **axes: fields and their levels; the last runs fastest.
         """
         rows = Rows()
-        for levels in tqdm([*product(*axes.values())], desc=" × ".join(axes), unit="part"):
+        for levels in tqdm(
+            [*product(*axes.values())], desc=" × ".join(axes), unit="part", disable=None
+        ):
             cell = dict(zip(axes, levels))
             part = self.once(lambda cell=cell: Rows.of(compute(**cell)).rows, **cell)
             rows.extend({**row, **cell} for row in part)

@@ -127,7 +127,7 @@ def run(config: Config, run: Run) -> Outcome:
     rows, sections = Rows(), []
     for name, model in {"linear": config.linear, "net": config.net}.items():
         calibrations = {}
-        for method in tqdm(config.methods, desc=name, unit="method"):
+        for method in tqdm(config.methods, desc=name, unit="method", disable=None):
             compute = partial(measure, config, method, simulator(model))
             ranks = run.once(compute, model=name, method=method)["ranks"]
             calibrations[method] = testing.Calibration(ranks, config.fit.num_samples)
