@@ -2,8 +2,8 @@
 
     python -m benchmarks.gpu [--tiny] [--json FILE]
 
-`make gpu-check` runs it. Rows and tests have a limit each, and the training has what is left of eight
-minutes. The file is written anew after every row, so an interruption keeps what there is.
+`make gpu-check` runs it. Rows and tests have a limit each, and the training has what is left of
+eight minutes. The file is written anew after every row, so an interruption keeps what there is.
 """
 
 import importlib.util
