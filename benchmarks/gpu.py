@@ -119,7 +119,7 @@ def beside_pytorch(scale: Scale) -> Row:
 
 def draws(scale: Scale, _: float) -> Iterator[Figures]:
     """Passes of an image through a net, a second, over the number of draws of a prediction."""
-    x, _ = images(scale.num_images)
+    x = images(scale.num_images)[0]
     net = fractal_net(scale, jf.BayesConv, norm="group")
     posterior = jf.MeanField(jax.jit(net.init)(jax.random.key(0), x[:1])["params"])
     for num_samples in (1, 8, 64, 256):
