@@ -51,7 +51,8 @@ def test_check_without_an_accelerator_is_refused():
 
 
 def test_check_goes_on_after_a_part_that_fails_and_keeps_what_there_is(tmp_path, monkeypatch):
-    def fails(scale):
+    def fails(scale, left):
+        """Says one thing, and fails."""
         yield {"first": 1}
         raise ValueError("no such thing")
 
