@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from jfractal.errors import InputError
 from jfractal.ops.candidates import ACCELERATOR, CPU, Platform
 from jfractal.ops.levels import Level, Levels, evaluate, num_axes
 from jfractal.ops.lowering import ROLES, ConvSpec, Role, direct, varying_alike
@@ -54,6 +55,13 @@ def _bind(
 
 @conv_p.def_abstract_eval
 def _abstract(a, b, *, spec, result, like, levels):
+    for operand in (a, b):
+        if any(axis is not None for axis in operand.sharding.spec):
+            raise InputError(
+                "a convolution cannot follow axes of a mesh that are `AxisType.Explicit`: make "
+                "them `AxisType.Auto`, or call it within `jax.sharding.auto_axes`, got an array "
+                f"{operand.str_short()}"
+            )
     lead = tuple(level.size for level in levels if level.has(result))
     shape = (*lead, *like.shape)
     sharding = a.sharding.update(spec=jax.sharding.PartitionSpec(*(None,) * len(shape)))
