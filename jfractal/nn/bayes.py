@@ -268,7 +268,8 @@ def _keys(layer: nn.Module, leaves: Params) -> tuple[KeyArray | None, KeyArray |
             "them first with `sample(params, key)`"
         )
     # Flax's scan runs a layer once more, to see what it makes, and throws the results away.
-    is_trial = isinstance(scope.rngs["posterior"].rng, JaxprTracer)
+    rng: Any = scope.rngs["posterior"]
+    is_trial = isinstance(rng.rng, JaxprTracer)
     if "local_reparam" in estimators and not is_trial:
         if scope.rng_counters["posterior"] > 0:
             raise InputError(
@@ -276,6 +277,5 @@ def _keys(layer: nn.Module, leaves: Params) -> tuple[KeyArray | None, KeyArray |
                 "cannot let two uses share their weights; use another estimator"
             )
         layer.make_rng("posterior")  # counts the use
-    rng: Any = scope.rngs["posterior"]
     key_kernel, key_bias = jax.random.split(rng.as_jax_rng())
     return key_kernel, key_bias
