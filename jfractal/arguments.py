@@ -138,7 +138,7 @@ def check_rate(**numbers: Any) -> None:
 
 
 def check_fraction(**numbers: Any) -> None:
-    """Refuses what is not one number in [0, 1]."""
+    """Refuses what is not one number between 0 and 1, both included."""
     check_number("in [0, 1]", lambda x: (x >= 0) & (x <= 1), **numbers)
 
 

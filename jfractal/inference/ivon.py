@@ -14,7 +14,8 @@ from jfractal.inference.method import Info, Method, Start, check_model, count_da
 from jfractal.inference.model import Model
 from jfractal.inference.point import rest
 from jfractal.inference.rate import schedule
-from jfractal.posterior.gaussian import Gaussian, inverse_softplus, mean, named_leaves, normal_like
+from jfractal.posterior.gaussian import Gaussian, inverse_softplus, mean, named_leaves
+from jfractal.posterior.noise import normal_like
 from jfractal.posterior.samples import MeanField
 from jfractal.priors import Gaussian as GaussianPrior
 from jfractal.priors import Prior

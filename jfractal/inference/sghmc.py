@@ -14,7 +14,8 @@ from jfractal.inference.method import Info, Method, Start, check_model, count_da
 from jfractal.inference.model import Model
 from jfractal.inference.point import negative_log_joint
 from jfractal.inference.rate import schedule
-from jfractal.posterior.gaussian import mean, normal_like
+from jfractal.posterior.gaussian import mean
+from jfractal.posterior.noise import normal_like
 from jfractal.posterior.samples import Samples
 from jfractal.typing import Array, Int, KeyArray, Params, Variables
 

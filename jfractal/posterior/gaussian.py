@@ -5,9 +5,8 @@ weights are uncertain; all other leaves stay arrays (point estimates). Everythin
 function of such a tree.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
 from typing import Any, Literal, get_args
 
 import jax
@@ -23,6 +22,7 @@ from jfractal.arguments import (
     described,
 )
 from jfractal.errors import InputError
+from jfractal.posterior.noise import normals
 from jfractal.posterior.posterior import check_tree
 from jfractal.posterior.routes import Routes
 from jfractal.storage import storable
@@ -41,8 +41,6 @@ __all__ = [
     "mean",
     "mean_field",
     "named_leaves",
-    "normal_like",
-    "normals",
     "sample",
     "variance",
 ]
@@ -279,21 +277,6 @@ def sample(
     check_functions(where=where)
     noise = iter(normals(key, [leaf.mean for leaf in gaussians(params) if where(leaf)]))
     return map_gaussians(lambda leaf: leaf.at(next(noise)) if where(leaf) else leaf, params)
-
-
-def normals(key: KeyArray, like: Sequence[Array]) -> list[Array]:
-    """Standard normal arrays, drawn together: one by one they would compile for much longer."""
-    if not like:
-        return []
-    flat = ops.normal(key, (sum(x.size for x in like),), jnp.result_type(*like))
-    parts = jnp.split(flat, list(accumulate(x.size for x in like[:-1])))
-    return [part.reshape(x.shape).astype(x.dtype) for part, x in zip(parts, like, strict=True)]
-
-
-def normal_like(key: KeyArray, tree: Params) -> Params:
-    """A tree of standard normal arrays, of the shapes and dtypes of a tree of arrays."""
-    leaves, structure = jax.tree.flatten(tree)
-    return jax.tree.unflatten(structure, normals(key, leaves))
 
 
 def mean(params: Params) -> Params:

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from jfractal.arguments import check_key
-from jfractal.posterior.gaussian import normal_like
 from jfractal.posterior.leaves import replace, select
+from jfractal.posterior.noise import normal_like
 from jfractal.posterior.posterior import Posterior
 from jfractal.storage import storable
 from jfractal.typing import Array, Float, KeyArray, Params, Variables

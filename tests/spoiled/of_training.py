@@ -85,6 +85,7 @@ def calls() -> Iterator[Call]:
             "batches": BATCHES,
             "routes": "a part less, part None",
         },
+        known_as={"variables": "params", "routes": "column"},
     )
     yield Call(TensorBoard, {"directory": PLACE / "board"}, {"directory": "a string"})
 

@@ -11,7 +11,8 @@ from jfractal.counts import check_counts
 from jfractal.inference.batch import Batch
 from jfractal.inference.mcmc.chains import Chains
 from jfractal.inference.mcmc.euclidean import Hamiltonian
-from jfractal.inference.mcmc.sampler import Device, Plan, Precision, run
+from jfractal.inference.mcmc.plan import Device, Plan, Precision
+from jfractal.inference.mcmc.sampler import run
 from jfractal.inference.mcmc.starts import Starts
 from jfractal.inference.model import Model
 from jfractal.posterior.gaussian import Where, everywhere

@@ -7,7 +7,8 @@ from jfractal.arguments import check_flags, check_positive
 from jfractal.inference.batch import Batch
 from jfractal.inference.mcmc.chains import Chains
 from jfractal.inference.mcmc.hamiltonian import check_acceptance
-from jfractal.inference.mcmc.sampler import Device, Plan, Precision, run
+from jfractal.inference.mcmc.plan import Device, Plan, Precision
+from jfractal.inference.mcmc.sampler import run
 from jfractal.inference.mcmc.starts import Starts
 from jfractal.inference.model import Model
 from jfractal.posterior.gaussian import Where, everywhere

@@ -2,11 +2,9 @@
 
 import contextlib
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,17 +16,10 @@ from tqdm import tqdm
 
 from jfractal import ops
 from jfractal.arguments import (
-    as_path,
-    check_choice,
-    check_flags,
-    check_functions,
     check_key,
-    check_positive,
     check_values,
-    described,
     naming,
 )
-from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.identity import ByContent
 from jfractal.inference.batch import Batch, batch_size
@@ -37,69 +28,20 @@ from jfractal.inference.mcmc.checks import check_starts, check_target
 from jfractal.inference.mcmc.draw_store import DrawStore
 from jfractal.inference.mcmc.kernel import COUNTS, Kernel
 from jfractal.inference.mcmc.parts import Parts
-from jfractal.inference.mcmc.starts import Starts, starting_points
+from jfractal.inference.mcmc.plan import Plan, Precision
+from jfractal.inference.mcmc.starts import starting_points
 from jfractal.inference.mcmc.target import Target, chunk_size
 from jfractal.inference.method import check_model
 from jfractal.inference.model import Model
 from jfractal.lock import Lock
 from jfractal.out_of_memory import out_of_memory
-from jfractal.posterior.gaussian import Where, check_weights
+from jfractal.posterior.gaussian import check_weights
 from jfractal.typing import KeyArray, Params, Variables
 
-__all__ = ["Device", "Plan", "Precision", "run"]
-
-Precision = Literal["float32", "float64"]
-Device: TypeAlias = Any
-"""A `jax.Device`."""
+__all__ = ["run"]
 
 MAX_ROWS, MAX_BYTES = 64, 2**26  # of draws that a program holds before they are kept
 FAST, SLOW = 2.0, 8.0  # seconds between two looks at the chains
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Where chains start, how many run for how long, and what is kept of them; see `nuts`."""
-
-    starts: Starts
-    where: Where
-    num_chains: int
-    num_warmup: int
-    num_draws: int
-    thinning: int
-    inverse_mass: Params | None
-    temperature: float
-    batch_size: int | None
-    precision: Precision
-    directory: str | Path | None
-    devices: Sequence[Device] | None
-    progress: bool | None
-
-    def __post_init__(self):
-        check_counts(num_chains=self.num_chains, num_warmup=self.num_warmup, thinning=self.thinning)
-        check_counts(4, num_draws=self.num_draws)  # the diagnostics halve the chains
-        if self.batch_size is not None:
-            check_counts(batch_size=self.batch_size)
-        check_positive(temperature=self.temperature)
-        check_choice("precision", self.precision, get_args(Precision))
-        check_functions(where=self.where)
-        if self.directory is not None:
-            as_path("directory", self.directory)
-        if self.progress is not None:
-            check_flags(progress=self.progress)
-        if self.devices is not None:
-            self._check_devices(self.devices)
-
-    def _check_devices(self, devices: Any) -> None:
-        is_sequence = isinstance(devices, Sequence) and devices
-        if not is_sequence or not all(isinstance(d, jax.Device) for d in devices):
-            raise InputError(
-                f"`devices` must be a list of some of `jax.devices()`, got {described(devices)}"
-            )
-        if self.num_chains % len(devices):
-            raise InputError(
-                f"`num_chains` must be a multiple of the number of `devices`, got "
-                f"{self.num_chains} and {len(devices)}"
-            )
 
 
 @dataclass(frozen=True)
