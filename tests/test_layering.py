@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 # know nothing of nets, and stand below what reports them.
 FLOORS = [
     {"typing", "errors", "concrete"},
-    {"arguments", "array_files", "counts", "storage", "identity", "lock", "summary"},
+    {"arguments", "array_files", "counts", "forked", "storage", "identity", "lock", "summary"},
     {"topology"},
     {"ops", "metrics"},
     {"predictions"},

@@ -16,6 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import jfractal as jf
+from experiments.__main__ import main
+from tests.training.problems import KEY, MAP, PARAMS, X, Y, same_fit
+
 ROOT = Path(__file__).parents[2]
 FAKE = Path(__file__).parent / "fake"
 
@@ -141,3 +145,39 @@ def test_a_disturbed_run_is_one_that_was_not(tmp_path, parent, kind, blows):
         assert process.wait() == 0, (directory.parent / "said").read_text()
     assert left(directory) == whole
     assert not list(directory.rglob("*.part"))
+
+
+@pytest.mark.slow
+def test_a_directory_that_cannot_be_written_to_is_one_sentence(tmp_path):
+    """Neither may a run begin in it, nor go on."""
+    made = tmp_path / "made"
+    assert main(["counting", "--out", str(made)]) == 0
+    # What root may not be kept from by modes, it is kept from without this capability.
+    drop = ["setpriv", "--bounding-set=-dac_override"] if os.geteuid() == 0 else []
+    for path in (made, tmp_path):
+        path.chmod(0o555)
+    for out, flags in (("anew", []), ("made", ["--resume"])):
+        flags = ["counting", "--out", str(tmp_path / out), *flags]
+        command = [*drop, sys.executable, "-c", CHILD, "0", *flags]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: `out`: cannot write to ")
+        assert done.stderr.count("\n") == 1
+    for path in (tmp_path, made):
+        path.chmod(0o755)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:RuntimeWarning", "ignore:.*fork:DeprecationWarning")
+def test_a_process_that_forks_goes_on_and_the_forked_one_is_refused():
+    fit = lambda: jf.fit(MAP, PARAMS, (X, Y), KEY, num_steps=20, batch_size=8)
+    whole = fit()
+    if (process := os.fork()) == 0:
+        try:
+            fit()
+        except jf.InputError as error:
+            os._exit(0 if "forked" in str(error) else 1)
+        finally:
+            os._exit(2)
+    again = fit()
+    assert os.waitpid(process, 0)[1] == 0
+    assert same_fit(whole, again)

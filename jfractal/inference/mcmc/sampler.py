@@ -19,6 +19,7 @@ from tqdm import tqdm
 from jfractal import ops
 from jfractal.counts import check_counts
 from jfractal.errors import InputError
+from jfractal.forked import check_not_forked
 from jfractal.identity import ByContent
 from jfractal.inference.batch import Batch, batch_size
 from jfractal.inference.mcmc.chains import Chains
@@ -100,6 +101,7 @@ def run(kernel: Kernel, model: Model, data: Batch, key: KeyArray, plan: Plan) ->
         key: Random key.
         plan: The rest.
     """
+    check_not_forked()
     check_model(model)
     batch_size(data)
     key_init, key_run = jax.random.split(key)
