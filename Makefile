@@ -16,7 +16,7 @@ endif
 # step, and without this spends a fifth of its time on page faults. Ignored elsewhere.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: help experiment experiments test test-fast lint format typecheck bench bench-peers gpu-check clean
+.PHONY: help experiment experiments test test-fast stress lint format typecheck bench bench-peers gpu-check clean
 .PHONY: named accelerator
 
 help:  ## this list (the default)
@@ -48,13 +48,17 @@ experiments: $(READY)  ## the names of the experiments and what they are about
 # Two workers with a thread each; where each may use both cores, the tests take half as long again.
 # Most of their time they compile: without LLVM's optimisation they take a third less.
 TEST_FLAGS = --xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=0
-test test-fast: export XLA_FLAGS ?= $(TEST_FLAGS)
+test test-fast stress: export XLA_FLAGS ?= $(TEST_FLAGS)
 
 test: $(READY)  ## all tests, on two cores (ARGS="-k topology": some of them)
 	.venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-fast: $(READY)  ## the tests that take no more than a few seconds each
 	.venv/bin/python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+
+stress: export JFRACTAL_STRESS = all
+stress: $(READY)  ## runs killed at 42 moments and interrupted: they must end as if they were not
+	.venv/bin/python -m pytest tests/experiments/test_stress.py $(ARGS)
 
 lint: $(READY)  ## style, imports and formatting, changing nothing
 	.venv/bin/ruff check

@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec as P
 
 from jfractal.arguments import check_type, naming
 from jfractal.errors import DivergenceError
+from jfractal.forked import check_not_forked
 from jfractal.inference.batch import Batch, batch_size
 from jfractal.inference.method import Info, Method, Start
 from jfractal.out_of_memory import out_of_memory
@@ -68,6 +69,7 @@ class Driver:
     """
 
     def __init__(self, method: Method, plan: Plan, data: Batch | Batches, key: KeyArray):
+        check_not_forked()
         self.method, self.plan = method, plan
         check_mesh(plan.mesh, method)
         self._keys = Keys.of(key)

@@ -1,8 +1,10 @@
 import json
 import math
+import os
 import platform
 import re
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import chex
@@ -14,6 +16,7 @@ import pytest
 from experiments import registry, run
 from experiments.run import Options, Run, finite
 from jfractal.errors import DivergenceError, InputError
+from tests.training.problems import KEY, MAP, PARAMS, X, Y
 
 
 def begin(directory=None, name="counting", **settings):
@@ -130,6 +133,57 @@ def test_resume_takes_the_newest_run_of_the_name():
     begin(name="other")
     Path("runs/counting/99999999-000000").mkdir()  # no run: it has no config.json
     assert resume().directory == newest.directory
+
+
+def test_the_newest_run_is_the_last_even_if_the_clock_was_set_back(monkeypatch):
+    begin()
+    monkeypatch.setattr(run, "datetime", Yesterday)
+    newest = begin()
+    assert min(Path("runs/counting").iterdir()) == newest.directory
+    os.utime(newest.directory / "config.json", (0, 0))
+    assert resume().directory == newest.directory
+    (newest.directory / "config.json").write_text("{")
+    with pytest.raises(InputError, match="`resume`: .* is damaged, mend it"):
+        resume()
+    assert begin().record["number"] == 2
+
+
+class Yesterday(datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return datetime.now(tz) - timedelta(days=1)
+
+
+def test_another_process_is_refused(tmp_path):
+    message = "`out`: another process works in"
+    with Run.open("counting", Options(out=tmp_path), ""):
+        for again in (begin, resume):
+            with pytest.raises(InputError, match=message):
+                again(tmp_path)
+    resume(tmp_path)
+
+
+def test_no_row_is_lost_or_told_twice_if_a_validation_is_interrupted(tmp_path):
+    calls = []
+
+    def validation(posterior):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return {"nll": float(jnp.square(posterior.mean()["Dense_0"]["kernel"]).sum())}
+
+    def fitted(directory, **settings):
+        options = {"num_steps": 9, "validate_every": 3, "log_every": 1, "name": "net"}
+        with Run.open("fit", Options(out=directory, **settings), "") as made:
+            made.fit(MAP, PARAMS, (X, Y), KEY, validation=validation, **options)
+            return made.rows()
+
+    with pytest.raises(KeyboardInterrupt):
+        fitted(tmp_path / "a")
+    assert fitted(tmp_path / "a", resume=True) == fitted(tmp_path / "b")
+    assert [row["step"] for row in fitted(tmp_path / "a", resume=True)] == [
+        *(1, 2, 3, 3, 4, 5, 6, 6, 7, 8, 9, 9)
+    ]
 
 
 @pytest.mark.parametrize("out", [None, Path("elsewhere")])

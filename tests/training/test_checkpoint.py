@@ -1,6 +1,7 @@
 """Checkpoints are whole, or are found not to be."""
 
 import os
+import shutil
 import threading
 
 import jax
@@ -47,7 +48,19 @@ def test_a_damaged_one_is_named_and_the_one_before_is_taken(tmp_path, kind):
     assert same_fit(again, jf.fit(MAP, PARAMS, (X, Y), KEY, num_steps=12, batch_size=8))
 
 
-@pytest.mark.filterwarnings("ignore:.*it is passed over")
+def test_the_newest_is_that_of_most_steps(tmp_path):
+    """Whatever its name and its time say."""
+    fit(tmp_path)
+    os.utime(tmp_path / "step-00000008.npz", (0, 0))
+    shutil.copy(tmp_path / "step-00000004.npz", tmp_path / "step-00000099.npz")
+    (tmp_path / "step-00000100.npz").mkdir()
+    rows = []
+    options = {"directory": tmp_path, "num_steps": 12, "callbacks": [rows.append], "log_every": 1}
+    again = jf.fit(MAP, PARAMS, (X, Y), KEY, **options, **OPTIONS)
+    assert rows[0]["step"] == 9
+    assert same_fit(again, jf.fit(MAP, PARAMS, (X, Y), KEY, num_steps=12, batch_size=8))
+
+
 def test_all_are_damaged(tmp_path):
     fit(tmp_path)
     for path in tmp_path.glob("step-*.npz"):

@@ -21,6 +21,7 @@ from jfractal.arguments import (
     naming,
 )
 from jfractal.errors import InputError
+from jfractal.forked import check_not_forked
 from jfractal.identity import ByContent
 from jfractal.inference.batch import Batch, batch_size
 from jfractal.inference.mcmc.chains import Chains
@@ -69,6 +70,7 @@ def run(kernel: Kernel, model: Model, data: Batch, key: KeyArray, plan: Plan) ->
         key: Random key.
         plan: The rest.
     """
+    check_not_forked()
     check_model(model)
     check_key("key", key)
     with naming("data"):
