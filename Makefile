@@ -10,7 +10,7 @@ READY := .venv/ready
 # step, and without this spends a fifth of its time on page faults. Ignored elsewhere.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: help experiment named experiments test test-fast lint format typecheck bench bench-peers clean
+.PHONY: help experiment named experiments notebooks test test-fast lint format typecheck bench bench-peers clean
 
 help:  ## this list (the default)
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1 \2/p' Makefile | \
@@ -25,6 +25,9 @@ named:
 
 experiments: $(READY)  ## the names of the experiments and what they are about
 	@.venv/bin/python -m experiments --list
+
+notebooks: $(READY)  ## run notebooks/*.py and write what comes out (ARGS=quickstart: one of them)
+	.venv/bin/python -m notebooks $(ARGS)
 
 # Two workers with a thread each; where each may use both cores, the tests take half as long again.
 # Most of their time they compile: without LLVM's optimisation they take a third less.
