@@ -42,7 +42,7 @@ import jfractal as jf
 from jfractal import testing, topology
 from jfractal.topology import Join, Seq, Unit
 
-STEPS, DRAWS, SIMULATIONS = 400, 1000, 300
+STEPS, DRAWS, SIMULATIONS = 400, 1000, 200
 if "JFRACTAL_QUICK" in os.environ:  # so that the tests of jfractal need not wait
     STEPS, DRAWS, SIMULATIONS = 200, 300, 40
 

@@ -138,13 +138,15 @@ nnx_posterior
 # %%
 mlp = eqx.nn.MLP(2, 2, width_size=32, depth=1, activation=jnp.tanh, key=key)
 eqx_model, variables = jf.Model.from_equinox(mlp, **beliefs)
-sampler = jf.sghmc(
-    eqx_model, learning_rate=0.01, num_warmup=STEPS // 2, num_draws=DRAWS, thinning=5
-)
+sampler = jf.sghmc(eqx_model, learning_rate=0.1, num_warmup=STEPS // 2, num_draws=DRAWS, thinning=5)
 eqx_posterior = jf.fit(sampler, variables, (x, y), key, num_steps=STEPS).posterior
 draw(NNX_mean_field=(nnx_model, nnx_posterior), Equinox_SGHMC=(eqx_model, eqx_posterior))
 
 # %% [markdown]
+# **Look at** the left panel. The mean field is far too unsure: it pays for every weight that is
+# not at its prior, and 120 points cannot pay for many. The sampler has no such family to fit
+# into.
+#
 # ## A network that is trained already
 #
 # Here are weights that somebody else found, by a loop that knows nothing of jfractal.
@@ -172,28 +174,29 @@ for _ in range(STEPS):
 # `laplace` goes through the data once and measures how sharply the fit depends on the weights of
 # the last layer. The other weights stay as they are, and nothing is trained. The mean of the new
 # posterior is the old network.
-
-# %%
-model = jf.Model(old.apply, **beliefs)
-last = lambda path, leaf: path.startswith("layers_4/")
-laplace = jf.laplace(model, params, (x, y), where=last)
-draw(as_it_was=(model, jf.Point({"params": params})), last_layer_Laplace=(model, laplace))
-
-# %% [markdown]
-# **Look at** the corners. The old network was certain there; now it knows that it is far from its
-# data. The boundary itself stays in its place.
 #
 # How strong should the prior be? The evidence, `log p(D)`, compares priors without held-out data.
 
 # %%
-for scale in (0.1, 0.3, 1.0, 3.0, 10.0):
-    belief = jf.Model(
+last = lambda path, leaf: path.startswith("layers_4/")
+candidates = {}
+for scale in (0.3, 1.0, 3.0, 10.0):
+    model = jf.Model(
         old.apply, prior=jf.priors.Gaussian(scale), likelihood=jf.likelihoods.Categorical()
     )
-    q = jf.laplace(belief, params, (x, y), where=last)
-    print(f"prior scale {scale:4}: log evidence {q.log_marginal_likelihood:9.1f} nats")
+    candidates[scale] = model, jf.laplace(model, params, (x, y), where=last)
+    evidence = candidates[scale][1].log_marginal_likelihood
+    print(f"prior scale {scale:4}: log evidence {evidence:7.1f} nats")
+
+best = max(candidates, key=lambda scale: candidates[scale][1].log_marginal_likelihood)
+model, laplace = candidates[best]
+draw(as_it_was=(model, jf.Point({"params": params})), last_layer_Laplace=(model, laplace))
 
 # %% [markdown]
+# **Look at** the line on which the old network changes its mind: it was certain right up to it.
+# Now the line has become a band, narrow between the moons and wide where no point lies. The
+# middle of the band is where the line was.
+#
 # ## Next
 #
 # - `how_good_is_my_posterior`: measure any of these against the exact posterior.
