@@ -26,7 +26,6 @@ if importlib.util.find_spec("jfractal") is None:
 
 import jax
 
-# %matplotlib inline
 print(f"JAX {jax.__version__} found {jax.device_count()} × {jax.devices()[0].device_kind}.")
 
 # %%

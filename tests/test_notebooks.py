@@ -30,8 +30,7 @@ def code(notebook):
 
 @pytest.fixture(scope="module")
 def setup_cell():
-    source = code(unrun("quickstart"))[0].source
-    return source.replace("%matplotlib inline\n", "")
+    return code(unrun("quickstart"))[0].source
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -65,8 +64,7 @@ def test_the_notebook_runs_from_start_to_end(name, tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_notebook_can_install_jfractal(name, setup_cell):
     cells = code(unrun(name))
-    plain = [cell.source.replace("%matplotlib inline\n", "") for cell in cells]
-    where = plain.index(setup_cell)
+    where = [cell.source for cell in cells].index(setup_cell)
     assert not any("import jax" in cell.source for cell in cells[:where])
 
 
