@@ -8,10 +8,11 @@ import platform
 import re
 import subprocess
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from importlib import metadata
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,11 @@ import jax
 import numpy as np
 from flax.serialization import msgpack_restore, msgpack_serialize
 from flax.traverse_util import flatten_dict
+from tqdm.auto import tqdm
 
+from experiments.ranges import Count, Directory, Seed
+from experiments.rows import Rows
+from experiments.settings import Settings
 from jfractal import Fit, Method, fit, storage
 from jfractal.errors import DivergenceError, InputError
 from jfractal.lock import Lock
@@ -38,31 +43,23 @@ PACKAGES = ("jfractal", "jax", "jaxlib", "flax", "optax", "numpyro")
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Settings):
     """What every experiment can be told; the `Config` of each adds to it."""
 
+    # Size of the experiment: minutes on a laptop, or the setting of the paper.
     preset: Literal["laptop", "paper"] = "laptop"
-    """Size of the experiment: minutes on a laptop, or the setting of the paper."""
-    quick: bool = False
-    """A smoke test of some seconds, whatever the preset; its figures mean nothing."""
-    seed: int = 0
-    """The one seed from which all random keys are split."""
-    out: Path | None = None
-    """Directory of the run; by default a new one, runs/NAME/TIME."""
+    quick: bool = False  # A smoke test of some seconds, whatever the preset; no real figures.
+    seed: Seed = 0  # The one seed from which all random keys are split.
+    out: Directory | None = None  # Directory of the run; by default a new one, runs/NAME/TIME.
+    # Continue a run from its last checkpoint: the one in --out, else the newest of this name.
     resume: bool = False
-    """Continue a run from its last checkpoint: the one in --out, else the newest of this name."""
 
 
 @dataclass(frozen=True)
 class SeedsOptions(Options):
     """What an experiment can be told that repeats itself."""
 
-    num_seeds: int = 3
-    """Runs of each method, with draws of their own."""
-
-    def __post_init__(self):
-        if self.num_seeds < 1:
-            raise InputError(f"`num_seeds` must be at least 1, got {self.num_seeds}")
+    num_seeds: Count = 3  # Runs of each method, with draws of their own.
 
 
 @dataclass(frozen=True)
@@ -76,12 +73,9 @@ class Run:
     @classmethod
     @contextlib.contextmanager
     def open(cls, name: str, config: Options, command: str) -> Iterator["Run"]:
-        """Begin a run or, if ``config.resume``, continue one; its directory is locked meanwhile.
+        """Begin a run or, if ``config.resume``, continue one; the record keeps the command line.
 
-        Args:
-            name: the experiment.
-            config: its settings.
-            command: the command line that asked for it, for the record.
+        The directory is locked meanwhile.
 
         Raises:
             InputError: the directory cannot be written; it already holds a run (begin); it holds
@@ -170,11 +164,7 @@ class Run:
             file.write(json.dumps(finite(row)) + "\n")
 
     def rows(self, **of: Any) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl, without a last line that was never finished.
-
-        Args:
-            **of: only rows with these values, e.g. ``net="mean_field"``.
-        """
+        """The rows of metrics.jsonl with these values, without a last line never finished."""
         try:
             text = self._metrics.read_text(encoding="utf-8")
             rows = [_row(line) for line in text.split("\n")[:-1]]
@@ -183,12 +173,7 @@ class Run:
         return [row for row in rows if not _differs(row, of)]
 
     def rewind(self, step: float, /, **of: Any) -> None:
-        """Drop the rows after `step`: those that a restored checkpoint is about to log again.
-
-        Args:
-            step: the last step to keep.
-            **of: drop only rows with these values, e.g. ``net="mean_field"``.
-        """
+        """Drop the rows with these values after `step`, which are about to be logged again."""
         self._keep(lambda row: row.get("step", -math.inf) <= step or _differs(row, of))
 
     def _rewind_to(self, first: Mapping[str, Any]) -> None:
@@ -216,15 +201,7 @@ class Run:
     def fit(
         self, method: Method, params: Any, data: Any, key: Any, *, name: str, **options: Any
     ) -> Fit:
-        """`jf.fit` with its checkpoints in this directory and its rows in metrics.jsonl.
-
-        Args:
-            method: as for `jf.fit`.
-            params: as for `jf.fit`.
-            data: as for `jf.fit`.
-            key: as for `jf.fit`.
-            name: of this fit among those of the run: its rows have it as ``net``.
-            **options: those of `jf.fit`.
+        """`jf.fit` with its checkpoints in this directory and its rows, by `name`, in its log.
 
         Raises:
             KeyboardInterrupt: the fit was interrupted; it is saved.
@@ -247,7 +224,7 @@ class Run:
     def once(self, compute: Callable[[], Any], /, **of: Any) -> Any:
         """``compute()``, or what it gave before the run was interrupted.
 
-        If it is a dict, the numbers in it are a row of metrics.jsonl.
+        If it is a dict, the numbers in it are a row of metrics.jsonl; if a list of dicts, each is.
 
         Args:
             compute: returns a tree of dicts and lists with arrays and numbers; rows that it logs
@@ -266,8 +243,29 @@ class Run:
         result = msgpack_restore(content)
         if isinstance(result, dict) and (numbers := _numbers(result)):
             self.log({**of, **numbers})
+        for row in result if isinstance(result, list) else ():
+            if isinstance(row, dict):
+                self.log({**of, **row})
         storage.write(path, {"content": np.frombuffer(content, np.uint8)}, of)
         return result
+
+    def sweep(
+        self, compute: Callable[..., Rows | Mapping[str, Any]], **axes: Iterable[Any]
+    ) -> Rows:
+        """Rows of ``compute(**cell)`` for each cell of a grid, each kept as `once` keeps it.
+
+        Args:
+            compute: returns figures by name, or rows with fields of their own.
+            **axes: fields and their levels; the last runs fastest.
+        """
+        rows = Rows()
+        for levels in tqdm(
+            [*product(*axes.values())], desc=" × ".join(axes), unit="part", disable=None
+        ):
+            cell = dict(zip(axes, levels))
+            part = self.once(lambda cell=cell: Rows.of(compute(**cell)).rows, **cell)
+            rows.extend({**row, **cell} for row in part)
+        return rows
 
     def write(self, name: str, content: str | bytes) -> None:
         """Write a whole file of the directory; a reader finds the old one or the new one."""

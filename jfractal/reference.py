@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
-from jfractal.arguments import as_path, check_type, described
+from jfractal.arguments import as_array, as_path, check_flags, check_type, described, naming
 from jfractal.array_files import read_arrays, read_table, write_file
 from jfractal.errors import InputError
 from jfractal.inference.batch import Batch, batch_size
@@ -93,6 +93,8 @@ def save(
     path = as_path("path", path)
     check_type("chains", chains, Chains, "the Chains of `nuts` or `hmc`")
     check_type("model", model, Model, "a Model")
+    check_flags(with_weights=with_weights)
+    _check_data(data, x)
     apply = model.apply if apply is None else apply
     if not callable(apply):
         raise InputError(f"`apply` must be a function, got {described(apply)}")
@@ -147,6 +149,7 @@ def load(path: Path, model: Model, data: Batch, x: Any, *, apply: Apply | None =
     """
     path = as_path("path", path)
     check_type("model", model, Model, "a Model")
+    _check_data(data, x)
     if apply is not None and not callable(apply):
         raise InputError(f"`apply` must be a function, got {described(apply)}")
     arrays = read_arrays(path)
@@ -189,6 +192,14 @@ def load_probs(path: Path) -> Float[np.ndarray, "batch classes"]:
             f"{table.min():g} and sums from {sums.min():g} to {sums.max():g}"
         )
     return table.astype(np.float32)
+
+
+def _check_data(data: Batch, x: Any) -> None:
+    with naming("data"):
+        batch_size(data)
+    leaves = [as_array("x", leaf) for leaf in jax.tree.leaves(x)]
+    if not leaves or not all(leaf.ndim and leaf.size for leaf in leaves):
+        raise InputError(f"`x` must hold at least one example, got {described(x)}")
 
 
 def _about(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Trees of arrays in a file: atomic to write, checked when read, and no pickle."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import serialization
 
+from jfractal.arguments import as_path, described
 from jfractal.errors import InputError
 
 __all__ = ["discard_parts", "load", "read", "read_about", "save", "storable", "write"]
@@ -49,6 +51,7 @@ def save(path: str | Path, tree: Any) -> None:
     Raises:
         InputError: If the tree holds anything else, or the file cannot be written.
     """
+    path = as_path("path", path)
     arrays: dict[str, np.ndarray] = {}
     write(path, arrays, {"tree": _encode(tree, arrays)})
 
@@ -72,7 +75,7 @@ def load(path: str | Path) -> Any:
             q.save("posterior.npz")
             q = jf.load("posterior.npz")  # in another process
     """
-    arrays, about = read(path)
+    arrays, about = read(as_path("path", path))
     if "tree" not in about:
         raise InputError(f"`path`: {path} holds no posterior and no tree of `jf.save`")
     return _decode(about["tree"], arrays)
@@ -104,7 +107,7 @@ def write(path: str | Path, arrays: Mapping[str, np.ndarray], about: Mapping[str
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise InputError(f"`path`: cannot write {path}: {error.strerror}") from error
+        raise InputError(f"`path`: cannot write {path}: {_reason(error, plain)}") from error
 
 
 def discard_parts(directory: Path) -> None:
@@ -158,6 +161,14 @@ def _unreadable(path: Path, error: Exception) -> InputError:
     return InputError(f"`path`: {path} is damaged or no file of jfractal ({reason})")
 
 
+def _reason(error: OSError, arrays: Mapping[str, np.ndarray]) -> str:
+    """Why a file cannot be written and, on a full disk, how much there must be to free."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return str(error.strerror)
+    size = sum(x.nbytes for x in arrays.values()) / 1e6
+    return f"{error.strerror}; free {size:,.1f} MB there, and call again: what was written stays"
+
+
 def _checksum(plain: Mapping[str, np.ndarray], content: Mapping[str, Any]) -> str:
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
     for name, x in sorted(plain.items()):
@@ -200,8 +211,8 @@ def _encode(x: Any, arrays: dict[str, np.ndarray]) -> Any:
             held = {f.name: _encode(getattr(x, f.name), arrays) for f in fields(x)}
             return {"class": type(x).__name__, "fields": held}
     raise InputError(
-        "only dictionaries, lists, tuples and posteriors of arrays, numbers and strings can be "
-        f"saved, got a {type(x).__name__}{f' of {x.dtype}' if hasattr(x, 'dtype') else ''}"
+        "`tree` must hold dictionaries, lists, tuples and posteriors of arrays, numbers and "
+        f"strings to be saved, got {described(x)}"
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from jfractal.arguments import check_type
 from jfractal.typing import Array, Float
 
 __all__ = ["LearnedNoise"]
@@ -21,6 +22,11 @@ class LearnedNoise(nn.Module):
     """
 
     net: nn.Module
+
+    def __post_init__(self):
+        """Refuses what is no module."""
+        check_type("net", self.net, nn.Module, "a Flax Linen module")
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Any, **options: Any) -> Float[Array, "batch outputs"]:

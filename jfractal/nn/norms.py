@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jfractal import ops
+from jfractal.arguments import check_choice
 from jfractal.errors import InputError
 from jfractal.nn.dtypes import Typed
 from jfractal.typing import Array
@@ -211,6 +212,5 @@ def get_norm(name: str) -> Callable[..., Norm]:
     Raises:
         InputError: If the name is unknown.
     """
-    if name not in NORMS:
-        raise InputError(f"`norm` must be one of {tuple(NORMS)}, got {name!r}")
+    check_choice("norm", name, NORMS)
     return partial(NORMS[name], name="norm")

@@ -8,6 +8,8 @@ from typing import Any
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Var
 
+from jfractal.arguments import check_functions
+
 __all__ = [
     "device_memory",
     "even_part",
@@ -39,6 +41,7 @@ def live_bytes(function: Callable, *args: Any) -> int:
     Returns:
         Bytes, results included.
     """
+    check_functions(function=function)
     return _peak(jax.make_jaxpr(function)(*args).jaxpr)
 
 

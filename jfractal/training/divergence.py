@@ -1,4 +1,4 @@
-"""Why a fit cannot go on: numbers that are not finite, or no memory; and what to try."""
+"""Why a fit cannot go on: numbers that are not finite; and what to try."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from jfractal.inference.method import Method
 from jfractal.posterior.gaussian import Gaussian
 from jfractal.training.plan import Plan
 
-__all__ = ["check_figures", "check_memory", "check_posterior"]
+__all__ = ["check_figures", "check_posterior"]
 
 
 def check_figures(method: Method, plan: Plan, rows: Mapping[str, np.ndarray], first: int) -> None:
@@ -53,21 +53,6 @@ def check_posterior(method: Method, plan: Plan, state: Any, step: int) -> None:
     raise DivergenceError(
         f"the weights are not finite after step {step} of {method.name}. {_advice(plan)}"
     )
-
-
-def check_memory(error: Exception) -> None:
-    """Says what to lower if a device has run out of memory.
-
-    Raises:
-        MemoryError: If that is what the error says.
-    """
-    if "RESOURCE_EXHAUSTED" in str(error):
-        first_line = str(error).partition("\n")[0]
-        raise MemoryError(
-            "a step needs more memory than there is: lower `batch_size`, the `num_samples` of the "
-            "method or the members of an ensemble, use `remat` in the net, or spread the fit over "
-            f"a `mesh` ({first_line})"
-        ) from error
 
 
 def _advice(plan: Plan) -> str:

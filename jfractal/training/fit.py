@@ -7,6 +7,7 @@ from typing import Any
 
 from jax.sharding import Mesh
 
+from jfractal.arguments import as_path, check_key, check_type, described
 from jfractal.errors import InputError
 from jfractal.inference.batch import Batch
 from jfractal.inference.method import Method, Start
@@ -141,6 +142,10 @@ def fit(
             fit = jf.fit(method, params, (x, y), key, num_epochs=20, batch_size=128)
             fit.posterior, fit.history["loss"]
     """
+    check_type("method", method, Method, "a method, such as `jf.variational(model, optimizer)`")
+    check_key("key", key)
+    if not isinstance(callbacks, Sequence) or isinstance(callbacks, str):
+        raise InputError(f"`callbacks` must be a list of functions, got {described(callbacks)}")
     plan = Plan(
         num_epochs=num_epochs,
         num_steps=num_steps,
@@ -153,7 +158,7 @@ def fit(
         patience=patience,
         callbacks=tuple(callbacks),
         log_every=log_every,
-        directory=None if directory is None else Path(directory),
+        directory=None if directory is None else as_path("directory", directory),
         checkpoint_every=checkpoint_every,
         mesh=mesh,
         progress=progress,

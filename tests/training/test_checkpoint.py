@@ -127,7 +127,8 @@ def test_a_full_disk_stops_the_fit_and_costs_no_checkpoint(tmp_path, monkeypatch
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", full)
-        with pytest.raises(jf.InputError, match=r"cannot write .*: No space left on device"):
+        full_disk = r"cannot write .*: No space left on device; free 0\.\d MB there, and call again"
+        with pytest.raises(jf.InputError, match=full_disk):
             fit(tmp_path)
     assert same_fit(fit(tmp_path), jf.fit(MAP, PARAMS, (X, Y), KEY, num_steps=8, batch_size=8))
 
