@@ -129,11 +129,12 @@ def test_a_disturbed_run_is_one_that_was_not(tmp_path, parent, kind, blows):
     directory.parent.mkdir()
     for blow in blows:
         write, moment = int(random.integers(1, 4)), random.uniform(0, seconds / 2)
-        code = 0
-        while code == 0:
+        is_complete = True
+        while is_complete:
             with begun(directory, kind, parent / "cache", write * (blow == "inside")) as process:
                 code = disturb(process, blow, moment)
-            if code == 0:  # too late: the run is complete
+            is_complete = (directory / "result.json").exists()
+            if is_complete:  # too late
                 assert left(directory) == whole
                 directory, write, moment = next(runs), max(write // 2, 1), moment / 2
                 directory.parent.mkdir()
