@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jfractal.arguments import check_type, naming
 from jfractal.errors import DivergenceError
 from jfractal.forked import check_not_forked
 from jfractal.inference.batch import Batch, batch_size
-from jfractal.inference.method import Info, Method, Start
+from jfractal.inference.method import Method, Start
 from jfractal.out_of_memory import out_of_memory
 from jfractal.posterior.posterior import Posterior
 from jfractal.training.batches import Batches, as_arrays
@@ -27,7 +27,7 @@ from jfractal.training.interrupts import Interrupts
 from jfractal.training.loop import Keys, data_check
 from jfractal.training.plan import Plan, Row
 from jfractal.training.progress import Progress
-from jfractal.training.report import Report
+from jfractal.training.report import Report, Unread
 from jfractal.training.sources import source_of
 from jfractal.training.validation import validate
 from jfractal.typing import KeyArray
@@ -41,15 +41,6 @@ LOWER = (
     "`remat` in the net, or spread the fit over a `mesh`"
 )
 STEPS_IN_STEP = 16  # of a dispatch of several processes, which must not go by their clocks
-
-
-class Unread(NamedTuple):
-    """Figures of a dispatch that is under way."""
-
-    first: int
-    info: Info
-    epochs: np.ndarray
-    batch: Batch | None
 
 
 class Driver:
@@ -145,24 +136,20 @@ class Driver:
                 self.best.restore(best)
                 self.report.history = History(history)
         self._first_step = self.step
-        check = data_check(self.method, state, self._keys.init, self.plan.augment)
+        self._check = data_check(self.method, state, self._keys.init, self.plan.augment)
         with naming("data"):
-            self._source.seek(self.step, check)
+            self._source.seek(self.step, self._check)
         if self.plan.validation is not None and not callable(self.plan.validation):
             with naming("validation"):
                 examples = as_arrays(self.plan.validation)
                 batch_size(examples)
-                self._check(examples, state, None)
+                data_check(self.method, state, self._keys.init, None)(examples)
         # Its buffers will be donated: neither the caller's weights may be, nor one buffer twice.
         spec = P() if self.plan.mesh is None else state_spec(self.plan.mesh, self.method)
         self.state = placed(jax.tree.map(jnp.copy, state), self.plan.mesh, spec)
 
     def _best_of(self, state: Any) -> Any:
         return self.best.saved(() if self.plan.validation is None else state)
-
-    def _check(self, batch: Batch | None, state: Any, augment: Any) -> None:
-        if batch is not None:
-            data_check(self.method, state, self._keys.init, augment)(batch)
 
     def _loop(self, interrupts: Interrupts) -> None:
         self._progress.start(self.step, self._total)
@@ -254,7 +241,8 @@ class Driver:
         try:
             check_figures(self.method, self.plan, rows, unread.first)
         except DivergenceError:
-            self._check(unread.batch, self.state, self.plan.augment)
+            if unread.batch is not None:
+                self._check(unread.batch)
             raise
         steps = np.arange(unread.first, unread.first + number) + 1
         means = {name: x.reshape(number, -1).mean(1) for name, x in rows.items()}

@@ -259,6 +259,7 @@ def data_check(
             its targets.
     """
     model, outputs = method.model, None
+    shapes = jax.eval_shape(lambda: state)  # the arrays themselves would live as long as the fit
 
     def apply(state: Any, x: Any) -> Any:
         x = x if augment is None else augment(key, x)
@@ -269,7 +270,7 @@ def data_check(
         nonlocal outputs
         x, y = batch[0], jax.tree.map(jnp.asarray, batch[1])
         if outputs is None:
-            outputs = jax.eval_shape(apply, state, x)
+            outputs = jax.eval_shape(apply, shapes, x)
         jax.eval_shape(lambda outputs: per_example(model.likelihood, outputs, y), outputs)
 
     return check

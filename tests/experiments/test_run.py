@@ -143,7 +143,7 @@ def test_the_newest_run_is_the_last_even_if_the_clock_was_set_back(monkeypatch):
     os.utime(newest.directory / "config.json", (0, 0))
     assert resume().directory == newest.directory
     (newest.directory / "config.json").write_text("{")
-    with pytest.raises(InputError, match="`resume`: .* is damaged, mend it"):
+    with pytest.raises(InputError, match=r"`resume`: .* is damaged, mend it"):
         resume()
     assert begin().record["number"] == 2
 
