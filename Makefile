@@ -61,7 +61,7 @@ test-fast: $(READY)  ## the tests that take no more than a few seconds each
 
 stress: export JFRACTAL_STRESS = all
 stress: $(READY)  ## runs killed at 42 moments and interrupted: they must end as if they were not
-	.venv/bin/python -m pytest tests/experiments/test_stress.py $(ARGS)
+	.venv/bin/python -m pytest tests/experiments/test_stress.py tests/experiments/test_interrupted.py $(ARGS)
 
 lint: $(READY)  ## style, imports and formatting, changing nothing
 	.venv/bin/ruff check

@@ -78,7 +78,12 @@ def load(path: str | Path) -> Any:
     arrays, about = read(as_path("path", path))
     if "tree" not in about:
         raise InputError(f"`path`: {path} holds no posterior and no tree of `jf.save`")
-    return _decode(about["tree"], arrays)
+    try:
+        return _decode(about["tree"], arrays)
+    except InputError:
+        raise
+    except Exception as error:  # a forged description leads anywhere
+        raise _unreadable(Path(path), error) from error
 
 
 def write(path: str | Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:

@@ -96,7 +96,7 @@ def fractal_model(
     )
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class FractalModel(Model):
     """See `fractal_model`.
 

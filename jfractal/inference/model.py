@@ -8,6 +8,7 @@ from flax.linen import Module
 
 from jfractal.arguments import check_functions, check_key, described, naming
 from jfractal.errors import InputError
+from jfractal.identity import key_of
 from jfractal.inference import frameworks
 from jfractal.inference.batch import Batch, batch_size
 from jfractal.inference.net_errors import named_errors
@@ -82,6 +83,13 @@ class Model:
             check_functions(train=self.train)
         object.__setattr__(self, "prior", as_prior(self.prior))
         check_likelihood(self.likelihood)
+
+    def __eq__(self, other: object) -> bool:
+        """By content, where methods of equal nets are not equal: a static argument of `jax.jit`."""
+        return type(self) is type(other) and key_of(self) == key_of(other)
+
+    def __hash__(self) -> int:
+        return hash(key_of(self))
 
     def __repr__(self) -> str:
         net = getattr(self.apply, "__self__", self.apply)

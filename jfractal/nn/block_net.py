@@ -16,7 +16,6 @@ from jfractal.errors import InputError
 from jfractal.nn.block import Block, DropPathPer
 from jfractal.nn.dtypes import Typed
 from jfractal.nn.initializers import KernelInit, aligned, he
-from jfractal.nn.recipe import recipe
 from jfractal.nn.units import Unit
 from jfractal.typing import Array, Logits
 
@@ -58,11 +57,6 @@ class BlockNet(Typed):
     kernel_init: KernelInit = "he"
     lone: Columns = None
     remat: bool = False
-
-    def __post_init__(self):
-        """Equal nets are equal, however their partials were made."""
-        self.unit, self.dense = recipe(self.unit), recipe(self.dense)
-        super().__post_init__()
 
     @nn.compact
     def __call__(

@@ -1,10 +1,13 @@
 """In which types modules compute and keep their weights: two settings, handed down to layers."""
 
+from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
 
 from jfractal.arguments import as_dtype
+from jfractal.nn.recipe import recipe
 
 __all__ = ["Typed", "check_dtypes"]
 
@@ -28,8 +31,11 @@ class Typed(nn.Module, kw_only=True):
     param_dtype: Any = None
 
     def __post_init__(self):
-        """Equal modules are equal, however their types were named."""
+        """Equal modules are equal, however their types were named and their partials made."""
         check_dtypes(self)
+        for field in fields(self):
+            if isinstance(value := getattr(self, field.name), partial):
+                setattr(self, field.name, recipe(value))
         super().__post_init__()
 
     @property

@@ -18,7 +18,6 @@ from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.nn.block_net import BlockNet, Columns, example_shape
 from jfractal.nn.dtypes import Typed
-from jfractal.nn.recipe import recipe
 from jfractal.typing import Array, Int, Logits
 
 __all__ = ["TextNet"]
@@ -46,12 +45,11 @@ class TextNet(Typed):
     embed: Callable[..., nn.Module] = nn.Embed
 
     def __post_init__(self):
-        """Equal nets are equal, however their partials were made; one setting of types is all."""
+        """One setting of types is all."""
         check_type("net", self.net, BlockNet, "a net of blocks, such as `jf.FractalNet(2)`")
         check_counts(vocabulary_size=self.vocabulary_size, features=self.features)
         check_rate(dropout=self.dropout)
         check_functions(embed=self.embed)
-        self.embed = recipe(self.embed)
         if self.dtypes:
             self.net = self.net.clone(**self.dtypes)
         super().__post_init__()

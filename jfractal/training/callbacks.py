@@ -96,4 +96,7 @@ def _imported(module: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise InputError(f"`{module}` is not installed: pip install 'jfractal[{extra}]'") from error
+        package = module.partition(".")[0]
+        raise InputError(
+            f"`{package}` is not installed: pip install 'jfractal[{extra}]'"
+        ) from error

@@ -21,6 +21,7 @@ Tree = TypeVar("Tree")
 Columns = Mapping[str, np.ndarray]
 
 KEPT = 3  # files, the newest
+NAME = re.compile(r"step-\d{8,}\.npz")
 HISTORY = "history "  # before the names of its columns
 
 
@@ -85,13 +86,15 @@ class Checkpoints:
             last.result()
 
     def _write(self, step: int, arrays: Columns, about: dict[str, Any]) -> None:
-        storage.write(self._directory / f"step-{step:08}.npz", arrays, about)
-        for path in self._paths()[KEPT:]:
+        written = self._directory / f"step-{step:08}.npz"
+        storage.write(written, arrays, about)
+        others = [path for path in self._paths() if path != written]  # of more steps, if damaged
+        for path in others[KEPT - 1 :]:
             path.unlink(missing_ok=True)
 
     def _paths(self) -> list[Path]:
         """The files there are, that of most steps first."""
-        files = filter(Path.is_file, self._directory.glob("step-*.npz"))
+        files = [x for x in self._directory.iterdir() if NAME.fullmatch(x.name) and x.is_file()]
         return sorted(files, key=_step, reverse=True)
 
     def restore(self, template: Tree) -> tuple[int, Tree, dict[str, np.ndarray]] | None:
@@ -117,7 +120,7 @@ class Checkpoints:
             for error in damaged:
                 warnings.warn(f"{error}: it is passed over", stacklevel=2)
             self._check(path, about, template)
-            return about["step"], _filled(template, arrays), _history(arrays)
+            return _step(path), _filled(template, arrays), _history(arrays)
         if damaged:
             raise InputError(
                 f"`directory`: all checkpoints in {self._directory} are damaged; remove them to "
@@ -144,7 +147,7 @@ def _step(path: Path) -> int:
     try:
         return int(storage.read_about(path)["step"])
     except (InputError, KeyError, TypeError, ValueError):
-        return int("0" + re.sub(r"\D", "", path.stem))
+        return int(path.stem.removeprefix("step-"))
 
 
 def _plain(x: Any) -> Any:

@@ -61,6 +61,23 @@ def test_the_newest_is_that_of_most_steps(tmp_path):
     assert same_fit(again, jf.fit(MAP, PARAMS, (X, Y), KEY, num_steps=12, batch_size=8))
 
 
+def test_files_of_others_stay_and_do_not_count(tmp_path):
+    """Those of ours that are damaged do not push out the good ones."""
+    damaged = [tmp_path / f"step-000000{i}.npz" for i in (97, 98, 99)]
+    for path in (tmp_path / "step-notes.npz", tmp_path / "step-1.npz", *damaged):
+        path.write_text("no checkpoint")
+    with pytest.raises(jf.InputError, match=r"`directory`: all checkpoints in .* are damaged"):
+        fit(tmp_path)
+    tree = {"w": np.zeros(3, np.float32)}
+    with Checkpoints(tmp_path, {}) as checkpoints:
+        for step in (2, 4):
+            checkpoints.save(step, tree, {})
+        checkpoints.save(6, tree, {})
+    with Checkpoints(tmp_path, {}) as checkpoints, pytest.warns(UserWarning, match="passed over"):
+        assert checkpoints.restore(tree)[0] == 6
+    assert {"step-notes.npz", "step-1.npz"} <= set(os.listdir(tmp_path))
+
+
 def test_all_are_damaged(tmp_path):
     fit(tmp_path)
     for path in tmp_path.glob("step-*.npz"):

@@ -7,6 +7,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -18,6 +19,7 @@ import jfractal as jf
 from experiments.report import Outcome, Section
 from experiments.rows import Rows
 from experiments.run import Options, Run
+from jfractal.identity import ByContent
 from tests.training.problems import KEY, MAP, MODEL, NET, X, Y
 
 VARIATIONAL = jf.variational(MODEL, optax.adam(1e-2))
@@ -87,15 +89,20 @@ def chains(run: Run) -> Any:
     return made.params, made.statistics
 
 
+@partial(jax.jit, static_argnums=0)
+def scanned(method: ByContent[jf.Method], key: Any) -> Any:
+    """Weights of a fit without host."""
+    made, _ = jf.training.scan(method.value, start, (X, Y), key, num_steps=9, batch_size=8)
+    return made.mean()
+
+
 def sweep(run: Run) -> Any:
     """What two methods leave with three seeds."""
 
     def weights(method: jf.Method, seed: int) -> dict[str, Any]:
-        key = jax.random.key(seed)
         time.sleep(0.1)
-        fit = jf.training.scan(method, start, (X, Y), key, num_steps=9, batch_size=8)[0]
-        weights = fit.mean()
-        return {"weights": weights, "bias": weights["Dense_0"]["bias"].sum()}
+        made = scanned(ByContent(method), jax.random.key(seed))
+        return {"weights": made, "bias": made["Dense_0"]["bias"].sum()}
 
     parts = [(method, seed) for method in (MAP, VARIATIONAL) for seed in range(3)]
     return [
