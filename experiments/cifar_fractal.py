@@ -35,9 +35,9 @@ from experiments.settings import presets
 class Config(nets.Config):
     """Settings of `cifar_fractal`."""
 
-    # Size of the experiment: minutes on a laptop, the setting of the paper, or minutes on a GPU,
-    # the laptop's recipe in half precision with larger batches, which has not been tuned.
+    # One preset more than others have.
     preset: Literal["laptop", "paper", "gpu"] = "laptop"  # pyright: ignore[reportIncompatibleVariableOverride]
+    """Minutes on a laptop, the paper, or minutes on a GPU in half precision, which is not tuned."""
 
 
 GPU_TRAIN = {"num_epochs": 30, "batch_size": 256, "log_every": 100, "precision": "bfloat16"}

@@ -277,8 +277,9 @@ class Run:
 
     def discard(self) -> None:
         """Undo `open`, if nothing worth keeping was written since."""
-        used = (self.directory / "figures").exists() or any(self.checkpoints.iterdir())
-        if self.resume or used or self.rows():
+        if self.resume or (self.directory / "figures").exists():
+            return
+        if any(self.checkpoints.iterdir()) or self.rows():
             return
         self.checkpoints.rmdir()
         self._metrics.unlink()

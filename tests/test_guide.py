@@ -45,8 +45,11 @@ def test_the_guide_runs_as_it_stands(guide, tmp_path, monkeypatch):
 
 
 def test_every_picture_is_shown():
+    pages = [*GUIDES, DOCS.parent / "README.md"]
     shown = {
-        name for guide in GUIDES for name in re.findall(r"\]\((\w+\.svg)\)", guide.read_text())
+        name
+        for page in pages
+        for name in re.findall(r"\]\((?:docs/)?(\w+\.svg)\)", page.read_text(encoding="utf-8"))
     }
     assert shown == {path.name for path in DOCS.glob("*.svg")}
 

@@ -12,7 +12,7 @@ from jfractal.arguments import check_type, described
 from jfractal.errors import InputError
 from jfractal.typing import Float
 from jfractal.viz.series import named, series
-from jfractal.viz.style import INK, PALETTE, styled
+from jfractal.viz.style import INK, PALETTE, InlineFigure, styled
 
 __all__ = ["Band", "predictive_bands"]
 
@@ -73,7 +73,7 @@ def predictive_bands(
         )
     curves = {name: _curves(x, name, band) for name, band in methods.items()}
     truth = None if truth is None else _along(x, "truth", truth)
-    figure = Figure(figsize=(0.9 + 2.1 * len(methods), 2.3), layout="constrained")
+    figure = InlineFigure(figsize=(0.9 + 2.1 * len(methods), 2.3), layout="constrained")
     panels = figure.subplots(1, len(methods), squeeze=False, sharex=True, sharey=True)[0]
     for axes, (name, band) in zip(panels, curves.items()):
         mean, lower95, lower50, upper50, upper95 = band

@@ -11,7 +11,7 @@ from jfractal.arguments import check_type, described
 from jfractal.errors import InputError
 from jfractal.viz.series import check_label, named
 from jfractal.viz.series import series as numbers
-from jfractal.viz.style import colours, styled
+from jfractal.viz.style import InlineFigure, colours, styled
 
 __all__ = ["Curve", "curves"]
 
@@ -54,7 +54,7 @@ def curves(
     check_label(xlabel=xlabel, ylabel=ylabel)
     check_type("logy", logy, bool, "True or False")
     colour = colours(lines)
-    figure = Figure(figsize=(4.2, 2.6), layout="constrained")
+    figure = InlineFigure(figsize=(4.2, 2.6), layout="constrained")
     axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel, yscale="log" if logy else "linear")
     ends: dict[str, float] = {}
     for name, (xs, y, *errors) in lines.items():

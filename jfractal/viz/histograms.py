@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from jfractal.typing import Float
 from jfractal.viz.series import check_label, named, series
-from jfractal.viz.style import colours, styled
+from jfractal.viz.style import InlineFigure, colours, styled
 
 __all__ = ["score_histograms"]
 
@@ -40,7 +40,7 @@ def score_histograms(scores: Mapping[str, Float[ArrayLike, " examples"]], *, xla
     low, high = pooled.min(), pooled.max()
     margin = 0.0 if low < high else max(0.5, 1e-3 * abs(low))
     edges = np.linspace(low - margin, high + margin, NUM_BINS + 1)
-    figure = Figure(figsize=(3.6, 2.4), layout="constrained")
+    figure = InlineFigure(figsize=(3.6, 2.4), layout="constrained")
     axes = figure.add_subplot(xlabel=xlabel, ylabel="density")
     for name, values in groups.items():
         density, _ = np.histogram(values, edges, density=True)

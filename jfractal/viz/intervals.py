@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from jfractal.arguments import check_number, described
 from jfractal.errors import InputError
 from jfractal.viz.series import check_label, named, series
-from jfractal.viz.style import GREY, PALETTE, styled
+from jfractal.viz.style import GREY, PALETTE, InlineFigure, styled
 
 __all__ = ["intervals"]
 
@@ -44,7 +44,7 @@ def intervals(
     if reference is not None:
         check_number("finite", np.isfinite, reference=reference)
     numbers = np.array([*rows.values()], dtype=float)
-    figure = Figure(figsize=(3.6, 0.7 + ROW_HEIGHT * len(rows)), layout="constrained")
+    figure = InlineFigure(figsize=(3.6, 0.7 + ROW_HEIGHT * len(rows)), layout="constrained")
     axes = figure.add_subplot(xlabel=xlabel)
     places = np.arange(len(rows))
     axes.errorbar(

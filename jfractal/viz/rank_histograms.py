@@ -11,7 +11,7 @@ from jfractal.arguments import check_type
 from jfractal.errors import InputError
 from jfractal.testing import Calibration
 from jfractal.viz.series import named
-from jfractal.viz.style import GREY, PALETTE, WARNING, styled
+from jfractal.viz.style import GREY, PALETTE, WARNING, InlineFigure, styled
 
 __all__ = ["rank_histograms"]
 
@@ -46,7 +46,7 @@ def rank_histograms(calibrations: Mapping[str, Calibration]) -> Figure:
             f"got { ({name: [*c.ranks] for name, c in calibrations.items()}) }"
         )
     size = 1.2 + WIDTH * len(quantities), 0.4 + HEIGHT * len(calibrations)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = InlineFigure(figsize=size, layout="constrained")
     panels = figure.subplots(len(calibrations), len(quantities), squeeze=False)
     for row, (method, calibration) in zip(panels, calibrations.items()):
         for axes, quantity in zip(row, quantities):

@@ -11,7 +11,7 @@ from jfractal.arguments import check_type
 from jfractal.errors import InputError
 from jfractal.metrics import Reliability
 from jfractal.viz.series import check_label, named, series
-from jfractal.viz.style import GREY, WARNING, colours, styled
+from jfractal.viz.style import GREY, WARNING, InlineFigure, colours, styled
 
 __all__ = ["reliability_diagram"]
 
@@ -45,7 +45,7 @@ def reliability_diagram(
         _check(name, bins)
     check_label(title=title)
     colour = colours(panels)
-    figure = Figure(figsize=(0.6 + 1.9 * len(panels), 3.6), layout="constrained")
+    figure = InlineFigure(figsize=(0.6 + 1.9 * len(panels), 3.6), layout="constrained")
     axes = figure.subplots(
         2, len(panels), squeeze=False, sharex=True, sharey="row", height_ratios=(3, 1)
     )

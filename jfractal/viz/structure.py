@@ -18,7 +18,7 @@ from jfractal.nn.block_net import BlockNet, Columns
 from jfractal.topology import Expr
 from jfractal.viz.layout import Layout, layout
 from jfractal.viz.pen import BAR_HEIGHT, HEADER, LEVEL, TEXT_SIZE, Colouring, Pen
-from jfractal.viz.style import GREY, INK, PALETTE, check_palette, styled
+from jfractal.viz.style import GREY, INK, PALETTE, InlineFigure, check_palette, styled
 
 __all__ = ["structure"]
 
@@ -227,7 +227,7 @@ def _sheet(
     x: tuple[float, float], y: tuple[float, float], *, scale: float = 1.0
 ) -> tuple[Figure, Axes]:
     left, right, top, bottom = x[0] - MARGIN, x[1] + MARGIN, y[0] - MARGIN, y[1] + MARGIN
-    figure = Figure(figsize=((right - left) * scale, (bottom - top) * scale))
+    figure = InlineFigure(figsize=((right - left) * scale, (bottom - top) * scale))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.set(xlim=(left, right), ylim=(bottom, top))

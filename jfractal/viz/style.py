@@ -1,17 +1,28 @@
 """One look for all pictures: colours, and settings that hold while a picture is made."""
 
 from collections.abc import Iterable, Sequence
+from io import BytesIO
 from itertools import cycle
 from re import fullmatch
 from typing import Any
 
 import matplotlib
 from matplotlib.colors import is_color_like
+from matplotlib.figure import Figure
 
 from jfractal.arguments import described
 from jfractal.errors import InputError
 
-__all__ = ["GREY", "INK", "PALETTE", "WARNING", "check_palette", "colours", "styled"]
+__all__ = [
+    "GREY",
+    "INK",
+    "PALETTE",
+    "WARNING",
+    "InlineFigure",
+    "check_palette",
+    "colours",
+    "styled",
+]
 
 INK = "#333333"
 GREY = "#999999"
@@ -59,6 +70,15 @@ styled = matplotlib.rc_context(
     }
 )
 """Decorates a function that makes a figure; the caller's settings are untouched."""
+
+
+class InlineFigure(Figure):
+    """A figure that a notebook shows, even where `pyplot` was never imported."""
+
+    def _repr_png_(self) -> bytes:
+        picture = BytesIO()
+        self.savefig(picture, format="png", bbox_inches="tight")
+        return picture.getvalue()
 
 
 def check_palette(palette: Any) -> None:

@@ -12,7 +12,7 @@ from jfractal.errors import InputError
 from jfractal.metrics import ess, ess_tail, rhat
 from jfractal.typing import Float
 from jfractal.viz.series import named, series
-from jfractal.viz.style import GREY, INK, PALETTE, styled
+from jfractal.viz.style import GREY, INK, PALETTE, InlineFigure, styled
 
 __all__ = ["ranks", "traces"]
 
@@ -41,7 +41,7 @@ def traces(draws: Mapping[str, Float[ArrayLike, "chains draws"]]) -> Figure:
         that are stated).
     """
     panels = _checked(draws)
-    figure = Figure(figsize=(4.2, 0.5 + 1.1 * len(panels)), layout="constrained")
+    figure = InlineFigure(figsize=(4.2, 0.5 + 1.1 * len(panels)), layout="constrained")
     rows = figure.subplots(len(panels), squeeze=False)[:, 0]
     for axes, (name, chains) in zip(rows, panels.items()):
         for colour, chain in zip(_chain_colours(chains), chains):
@@ -83,7 +83,9 @@ def ranks(draws: Mapping[str, Float[ArrayLike, "chains draws"]], *, num_bins: in
     shortest = min(chains.shape[1] for chains in panels.values())
     check_counts(2, most=shortest, num_bins=num_bins)
     num_chains = len(next(iter(panels.values())))
-    figure = Figure(figsize=(0.6 + 1.1 * num_chains, 0.5 + 1.1 * len(panels)), layout="constrained")
+    figure = InlineFigure(
+        figsize=(0.6 + 1.1 * num_chains, 0.5 + 1.1 * len(panels)), layout="constrained"
+    )
     grid = figure.subplots(len(panels), num_chains, squeeze=False, sharey="row")
     for row, (name, chains) in zip(grid, panels.items()):
         _rank_row(row, chains, num_bins)

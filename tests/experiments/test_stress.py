@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 
 import jfractal as jf
-from experiments.__main__ import main
 from tests.training.problems import KEY, MAP, PARAMS, X, Y, same_fit
 
 ROOT = Path(__file__).parents[2]
@@ -130,11 +129,12 @@ def test_a_disturbed_run_is_one_that_was_not(tmp_path, parent, kind, blows):
     directory.parent.mkdir()
     for blow in blows:
         write, moment = int(random.integers(1, 4)), random.uniform(0, seconds / 2)
-        code = 0
-        while code == 0:
+        is_complete = True
+        while is_complete:
             with begun(directory, kind, parent / "cache", write * (blow == "inside")) as process:
                 code = disturb(process, blow, moment)
-            if code == 0:  # too late: the run is complete
+            is_complete = (directory / "result.json").exists()
+            if is_complete:  # too late
                 assert left(directory) == whole
                 directory, write, moment = next(runs), max(write // 2, 1), moment / 2
                 directory.parent.mkdir()
@@ -150,20 +150,22 @@ def test_a_disturbed_run_is_one_that_was_not(tmp_path, parent, kind, blows):
 @pytest.mark.slow
 def test_a_directory_that_cannot_be_written_to_is_one_sentence(tmp_path):
     """Neither may a run begin in it, nor go on."""
-    made = tmp_path / "made"
-    assert main(["counting", "--out", str(made)]) == 0
     # What root may not be kept from by modes, it is kept from without this capability.
     drop = ["setpriv", "--bounding-set=-dac_override"] if os.geteuid() == 0 else []
-    for path in (made, tmp_path):
-        path.chmod(0o555)
-    for out, flags in (("anew", []), ("made", ["--resume"])):
+
+    def call(out, *flags):
         flags = ["counting", "--out", str(tmp_path / out), *flags]
         command = [*drop, sys.executable, "-c", CHILD, "0", *flags]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+    assert call("made").returncode == 0
+    for path in (tmp_path / "made", tmp_path):
+        path.chmod(0o555)
+    for done in (call("anew"), call("made", "--resume")):
         assert done.returncode == 2
         assert done.stderr.startswith("error: `out`: cannot write to ")
         assert done.stderr.count("\n") == 1
-    for path in (tmp_path, made):
+    for path in (tmp_path, tmp_path / "made"):
         path.chmod(0o755)
 
 

@@ -1,3 +1,4 @@
+from jfractal import viz
 from jfractal.viz.style import INK, PALETTE, colours
 
 
@@ -16,3 +17,9 @@ def test_other_names_avoid_the_colours_of_the_columns():
 def test_more_names_than_colours_repeat():
     names = [f"column {i}" for i in range(1, 10)] + ["other"]
     assert set(colours(names).values()) == set(PALETTE)
+
+
+def test_a_notebook_shows_a_figure_without_pyplot():
+    figure = viz.curves({"loss": ([0, 1], [2.0, 1.0])}, xlabel="step", ylabel="nats")
+    show = figure._repr_png_  # what IPython looks for
+    assert show().startswith(b"\x89PNG")
