@@ -6,6 +6,7 @@
 import contextlib
 import functools
 import itertools
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -17,10 +18,11 @@ import numpy as np
 import pytest
 
 import jfractal as jf
+from tests.experiments import struck
+from tests.experiments.test_command import MAIN
 from tests.training.problems import KEY, MAP, PARAMS, X, Y, same_fit
 
 ROOT = Path(__file__).parents[2]
-FAKE = Path(__file__).parent / "fake"
 
 KINDS = ["classification", "Bayesian", "ensemble", "SG-MCMC", "NUTS", "sweep"]
 BLOWS = [
@@ -32,24 +34,8 @@ CASES = [(kind, blows) for blows in BLOWS for kind in KINDS]
 if not os.environ.get("JFRACTAL_STRESS"):
     CASES = [("classification", BLOWS[0]), ("NUTS", BLOWS[1])]
 
-# Counts the writes of checkpoints to the one in which the process is killed.
-CHILD = f"""
-import os, signal, sys, experiments
-experiments.__path__.append({str(FAKE)!r})
-fsync, left = os.fsync, int(sys.argv[1])
-
-def cut(file):
-    global left
-    left -= 1
-    if left == 0:
-        os.truncate(file, os.fstat(file).st_size // 2)
-        os.kill(os.getpid(), signal.SIGKILL)
-    fsync(file)
-
-os.fsync = cut
-from experiments.__main__ import main
-sys.exit(main(sys.argv[2:]))
-"""
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["tests.experiments.struck"])
 
 
 @contextlib.contextmanager
@@ -57,21 +43,15 @@ def begun(directory, kind, cache, write=0):
     """A process that goes on with a run, once it has come so far as to say so."""
     flags = ["fitting", "--kind", kind, "--out", str(directory)]
     flags += ["--resume"] if (directory / "config.json").exists() else []
-    command = [sys.executable, "-c", CHILD, str(write), *flags]
-    environment = {
-        **os.environ,
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-    with (
-        (directory.parent / "said").open("w") as said,
-        subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=said, text=True
-        ) as process,
-    ):
-        assert process.stdout is not None
-        process.stdout.readline()
-        yield process
+    said = directory.parent / "said"
+    said.unlink(missing_ok=True)
+    process = PROCESSES.Process(target=struck.run, args=(flags, said, cache, write))
+    process.start()
+    while process.is_alive() and not (said.exists() and said.stat().st_size):
+        time.sleep(0.01)
+    yield process
+    process.kill()
+    process.join()
 
 
 def left(directory):
@@ -86,29 +66,33 @@ def undisturbed(kind, parent):
     directory.parent.mkdir()
     with begun(directory, kind, parent / "cache") as process:
         since = time.monotonic()
-        assert process.wait() == 0, (directory.parent / "said").read_text()
+        assert ended(process) == 0, (directory.parent / "said").read_text()
     return left(directory), time.monotonic() - since
+
+
+def ended(process, timeout=None):
+    """The exit code, or None if it goes on."""
+    process.join(timeout)
+    return process.exitcode
 
 
 def disturb(process, blow, moment):
     """Sends the signals, unless the process ends before."""
-    if blow == "inside":
-        return process.wait()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        return process.wait(moment)
+    if blow == "inside" or ended(process, moment) is not None:
+        return ended(process)
     name, _, twice = blow.partition(" ")
-    process.send_signal(getattr(signal, name))
-    if twice:
+    for _ in range(2 if twice else 1):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, getattr(signal, name))
         time.sleep(0.05)
-        process.send_signal(getattr(signal, name))
-    return process.wait()
+    return ended(process)
 
 
 ENDS = {
     "inside": {-signal.SIGKILL},
     "SIGKILL": {-signal.SIGKILL},
     "SIGTERM": {128 + signal.SIGTERM},
-    "SIGINT twice": {128 + signal.SIGINT, -signal.SIGINT},
+    "SIGINT twice": {128 + signal.SIGINT},
 }
 
 
@@ -142,7 +126,7 @@ def test_a_disturbed_run_is_one_that_was_not(tmp_path, parent, kind, blows):
         rows = (directory / "metrics.jsonl").read_text().count("\n")
         print(f"{kind}: {blow} after {moment:.2f} s and {rows} rows")
     with begun(directory, kind, parent / "cache") as process:
-        assert process.wait() == 0, (directory.parent / "said").read_text()
+        assert ended(process) == 0, (directory.parent / "said").read_text()
     assert left(directory) == whole
     assert not list(directory.rglob("*.part"))
 
@@ -155,7 +139,7 @@ def test_a_directory_that_cannot_be_written_to_is_one_sentence(tmp_path):
 
     def call(out, *flags):
         flags = ["counting", "--out", str(tmp_path / out), *flags]
-        command = [*drop, sys.executable, "-c", CHILD, "0", *flags]
+        command = [*drop, sys.executable, "-c", MAIN, *flags]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
     assert call("made").returncode == 0
