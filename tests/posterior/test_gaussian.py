@@ -10,7 +10,7 @@ from jaxtyping import TypeCheckError
 
 from jfractal import priors
 from jfractal.errors import InputError
-from jfractal.posterior import Gaussian, mean, mean_field, sample
+from jfractal.posterior import Gaussian, mean, mean_field, sample, variance
 from jfractal.posterior.gaussian import gaussians, inverse_softplus, map_gaussians
 from jfractal.priors import kl
 
@@ -155,6 +155,13 @@ def test_where_picks_leaves_by_path_and_value(params):
     assert isinstance(kernels["body"]["kernel"], Gaussian)
     assert not isinstance(kernels["body"]["bias"], Gaussian)
     assert gaussians(mean_field(params, where=lambda path, leaf: False)) == []
+
+
+def test_variances_are_squares_and_0_without_a_posterior():
+    leaf = gaussian(0, (3,))
+    both = variance({"a": leaf, "b": jnp.ones(2)})
+    np.testing.assert_allclose(both["a"], leaf.std**2)
+    np.testing.assert_array_equal(both["b"], np.zeros(2))
 
 
 def test_the_log_variance_is_a_choice(params):

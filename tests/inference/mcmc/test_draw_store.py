@@ -21,12 +21,15 @@ class Cut(Exception):
     """The process ends here."""
 
 
-@pytest.mark.parametrize("looks", [2, 6])  # in warm-up and after it
+@pytest.mark.parametrize(
+    ("looks", "impl"), [(2, "threefry2x32"), (6, "rbg")]
+)  # in warm-up and after it
 def test_a_run_that_was_cut_off_has_the_draws_of_one_that_was_not(
-    problem, target, tmp_path, monkeypatch, looks
+    problem, target, tmp_path, monkeypatch, looks, impl
 ):
+    options = {"starts": problem.start, "num_warmup": 30, "num_draws": 60}
     run = lambda directory: hmc(
-        *target, KEY, starts=problem.start, directory=directory, num_warmup=30, num_draws=60
+        *target, jax.random.key(4, impl=impl), directory=directory, **options
     )
     whole = run(None)
     keep, left = DrawStore.keep, iter(range(looks))
