@@ -32,7 +32,7 @@ PACKAGES = ("jfractal", "jax", "flax", "numpyro")
 ABOUT = {
     **dict.fromkeys(("net", "prior", "likelihood", "data", "inputs", "outputs_of"), str),
     **dict.fromkeys(("log_prior_at_probe", "log_likelihood_at_probe", "output_at_probe"), float),
-    **{"weights": dict, "figures": dict, "reasons": list},
+    **{"weights": dict, "figures": dict, "reasons": list, "arrays": list},
 }
 """What a file says of the posterior in it, and of what type that is."""
 RTOL = 1e-3  # of the log joint on another device or with another number of threads
@@ -127,7 +127,7 @@ def save(
     if with_weights:
         arrays |= {f"weights/{name}": w for name, w in weights.items()}
     content = io.BytesIO()
-    arrays["about"] = json.dumps(about)
+    arrays["about"] = json.dumps({**about, "arrays": [*arrays]})
     np.savez(content, **{name: np.asarray(x) for name, x in arrays.items()})  # type: ignore
     write_file(path, content.getvalue())
     return Reference(outputs, chains if with_weights else None, diagnosis, about)
@@ -214,7 +214,7 @@ def _about(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     try:
         about = json.loads(str(arrays["about"]))
         is_whole = all(isinstance(about[name], kind) for name, kind in ABOUT.items())
-        is_whole &= arrays["outputs"].ndim >= 3 and "warmup_gradients" in arrays
+        is_whole &= arrays.keys() == {*about["arrays"], "about"} and arrays["outputs"].ndim >= 3
     except (LookupError, TypeError, ValueError, RecursionError):
         is_whole = False
     if not is_whole:

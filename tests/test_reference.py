@@ -126,3 +126,13 @@ def test_a_table_that_cannot_be_read_is_refused(tmp_path):
     for name in ("text.csv", "missing.csv", "head.csv"):
         with pytest.raises(jf.InputError, match=f"`path`.*{name}"):
             jf.reference.load_probs(tmp_path / name)
+
+
+def test_an_array_that_is_gone_is_missed(chains, tmp_path):
+    path = tmp_path / "reference.npz"
+    jf.reference.save(path, chains, *target(), X_TEST)
+    arrays = dict(np.load(path))
+    for name in arrays:
+        np.savez(path, **{other: x for other, x in arrays.items() if other != name})
+        with pytest.raises(jf.InputError, match=r"^`path`: .* is not a reference"):
+            jf.reference.load(path, *target(), X_TEST)

@@ -13,6 +13,8 @@ __all__ = ["cache_directory", "cached_arrays"]
 
 Arrays = dict[str, np.ndarray]
 
+NAMES = "names of the arrays"
+
 LAYOUT = b"2"  # of the arrays that are built; what was cached by another is built anew
 
 
@@ -57,7 +59,10 @@ def _fingerprint(sources: Sequence[Path]) -> str:
 
 def _load(file: Path) -> Arrays:
     with file.open("rb") as stream, np.load(stream) as stored:
-        return dict(stored)
+        arrays = dict(stored)
+    if arrays.pop(NAMES).tolist() != [*arrays]:  # a damaged archive may have lost some of them
+        raise ValueError(f"{file} lacks arrays")
+    return arrays
 
 
 def _save(file: Path, arrays: Arrays) -> None:
@@ -66,7 +71,7 @@ def _save(file: Path, arrays: Arrays) -> None:
     descriptor, part = tempfile.mkstemp(dir=file.parent, suffix=".part")
     try:
         with os.fdopen(descriptor, "wb") as stream:
-            np.savez(stream, allow_pickle=False, **arrays)
+            np.savez(stream, allow_pickle=False, **arrays, **{NAMES: np.array([*arrays])})
         os.replace(part, file)
     finally:
         Path(part).unlink(missing_ok=True)

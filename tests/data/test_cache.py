@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jfractal.data.cache import cache_directory, cached_arrays
+from tests.test_array_files import flipped
 
 
 class Build:
@@ -51,6 +52,18 @@ def test_the_content_of_the_sources_is_the_key(source, tmp_path):
     cached_arrays("set", [source, copy], build)
     cached_arrays("set", [copy, source], build)
     assert build.calls == 4
+
+
+def test_every_damaged_byte_is_found(source):
+    """Or does no harm. One in the directory of an archive may hide arrays."""
+    cached_arrays("set", [source], Build())
+    (file,) = cache_directory().iterdir()
+    content = file.read_bytes()
+    for place in [*range(0, len(content) - 500, 97), *range(len(content) - 500, len(content))]:
+        file.write_bytes(flipped(content, place))
+        arrays = cached_arrays("set", [source], Build())
+        assert arrays.keys() == {"numbers", "words"}
+        check(arrays)
 
 
 @pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b"junk", lambda b: b[: len(b) // 2]])
