@@ -9,7 +9,8 @@ from typing import Annotated
 import jax
 import tyro
 
-from benchmarks.row import HEADER, Row, write
+from benchmarks.row import HEADER, Row, write_json
+from benchmarks.training import ACCELERATOR, CPU
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,20 @@ def main(options: Options) -> int:
     if options.peers:
         from benchmarks.peers import ROWS
     else:
-        from benchmarks.rows import ROWS
+        from benchmarks import by_hand, rows, startup
+
+        ROWS = rows.ROWS | by_hand.ROWS | startup.ROWS
     if unknown := set(options.rows) - set(ROWS):
         print(f"error: no row {min(unknown)!r}; there are: {', '.join(ROWS)}", file=sys.stderr)
         return 2
     print(HEADER, flush=True)
-    rows: list[Row] = []
+    scale = CPU if jax.default_backend() == "cpu" else ACCELERATOR
+    found: list[Row] = []
     for name in options.rows or ROWS:
-        rows.append(ROWS[name]())
-        print(rows[-1], flush=True)
+        found.append(ROWS[name](scale))
+        print(found[-1], flush=True)
         if options.json is not None:
-            write(rows, options.json)
+            write_json(found, options.json)
     return 0
 
 

@@ -13,13 +13,13 @@ from typing import Any
 import jax
 
 import jfractal as jf
-from benchmarks.training import LAPTOP_WIDTHS, NUM_CLASSES, images
+from benchmarks.training import CPU, fractal_net, images
 
 
 def main(num_samples: int) -> None:
     """Prints it, of the accelerator if there is one."""
     x, _ = images(64)
-    net = jf.FractalNet(NUM_CLASSES, widths=LAPTOP_WIDTHS, conv=jf.BayesConv, norm="group")
+    net = fractal_net(CPU, jf.BayesConv, norm="group")
     posterior = jf.MeanField(jax.jit(net.init)(jax.random.key(0), x[:1])["params"])
 
     def prediction() -> None:

@@ -4,43 +4,42 @@ Each has both cores, a process of its own, and its own best settings for trainin
 nets are checked to be the same before anything is timed.
 """
 
-import multiprocessing
 from collections.abc import Callable, Mapping
 from functools import partial
-from multiprocessing.connection import Connection
-from typing import Any, Self
+from typing import Any
 
 import jax
 import numpy as np
 import torch
 from bayesian_torch.models.dnn_to_bnn import dnn_to_bnn, get_kl_loss
 from blitz.modules import BayesianConv2d, BayesianLinear
+from laplace import Laplace
 from pytorchcv.models.fractalnet_cifar import CIFARFractalNet
 from torch import nn
 from torch.nn import functional as F
 
 import jfractal as jf
+from benchmarks.elsewhere import Elsewhere, Peer
 from benchmarks.row import Row
 from benchmarks.timing import interleaved
 from benchmarks.training import (
-    LAPTOP_WIDTHS,
+    CPU,
     NUM_CLASSES,
     NUM_DATA,
-    PAPER_WIDTHS,
+    Scale,
     Training,
     bayesian,
     deterministic,
     images,
 )
+from experiments._perceptron import Perceptron, classifier, start
 from jfractal.posterior.gaussian import Estimator, gaussians
 
 __all__ = ["ROWS"]
 
-BATCH = 32
+BATCH = CPU.batch
 COLUMNS = 3
 DROPOUT = (0.0, 0.1, 0.2, 0.3, 0.4)  # the paper's, which pytorchcv's net has
-
-Peer = tuple[Callable[[], Any], int]  # a function, and the number of weights of its net
 
 
 def torch_net(widths: tuple[int, ...], **options: Any) -> nn.Module:
@@ -72,41 +71,6 @@ def torch_batch(num: int) -> tuple[torch.Tensor, torch.Tensor]:
     return x.permute(0, 3, 1, 2), y.long()
 
 
-class Elsewhere:
-    """A function in a process of its own; calling it waits for one call there.
-
-    What one library does to the memory of a process can slow another by a third.
-    """
-
-    def __init__(self, make: Callable[[], Peer], num_weights: int):
-        """Makes the function there, and checks that its net has as many weights as ours."""
-        context = multiprocessing.get_context("spawn")
-        self.connection, there = context.Pipe()
-        self.process = context.Process(target=_serve, args=(make, there), daemon=True)
-        self.process.start()
-        theirs = self.connection.recv()
-        if theirs != num_weights:
-            raise AssertionError(f"the nets differ: {num_weights} and {theirs} weights")
-
-    def __call__(self) -> None:
-        self.connection.send(True)
-        self.connection.recv()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.terminate()
-
-
-def _serve(make: Callable[[], Peer], connection: Connection) -> None:
-    function, num_weights = make()
-    connection.send(num_weights)
-    while connection.recv():
-        function()
-        connection.send(True)
-
-
 def _row(name: str, times: Mapping[str, np.ndarray], num_images: int, at_least: float) -> Row:
     """Of images a second."""
     rates = {who: float(np.median(num_images / times[who])) for who in ("ours", "other")}
@@ -120,25 +84,25 @@ def _num_weights(tree: Any) -> int:
 
 def pytorchcv_training(**options: Any) -> Peer:
     """pytorchcv's FractalNet of the paper's widths."""
-    return torch_training(torch_net(PAPER_WIDTHS, **options))
+    return torch_training(torch_net(CPU.paper_widths, **options))
 
 
-def fractal_step() -> Row:
+def fractal_step(_: Scale) -> Row:
     """A training step of the paper's net of 20 layers, without drop-path."""
-    net = jf.FractalNet(NUM_CLASSES, columns=COLUMNS, widths=PAPER_WIDTHS)
+    net = jf.FractalNet(NUM_CLASSES, columns=COLUMNS, widths=CPU.paper_widths)
     ours = Training(deterministic(net), net, images(BATCH))
     with Elsewhere(pytorchcv_training, _num_weights(ours.state.params)) as other:
         times = interleaved({"ours": ours, "other": other}, budget=30)
     return _row("fractal_step_vs_pytorchcv", times, BATCH, at_least=1.0)
 
 
-def fractal_drop_path() -> Row:
+def fractal_drop_path(_: Scale) -> Row:
     """The same with the paper's drop-path and dropout, each in its own way.
 
     pytorchcv runs everything and masks half of every batch down to one column; ours runs half of
     the batches through one column alone. A step of ours takes its expected time over routes.
     """
-    net = jf.FractalNet(NUM_CLASSES, columns=COLUMNS, widths=PAPER_WIDTHS, dropout=DROPOUT)
+    net = jf.FractalNet(NUM_CLASSES, columns=COLUMNS, widths=CPU.paper_widths, dropout=DROPOUT)
     on_route = lambda route: Training(
         deterministic(net, drop_path=0.15, route=route), net, images(BATCH)
     )
@@ -154,7 +118,7 @@ def fractal_drop_path() -> Row:
 
 def bayesian_torch_training(kind: str) -> Peer:
     """pytorchcv's narrow FractalNet with Gaussian weights by bayesian-torch."""
-    net = torch_net(LAPTOP_WIDTHS)
+    net = torch_net(CPU.widths)
     dnn_to_bnn(
         net,
         {
@@ -170,10 +134,10 @@ def bayesian_torch_training(kind: str) -> Peer:
     return torch_training(net, lambda net: get_kl_loss(net) / NUM_DATA)
 
 
-def bbb(kind: str, estimator: Estimator, at_least: float) -> Row:
+def bbb(kind: str, estimator: Estimator, at_least: float, _: Scale) -> Row:
     """A step of Bayes by Backprop: a narrow FractalNet with Gaussian weights, KL included."""
     conv = partial(jf.BayesConv, estimator=estimator)
-    net = jf.FractalNet(NUM_CLASSES, columns=COLUMNS, widths=LAPTOP_WIDTHS, conv=conv)
+    net = jf.FractalNet(NUM_CLASSES, columns=COLUMNS, widths=CPU.widths, conv=conv)
     ours = Training(bayesian(net), net, images(BATCH))
     make = partial(bayesian_torch_training, kind)
     with Elsewhere(make, _num_weights(ours.state.params)) as other:
@@ -183,7 +147,7 @@ def bbb(kind: str, estimator: Estimator, at_least: float) -> Row:
 
 def blitz_prediction(num_samples: int, num_images: int) -> Peer:
     """Prediction by so many networks, each drawn anew by BLiTZ."""
-    net = with_bayesian_layers(torch_net(LAPTOP_WIDTHS)).eval()
+    net = with_bayesian_layers(torch_net(CPU.widths)).eval()
     x, _ = torch_batch(num_images)
 
     def predict() -> None:
@@ -193,11 +157,11 @@ def blitz_prediction(num_samples: int, num_images: int) -> Peer:
     return predict, sum(num_blitz_weights(m) for m in net.modules() if is_blitz(m))
 
 
-def mc() -> Row:
+def mc(_: Scale) -> Row:
     """Prediction by 16 networks, each drawn anew, of a narrow FractalNet."""
     num_samples, num_images = 16, 64
     x, _ = images(num_images)
-    net = jf.FractalNet(NUM_CLASSES, columns=COLUMNS, widths=LAPTOP_WIDTHS, conv=jf.BayesConv)
+    net = jf.FractalNet(NUM_CLASSES, columns=COLUMNS, widths=CPU.widths, conv=jf.BayesConv)
     variables = jax.jit(net.init)(jax.random.key(0), x[:1])
     posterior = jf.MeanField(variables["params"], {"batch_stats": variables["batch_stats"]})
     num_gaussian = 2 * sum(np.size(g.mean) for g in gaussians(posterior.params))
@@ -212,6 +176,48 @@ def mc() -> Row:
     with Elsewhere(make, num_gaussian) as by_blitz:
         times = interleaved({"ours": by_ours, "other": by_blitz}, budget=20)
     return _row("mc_vs_blitz", times, num_images, at_least=1.5)
+
+
+HIDDEN, NUM_EXAMPLES = 400, 2000
+
+
+def torch_last_layer() -> Peer:
+    """laplace-torch's fit of the last layer of a perceptron, the Hessian whole."""
+    net = nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(3072, HIDDEN),
+        nn.ReLU(),
+        nn.Linear(HIDDEN, 50),
+        nn.ReLU(),
+        nn.Linear(50, NUM_CLASSES),
+    )
+    x, y = torch_batch(NUM_EXAMPLES)
+    data = torch.utils.data.TensorDataset(x.flatten(1), y)
+    batches = torch.utils.data.DataLoader(data, batch_size=500)
+
+    def fit() -> None:
+        kind = {"subset_of_weights": "last_layer", "hessian_structure": "full"}
+        Laplace(net, "classification", **kind).fit(batches)
+
+    return fit, sum(weight.numel() for weight in net.parameters())
+
+
+def last_layer(_: Scale) -> Row:
+    """The Laplace approximation of a last layer of 510 weights, the Hessian whole."""
+    x, labels = images(NUM_EXAMPLES)
+    x = x.reshape(NUM_EXAMPLES, -1)
+    net = Perceptron((HIDDEN, 50), NUM_CLASSES)
+    model, params = classifier(net, 1.0), start(net, x)(jax.random.key(0))
+
+    def ours() -> None:
+        fit = jf.laplace(
+            model, params, (x, labels), where=lambda path, _: path.startswith("output/")
+        )
+        jax.block_until_ready(fit.sample(jax.random.key(0)))
+
+    with Elsewhere(torch_last_layer, _num_weights(params)) as other:
+        times = interleaved({"ours": ours, "other": other})
+    return _row("last_layer_vs_laplace_torch", times, NUM_EXAMPLES, at_least=1.0)
 
 
 def is_blitz(module: nn.Module) -> bool:
@@ -243,10 +249,11 @@ def with_bayesian_layers(net: nn.Module) -> nn.Module:
     return net
 
 
-ROWS: dict[str, Callable[[], Row]] = {
+ROWS: dict[str, Callable[[Scale], Row]] = {
     "fractal_step_vs_pytorchcv": fractal_step,
     "fractal_drop_path_vs_pytorchcv": fractal_drop_path,
     "bbb_vs_bayesian_torch_reparam": partial(bbb, "Reparameterization", "reparam", 1.1),
     "bbb_vs_bayesian_torch_flipout": partial(bbb, "Flipout", "flipout", 1.6),
     "mc_vs_blitz": mc,
+    "last_layer_vs_laplace_torch": last_layer,
 }

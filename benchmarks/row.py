@@ -2,14 +2,16 @@
 
 import json
 import os
-from collections.abc import Sequence
+import platform
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import jax
 
-__all__ = ["HEADER", "Row", "write"]
+__all__ = ["HEADER", "Row", "device", "versions", "write_json"]
 
 PACKAGES = (
     "jfractal",
@@ -21,7 +23,10 @@ PACKAGES = (
     "pytorchcv",
     "bayesian-torch",
     "blitz-bayesian-pytorch",
+    "laplace-torch",
 )
+# The widest arithmetic of a processor says more of its speed than the name that a cloud gives it.
+INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
 
 
 def versions() -> dict[str, str]:
@@ -33,6 +38,24 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+@cache
+def device() -> str:
+    """What JAX runs on: the accelerator, or the processor with its arithmetic and its cores."""
+    kind, count = jax.devices()[0].device_kind, os.cpu_count()
+    return kind if jax.default_backend() != "cpu" else f"{_processor()}, {count} CPUs"
+
+
+def _processor() -> str:
+    table = Path("/proc/cpuinfo")
+    if not table.exists():
+        return platform.processor()
+    lines = (line.partition(":") for line in table.read_text().splitlines())
+    fields = {name.strip(): value.strip() for name, _, value in lines}
+    flags = fields.get("flags", "").split()
+    widest = next((name for name in INSTRUCTIONS if name in flags), platform.machine())
+    return f"{fields.get('model name', 'unknown processor')} ({widest})"
 
 
 @dataclass(frozen=True)
@@ -58,7 +81,7 @@ class Row:
     unit: str
     at_most: float | None = None
     at_least: float | None = None
-    device: str = field(default_factory=lambda: jax.devices()[0].device_kind)
+    device: str = field(default_factory=device)
     versions: dict[str, str] = field(default_factory=versions)
 
     @property
@@ -81,9 +104,9 @@ class Row:
 HEADER = f"{'row':32} {'ours':>10} {'other':>10} {'ratio':>8}  {'reach':8} {'':7} unit"
 
 
-def write(rows: Sequence[Row], path: Path) -> None:
-    """The rows as JSON, whole or not at all."""
+def write_json(found: Any, path: Path) -> None:
+    """Rows, or a dictionary, as JSON, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+    partial.write_text(json.dumps(found, indent=2, default=asdict) + "\n")
     os.replace(partial, path)

@@ -6,7 +6,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["interleaved", "median_ratio", "medians"]
+from benchmarks.row import Row
+
+__all__ = ["interleaved", "median_ratio", "medians", "row_of_seconds"]
 
 Name = TypeVar("Name", bound=Hashable)
 
@@ -47,3 +49,12 @@ def medians(times: Mapping[Name, np.ndarray]) -> dict[Name, float]:
 def median_ratio(ours: np.ndarray, other: np.ndarray) -> float:
     """The median over rounds of the ratio within a round."""
     return float(np.median(ours / other))
+
+
+def row_of_seconds(
+    name: str, times: Mapping[str, np.ndarray], *, per: float = 1, at_most: float | None
+) -> Row:
+    """Of seconds of ``ours`` and of ``other``, which is run `per` times for each of ours."""
+    typical = medians(times)
+    ratio = median_ratio(times["ours"], per * times["other"])
+    return Row(name, typical["ours"], per * typical["other"], ratio, "s", at_most=at_most)

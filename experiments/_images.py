@@ -1,44 +1,39 @@
 """Images as the experiments take them: how many, split, augmented and standardised."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import jfractal as jf
-from experiments._source import SourceConfig
+from experiments.ranges import Count, Natural, OneOf
+from experiments.settings import SourceConfig
 from jfractal.data import ImageData
-from jfractal.typing import KeyArray
+from jfractal.typing import Array, KeyArray
+
+ImageSet = Annotated[str, OneOf(["cifar10", "cifar100", "mnist", "fashion_mnist", "digits"])]
 
 
 @dataclass(frozen=True)
 class ImagesConfig(SourceConfig):
     """Which images, and how many."""
 
-    name: str = "cifar10"
-    """Data set: cifar10, cifar100, mnist, fashion_mnist or digits."""
-    num_train: int | None = None
-    """Training images to keep, validation images among them; all if None."""
-    num_test: int | None = None
-    """Test images to keep; all if None."""
-    num_validation: int = 2500
-    """Training images held out: every choice is made on them, none on the test set."""
+    # Data set: cifar10, cifar100, mnist, fashion_mnist or digits.
+    name: ImageSet = "cifar10"
+    num_train: Count | None = None  # Training images to keep, with those for validation; or all.
+    num_test: Count | None = None  # Test images to keep; all if None.
+    # Training images held out: every choice is made on them, none on the test set.
+    num_validation: Count = 2500
 
 
 @dataclass(frozen=True)
 class DataConfig(ImagesConfig):
     """Images, and how they are augmented."""
 
-    flip: bool = True
-    """Whether to mirror half of the training images (never done to digits)."""
-    shift: int = 4
-    """Shift training images by up to this many pixels each way."""
-
-
-PAPER = DataConfig(num_validation=5000)
-QUICK = DataConfig(num_train=250, num_test=100, num_validation=50)
+    flip: bool = True  # Whether to mirror half of the training images (never done to digits).
+    shift: Natural = 4  # Shift training images by up to this many pixels each way.
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,20 +74,28 @@ class Split(Examples):
         num_validation = min(num_validation, len(source.train_labels) // 5)
         images, labels = source.train_images, source.train_labels
         train, held_out = jf.data.split_validation(labels, num_validation=num_validation, seed=seed)
-        mean, std = jf.data.channel_moments(images[train])
         return cls(
             (images[train], labels[train]),
             (images[held_out], labels[held_out]),
             (source.test_images, source.test_labels),
             source,
-            mean,
-            std,
+            *jf.data.channel_moments(images[train]),
         )
 
     def augmented(self, config: DataConfig) -> "Split":
         """The same images, augmented in training as the settings say."""
         flip = config.flip and "digits" not in self.source.name
         return replace(self, flip=flip, shift=config.shift)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.source.class_names)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Height, width and channels."""
+        return self.source.train_images.shape[1:]
 
     def standardise(self, examples: Any) -> jax.Array:
         """Float images of mean 0 and standard deviation 1 over the training images."""
@@ -111,6 +114,49 @@ def load(config: ImagesConfig, seed: int) -> ImageData:
     source = jf.data.load_images(config.name, strict=config.strict)
     if config.num_train is None and config.num_test is None:
         return source
-    num_train = min(config.num_train or len(source.train_images), len(source.train_images))
-    num_test = min(config.num_test or len(source.test_images), len(source.test_images))
+    return some(source, config.num_train, config.num_test, seed)
+
+
+def some(source: ImageData, num_train: int | None, num_test: int | None, seed: int) -> ImageData:
+    """As many of the images as are asked for, or as there are."""
+    most_train, most_test = len(source.train_images), len(source.test_images)
+    num_train = min(num_train or most_train, most_train)
+    num_test = min(num_test or most_test, most_test)
     return jf.data.subset(source, num_train=num_train, num_test=num_test, seed=seed)
+
+
+class Drawn(NamedTuple):
+    """Standardised images drawn at random, anew for each seed."""
+
+    x: Array
+    y: Array
+    x_test: Array
+    y_test: np.ndarray
+
+
+def draw(source: ImageData, num_train: int, num_test: int, seed: tuple[int, int]) -> Drawn:
+    """Draws images; of two numbers of training images, the fewer are among the more.
+
+    Raises:
+        InputError: There are fewer training images.
+    """
+    if num_train > len(source.train_images):
+        raise jf.InputError(
+            f"the number of training images must be at most {len(source.train_images)}, all there "
+            f"are, got {num_train}"
+        )
+    random = np.random.default_rng(seed)
+    train = random.permutation(len(source.train_images))[:num_train]
+    test = random.permutation(len(source.test_images))[:num_test]
+    mean, std = jf.data.channel_moments(source.train_images)
+    return Drawn(
+        jf.data.standardise(source.train_images[train], mean, std),
+        jnp.asarray(source.train_labels[train]),
+        jf.data.standardise(source.test_images[test], mean, std),
+        source.test_labels[test],
+    )
+
+
+def flat(images: Array) -> Array:
+    """Images as a dense net reads them."""
+    return images.reshape(len(images), -1)

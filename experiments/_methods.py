@@ -1,57 +1,71 @@
 """Every inference method as one recipe: the same model, start, data, steps and batches."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from math import gcd
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
+import jax.numpy as jnp
 import optax
 
 import jfractal as jf
+from experiments.ranges import Count, NotNegative, OneOf, Positive, Precision, Rate
+from experiments.settings import Settings
 from jfractal.posterior.gaussian import Estimator, Where
 from jfractal.training import scan
 from jfractal.typing import KeyArray, Params
-
-__all__ = ["Fit", "FitConfig", "chosen", "num_gradients", "num_steps", "recipes"]
 
 Fit = Callable[[Any, KeyArray], jf.Posterior]
 """From inputs and targets, and a random key, to a posterior; a pure function."""
 
 
+METHODS = (
+    "MAP",
+    "MC dropout",
+    "mean field",
+    "mean field, local",
+    "mean field, flipout",
+    "mean field, antithetic",
+    "mean field, per example",
+    "IVON",
+    "ensemble",
+    "SWAG",
+    "Laplace, last layer",
+    "Laplace, full",
+    "Laplace, diagonal",
+    "SGLD",
+    "SGHMC",
+)
+Method = Annotated[str, OneOf(METHODS)]
+
+
+def without(*names: str) -> tuple[str, ...]:
+    """All methods but these."""
+    return tuple(name for name in METHODS if name not in names)
+
+
 @dataclass(frozen=True)
-class FitConfig:
+class FitConfig(Settings):
     """What all methods share, and the few settings that one of them has to itself."""
 
-    num_epochs: int = 40
-    """Passes over the training data."""
-    batch_size: int = 128
-    """Examples in a step."""
-    learning_rate: float = 1e-3
-    """Of Adam, falling to 0 along a cosine."""
-    kl_weight: float = 1.0
-    """Factor of the KL of variational methods, the temperature of the posterior."""
-    scale: float = 0.02
-    """Initial standard deviation of every weight of a mean-field posterior."""
-    dropout_rate: float = 0.2
-    """Share of the inputs of each layer that dropout drops."""
-    num_members: int = 5
-    """Members of an ensemble."""
-    ivon_rate: float = 0.1
-    """Learning rate of IVON."""
-    hessian_init: float = 0.1
-    """Hessian that IVON starts from."""
-    swag_rate: float = 0.05
-    """Constant learning rate of SWAG's gradient descent."""
-    sgld_rate: float = 0.1
-    """Learning rate at the start of each cycle of SGLD; it falls along a cosine."""
-    sghmc_rate: float = 0.02
-    """The same of SGHMC."""
-    temperature: float = 1.0
-    """Of SGLD and SGHMC."""
-    num_samples: int = 32
-    """Draws of the weights for a prediction, iterates that SWAG keeps, and cycles of SGLD and
-    SGHMC in the second half of their steps: each ends in one draw."""
+    num_epochs: Count = 40  # Passes over the training data.
+    batch_size: Count = 128  # Examples in a step.
+    learning_rate: Positive = 1e-3  # Of Adam, falling to 0 along a cosine.
+    precision: Precision = "float32"  # In which the net computes while it is trained.
+    kl_weight: NotNegative = 1.0  # Factor of the KL, the temperature of variational methods.
+    scale: Positive = 0.02  # Initial standard deviation of every weight of a mean field.
+    dropout_rate: Rate = 0.2  # Share of the inputs of each layer that dropout drops.
+    num_members: Count = 5  # Members of an ensemble.
+    ivon_rate: Positive = 0.1  # Learning rate of IVON.
+    hessian_init: Positive = 0.1  # Hessian that IVON starts from.
+    swag_rate: Positive = 0.05  # Constant learning rate of SWAG's gradient descent.
+    sgld_rate: Positive = 0.1  # Learning rate of SGLD at the start of each cycle, a cosine.
+    sghmc_rate: Positive = 0.02  # The same of SGHMC.
+    temperature: NotNegative = 1.0  # Of SGLD and SGHMC.
+    # Draws of the weights for a prediction, iterates that SWAG keeps, and cycles of SGLD and SGHMC
+    # in the second half of their steps: each ends in one draw.
+    num_samples: Count = 32
 
 
 def num_steps(config: FitConfig, num_data: int) -> int:
@@ -96,6 +110,7 @@ def recipes(
         fixed: Path of a weight outside all layers, e.g. of the noise: no Laplace is over it, and a
             mean field draws it by itself, as it does the weights of norms.
     """
+    model = computed_in(config.precision, model)
     steps, batch_size = num_steps(config, num_data), min(config.batch_size, num_data)
     adam = optax.adam(optax.cosine_decay_schedule(config.learning_rate, steps))
     thinning = _thinning(config, num_data)
@@ -173,14 +188,19 @@ def recipes(
     }
 
 
-def chosen(fits: Mapping[str, Fit], methods: Sequence[str]) -> dict[str, Fit]:
-    """The methods that the settings name.
+def computed_in(precision: Precision, model: jf.Model) -> jf.Model:
+    """The model whose net computes in another precision; its weights and outputs stay float32."""
+    if precision == "float32":
+        return model
 
-    Raises:
-        InputError: If there is none of a name.
-    """
-    if unknown := set(methods) - set(fits):
-        raise jf.InputError(
-            f"`methods` must be out of {', '.join(map(repr, fits))}, got {min(unknown)!r}"
-        )
-    return {name: fits[name] for name in methods}
+    def apply(variables: Any, x: Any, **options: Any) -> Any:
+        outputs = model.apply(_cast(variables, precision), _cast(x, precision), **options)
+        return _cast(outputs, "float32")
+
+    return replace(model, apply=apply)
+
+
+def _cast(tree: Any, dtype: str) -> Any:
+    """Numbers with a point in another precision, all else as it is."""
+    is_real = lambda leaf: jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.floating)
+    return jax.tree.map(lambda x: jnp.asarray(x, dtype) if is_real(x) else x, tree)

@@ -1,17 +1,28 @@
 """Fractal nets as the experiments take them: their settings, their model, their training."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import optax
 
 import jfractal as jf
-from experiments import _images as images
 from experiments._images import DataConfig, Examples
 from experiments._routes import classify, routes_of
+from experiments.ranges import (
+    Columns,
+    Count,
+    Fraction,
+    NotNegative,
+    Positive,
+    Precision,
+    Rate,
+    Some,
+)
 from experiments.run import Options, Run
+from experiments.settings import Settings, require
 from jfractal import metrics
 from jfractal.nn import BlockNet
 from jfractal.posterior.gaussian import Estimator
@@ -21,124 +32,145 @@ CALIBRATION = 250  # examples in a batch that batch statistics are measured on
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Settings):
     """The fractal net."""
 
-    columns: int = 3
-    """Columns C of every block; the longest path of a block has 2^(C-1) convolutions."""
-    widths: tuple[int, ...] = (16, 32, 64, 128, 128)
-    """Channels of each block."""
+    columns: Columns = 3  # Columns C of a block; its longest path has 2^(C-1) convolutions.
+    widths: Some[Count] = (16, 32, 64, 128, 128)  # Channels of each block.
+    # Normalisation in the units.
     norm: Literal["batch", "batch_shared", "frn", "group", "layer", "none"] = "batch"
-    """Normalisation in the units."""
-    dropout: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0)
-    """Dropout rate of each block."""
+    dropout: tuple[Rate, ...] = (0.0, 0.0, 0.0, 0.0, 0.0)  # Dropout rate of each block.
+    # Local drop-path: one draw for the whole batch (the paper's) or one for each example, which is
+    # the same average over sub-networks with less noise in the gradient of a large batch.
     drop_path_per: Literal["batch", "example"] = "batch"
-    """Local drop-path: one draw for the whole batch (the paper's) or one for each example, which
-    is the same average over sub-networks with less noise in the gradient of a large batch."""
+    # he: every kernel at random; aligned: all columns start as nearly the same function, so that a
+    # short run does not spend itself on making them agree.
     kernel_init: Literal["he", "aligned"] = "aligned"
-    """he: every kernel at random; aligned: all columns start as nearly the same function, so that
-    a short run does not spend itself on making them agree."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(
+            len(self.dropout) == len(self.widths),
+            f"`dropout` must be one rate for each of {len(self.widths)} blocks, got {self.dropout}",
+        )
 
 
 @dataclass(frozen=True)
-class PosteriorConfig:
+class PosteriorConfig(Settings):
     """The mean-field posterior of a Bayesian net."""
 
-    estimator: Estimator = "reparam"
-    """How weights are drawn in training."""
-    scale: float = 0.02
-    """Initial standard deviation of every weight."""
-    prior_scale: float = 0.1
-    """Standard deviation of the Gaussian prior."""
-    kl_weight: float = 0.003
-    """Factor of the KL, the temperature of the posterior: 1 is Bayes, below 1 is colder."""
-    num_samples: int = 16
-    """Draws of the weights for a prediction."""
+    estimator: Estimator = "reparam"  # How weights are drawn in training.
+    scale: Positive = 0.02  # Initial standard deviation of every weight.
+    prior_scale: Positive = 0.1  # Standard deviation of the Gaussian prior.
+    # Factor of the KL, the temperature of the posterior: 1 is Bayes, below 1 is colder.
+    kl_weight: NotNegative = 0.003
+    num_samples: Count = 16  # Draws of the weights for a prediction.
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Settings):
     """Stochastic optimisation with drop-path."""
 
+    # sgd: with Nesterov momentum; adam: for weights of very different gradients.
     optimizer: Literal["sgd", "adam"] = "sgd"
-    """sgd: with Nesterov momentum; adam: for weights of very different gradients."""
-    num_epochs: int = 8
-    """Passes over the training examples."""
-    batch_size: int = 32
-    """Examples in a batch."""
-    learning_rate: float = 0.02
-    """Highest learning rate."""
+    num_epochs: Count = 8  # Passes over the training examples.
+    batch_size: Count = 32  # Examples in a batch.
+    precision: Precision = "float32"  # In which the net computes; its weights stay float32.
+    learning_rate: Positive = 0.02  # Highest learning rate.
+    # one_cycle: linearly up for a fifth of the steps, then linearly to 0; halving: a tenth whenever
+    # the remaining epochs halve (the paper's).
     schedule: Literal["one_cycle", "halving"] = "one_cycle"
-    """one_cycle: linearly up for a fifth of the steps, then linearly to 0; halving: a tenth
-    whenever the remaining epochs halve (the paper's)."""
-    momentum: float = 0.9
-    """Nesterov momentum of sgd."""
-    weight_decay: float = 5e-4
-    """L2 penalty of the kernels, added to the gradient."""
-    local_rate: float = 0.15
-    """Drop-path: probability of dropping a join input while the whole net runs."""
+    momentum: Rate = 0.9  # Nesterov momentum of sgd.
+    weight_decay: NotNegative = 5e-4  # L2 penalty of the kernels, added to the gradient.
+    # Drop-path: probability of dropping a join input while the whole net runs.
+    local_rate: Rate = 0.15
+    # How columns are trained. sampled: some steps run one random column alone (the paper's text);
+    # two_pass: every batch runs the whole net and all columns (the authors' code; twice the cost);
+    # partitioned: half of each batch runs the whole net, the rest is shared by the columns.
     routes: Literal["sampled", "two_pass", "partitioned"] = "sampled"
-    """How columns are trained: sampled: some steps run one random column alone (the paper's
-    text); two_pass: every batch runs the whole net and all columns (the authors' code; twice the
-    cost); partitioned: half of each batch runs the whole net, the rest is shared by the columns."""
-    global_rate: float = 0.5
-    """Drop-path: share of the lone columns in the loss."""
-    num_devices: int = 1
-    """Devices that share each batch."""
-    log_every: int = 20
-    """Steps between two rows of metrics."""
+    global_rate: Fraction = 0.5  # Drop-path: share of the lone columns in the loss.
+    num_devices: Count = 1  # Devices that share each batch.
+    log_every: Count = 20  # Steps between two rows of metrics.
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.num_devices > 1:  # only then is JAX asked, which starts it
+            require(
+                self.num_devices <= jax.device_count(),
+                f"`num_devices` must be between 1 and {jax.device_count()}, all there are, "
+                f"got {self.num_devices}",
+            )
+
+
+DIGITS = TrainConfig(
+    optimizer="adam",
+    num_epochs=24,
+    batch_size=50,
+    learning_rate=3e-3,
+    weight_decay=0.0,
+    log_every=5,
+)
+"""Of scikit-learn's digits, in a minute."""
 
 
 @dataclass(frozen=True)
 class NetConfig(Options):
     """Settings that every experiment with a fractal classifier has."""
 
-    model: ModelConfig = field(default_factory=ModelConfig)
-    """The net."""
-    train: TrainConfig = field(default_factory=TrainConfig)
-    """The optimisation."""
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
 
 
 @dataclass(frozen=True)
 class Config(NetConfig):
     """Settings that every image experiment has."""
 
-    data: DataConfig = field(default_factory=DataConfig)
-    """The images."""
+    data: DataConfig = DataConfig()
+
+    def __post_init__(self):
+        super().__post_init__()
+        if (kept := self.data.num_train) is not None:
+            most, got = kept - min(self.data.num_validation, kept // 5), self.train.batch_size
+            require(got <= most, f"`batch_size` must be at most {most}, all images, got {got}")
 
 
-# The published training of the 20-layer net.
-PAPER = Config(
-    preset="paper",
-    data=images.PAPER,
-    model=ModelConfig(
-        widths=(64, 128, 256, 512, 512), dropout=(0.0, 0.1, 0.2, 0.3, 0.4), kernel_init="he"
-    ),
-    train=TrainConfig(
-        num_epochs=400, batch_size=100, learning_rate=0.02, schedule="halving", weight_decay=1e-4
-    ),
-)
+# What the published training of the 20-layer net changes.
+PAPER_DATA = {"num_train": None, "num_validation": 5000}
+PAPER_TRAIN = {
+    "num_epochs": 400,
+    "batch_size": 100,
+    "learning_rate": 0.02,
+    "schedule": "halving",
+    "weight_decay": 1e-4,
+}
+PAPER_WIDTHS = (64, 128, 256, 512, 512)
+PAPER_MODEL = {"widths": PAPER_WIDTHS, "dropout": (0.0, 0.1, 0.2, 0.3, 0.4), "kernel_init": "he"}
+PAPER = {"data": PAPER_DATA, "model": PAPER_MODEL, "train": PAPER_TRAIN}
 
 # As small as a run can be that still takes every turn.
-QUICK = Config(
-    quick=True,
-    data=images.QUICK,
-    model=ModelConfig(columns=2, widths=(4,), dropout=(0.0,)),
-    train=TrainConfig(num_epochs=2, batch_size=50, log_every=1),
-)
+QUICK = {
+    "data": {"num_train": 250, "num_test": 100, "num_validation": 50},
+    "model": {"columns": 2, "widths": (4,), "dropout": (0.0,)},
+    "train": {"num_epochs": 2, "batch_size": 50, "log_every": 1},
+}
 
 
-def fractal_net(config: ModelConfig, num_classes: int) -> BlockNet:
-    """The deterministic net."""
-    return jf.FractalNet(num_classes, **asdict(config))
-
-
-def bayes_fractal_net(
-    config: ModelConfig, posterior: PosteriorConfig, num_classes: int
-) -> BlockNet:
-    """The same net with a Gaussian for every weight of its convolutions and its dense layer."""
+def options(config: NetConfig, posterior: PosteriorConfig | None = None) -> dict[str, Any]:
+    """What all nets are told, of `jfractal.nn.block_net`; with a posterior, a Bayesian net."""
+    settings = asdict(config.model) | {"dtype": jnp.dtype(config.train.precision)}
+    del settings["columns"]
+    if posterior is None:
+        return settings
     conv = partial(jf.BayesConv, scale=posterior.scale, estimator=posterior.estimator)
-    return jf.FractalNet(num_classes, conv=conv, **asdict(config))
+    return settings | {"conv": conv}
+
+
+def fractal_net(
+    config: NetConfig, num_classes: int, posterior: PosteriorConfig | None = None
+) -> BlockNet:
+    """The net; with a posterior, a Gaussian for every weight of its convolutions and its head."""
+    columns = config.model.columns
+    return jf.FractalNet(num_classes, columns=columns, **options(config, posterior))
 
 
 def model_of(config: NetConfig, net: Any, prior: jf.priors.Prior | None = None) -> jf.FractalModel:
@@ -153,30 +185,24 @@ def model_of(config: NetConfig, net: Any, prior: jf.priors.Prior | None = None) 
     )
 
 
-def deterministic(config: NetConfig, net: Any, num_examples: int) -> jf.Method:
-    """Maximum likelihood with weight decay."""
-    steps = num_steps(config.train, num_examples)
-    return jf.maximum_a_posteriori(model_of(config, net), optimizer(config.train, steps))
-
-
-def mean_field(
-    config: NetConfig, posterior: PosteriorConfig, net: Any, num_examples: int
+def method_of(
+    config: NetConfig, posterior: PosteriorConfig | None, net: Any, num_examples: int
 ) -> jf.Method:
-    """Bayes by Backprop."""
+    """Maximum likelihood with weight decay; with a posterior, Bayes by Backprop."""
+    descent = optimizer(config.train, num_steps(config.train, num_examples))
+    if posterior is None:
+        return jf.maximum_a_posteriori(model_of(config, net), descent)
     model = model_of(config, net, jf.priors.Gaussian(posterior.prior_scale))
-    steps = num_steps(config.train, num_examples)
-    return jf.variational(model, optimizer(config.train, steps), kl_weight=posterior.kl_weight)
+    return jf.variational(model, descent, kl_weight=posterior.kl_weight)
 
 
 def num_steps(config: TrainConfig, num_examples: int) -> int:
     """Steps of a training."""
-    return max(config.num_epochs * (num_examples // max(config.batch_size, 1)), 1)
+    return max(config.num_epochs * (num_examples // config.batch_size), 1)
 
 
 def optimizer(config: TrainConfig, steps: int) -> optax.GradientTransformation:
     """The optimiser with its schedule over so many steps; weight decay on the kernels only."""
-    if not config.learning_rate > 0:
-        raise jf.InputError(f"`learning_rate` must be above 0, got {config.learning_rate}")
     if config.schedule == "one_cycle":
         rise = max(steps // 5, 1)
         up = optax.linear_schedule(config.learning_rate / 10, config.learning_rate, rise)
@@ -202,11 +228,11 @@ def _kernels(params: Any) -> Any:
 def train(
     config: NetConfig,
     run: Run,
-    method: jf.Method,
     net: Any,
     split: Examples,
     *,
     name: str = "net",
+    posterior: PosteriorConfig | None = None,
 ) -> Any:
     """Trains a net, or continues where its last checkpoint left off.
 
@@ -214,15 +240,15 @@ def train(
     Bayesian) and of every column.
 
     Returns:
-        The posterior.
+        The posterior; its ``variables`` are those of the trained net.
     """
     examples, labels = split.validation
 
     def validate(posterior: Any) -> dict[str, float]:
         point = jf.Point({**posterior.sample(jax.random.key(0)), "params": posterior.mean()})
         row = {}
-        for route, apply in routes_of(net).items():
-            prediction = classify(apply, point, split, examples, num_samples=1)
+        for route, of in routes_of(net).items():
+            prediction = classify(of.apply, point, split, examples, num_samples=1)
             row[f"accuracy/{route}"] = float(metrics.accuracy(prediction.probs, labels))
             row[f"nll/{route}"] = float(metrics.nll(prediction.log_probs, labels))
         return row
@@ -230,7 +256,7 @@ def train(
     key_init, key_fit = jax.random.split(jax.random.key(config.seed))
     example = split.standardise(split.train[0][:1])
     return run.fit(
-        method,
+        method_of(config, posterior, net, len(split.train[0])),
         jax.jit(net.init)(key_init, example),
         split.train,
         key_fit,
@@ -246,11 +272,6 @@ def train(
 
 def mesh(num_devices: int) -> jax.sharding.Mesh | None:
     """Devices that share each batch."""
-    count = jax.device_count()
-    if not 1 <= num_devices <= count:
-        raise jf.InputError(
-            f"`num_devices` must be between 1 and {count}, all there are, got {num_devices}"
-        )
     return None if num_devices == 1 else jax.make_mesh((num_devices,), ("data",))
 
 

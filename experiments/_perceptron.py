@@ -7,9 +7,8 @@ import flax.linen as nn
 import jax
 
 import jfractal as jf
+from experiments._routes import scores
 from jfractal.typing import Array, KeyArray, Params
-
-__all__ = ["Perceptron", "classifier", "predict", "start"]
 
 
 class Perceptron(nn.Module):
@@ -35,11 +34,8 @@ class Perceptron(nn.Module):
 
 def classifier(net: nn.Module, prior_scale: float) -> jf.Model:
     """The model of a classifier with a Gaussian prior."""
-    return jf.Model(
-        net.apply,
-        prior=jf.priors.Gaussian(prior_scale),
-        likelihood=jf.likelihoods.Categorical(),
-    )
+    prior, likelihood = jf.priors.Gaussian(prior_scale), jf.likelihoods.Categorical()
+    return jf.Model(net.apply, prior=prior, likelihood=likelihood)
 
 
 def start(net: nn.Module, x: Array) -> Callable[[KeyArray], Params]:
@@ -53,3 +49,10 @@ def predict(
     """The posterior predictive; one draw is enough of a posterior that is one point."""
     number = 1 if isinstance(posterior, jf.Point) else num_samples
     return jf.predict(net.apply, posterior, x, key, num_samples=number, batch_size=1000)
+
+
+def test(
+    net: nn.Module, posterior: Any, x: Array, y: Any, key: KeyArray, *, num_samples: int
+) -> dict[str, float]:
+    """What the posterior predictive is worth: accuracy, NLL and ECE."""
+    return scores(predict(net, posterior, x, key, num_samples=num_samples), y)

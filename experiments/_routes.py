@@ -15,16 +15,13 @@ from jfractal import metrics, topology, viz
 
 BATCH = 500  # examples in a pass of an evaluation
 
-SCORES = {"accuracy": "accuracy", "nll": "NLL (nats)", "ece": "ECE"}
-"""What predictions are worth, and what that is called in a table."""
-METRICS = {"depth": "convolutions in series", "mflops": "MFLOP an example", **SCORES}
-"""What is told of a route."""
+SCORES = ("accuracy", "nll", "ece")
+"""What predictions are worth."""
 
 
-def routes_of(net: Any) -> dict[str, Callable[..., Any]]:
-    """``apply`` of the whole net and of every column alone, by name."""
-    alone = {f"column {c}": net.column(c).apply for c in net.columns}
-    return {"whole net": net.apply, **alone}
+def routes_of(net: Any) -> dict[str, Any]:
+    """The whole net and every column alone, by name."""
+    return {"whole net": net, **{f"column {c}": net.column(c) for c in net.columns}}
 
 
 def classify(
@@ -52,8 +49,8 @@ def test(
 ) -> dict[str, jf.Prediction]:
     """Predictions for the test examples, of the whole net and of every column alone."""
     return {
-        route: classify(apply, posterior, split, split.test[0], num_samples=num_samples)
-        for route, apply in routes_of(net).items()
+        route: classify(of.apply, posterior, split, split.test[0], num_samples=num_samples)
+        for route, of in routes_of(net).items()
     }
 
 
@@ -64,6 +61,13 @@ def scores(prediction: jf.Prediction, labels: Any) -> dict[str, float]:
         "nll": float(metrics.nll(prediction.log_probs, labels)),
         "ece": float(metrics.ece(prediction.probs, labels)),
     }
+
+
+def evaluate(net: Any, variables: Any, split: Examples, part: Any = None) -> dict[str, float]:
+    """What a net is worth by `scores`, on the test examples or another part of the split."""
+    examples, labels = split.test if part is None else part
+    prediction = classify(net.apply, jf.Point(variables), split, examples, num_samples=1)
+    return scores(prediction, labels)
 
 
 def cost(net: Any, split: Examples, route: str) -> dict[str, float]:
@@ -84,10 +88,10 @@ def by_route(
     return rows
 
 
-def routes_section(rows: Rows, *, text: str = "", by: Sequence[str] = ("route",)) -> Section:
+def routes_section(rows: Rows) -> Section:
     """A table of the whole net and every column: depth, cost, accuracy, NLL, ECE."""
-    title = "Any depth: the whole net and every column alone"
-    return Section(title, text, table(rows, METRICS, by=by))
+    figures = table(rows, ("depth", "mflops", *SCORES), by=("route",))
+    return Section("Any depth: the whole net and every column alone", table=figures)
 
 
 def training_section(run: Run, name: str = "net") -> Section:
@@ -130,17 +134,13 @@ def smooth(values: Sequence[float]) -> list[float]:
 
 def reliability_section(predictions: Mapping[str, jf.Prediction], labels: np.ndarray) -> Section:
     """A reliability diagram for each prediction."""
+    caption = "Accuracy against confidence on the test set, 15 bins of equal width."
     bins = {name: metrics.reliability(p.probs, labels) for name, p in predictions.items()}
     return Section(
         "Calibration",
         "A calibrated classifier lies on the diagonal: of what it is 80 % sure of, it gets "
         "80 % right.",
-        pictures=[
-            Picture(
-                viz.reliability_diagram(bins),
-                "Accuracy against confidence on the test set, 15 bins of equal width.",
-            )
-        ],
+        pictures=[Picture(viz.reliability_diagram(bins), caption)],
     )
 
 

@@ -9,29 +9,15 @@ image. Early exit runs the columns from the shallowest on, and an image leaves w
 enough. Prediction sets of the columns are intersected, so that no set grows with depth (the aim of
 Jazbec et al., "Early-exit neural networks with nested prediction sets", UAI 2024).
 
-Laptop: 25,000 training images, 4 epochs of two passes, all 10,000 test images of a JPEG copy of
-CIFAR-10; 27 minutes of training and 36 of questions on a single core with other work beside it.
-
-    column of each block      1 1 1 1 1   2 2 2 2 2   3 3 3 3 3   all all all 2 2   whole net
-    MFLOPs an image               9.1        29.2        69.3          82.9           107.6
-    ms an image                   0.75       1.23        2.28          2.90            6.19
-    accuracy                     .658        .724        .730          .733            .736
-    NLL (nats)                   .954        .782        .774          .766            .749
-
-Column 2 is the bargain: it takes a quarter of the operations and a fifth of the time of the whole
-net, and loses one point of accuracy. Mixtures are rarely better at their price, and a block that
-runs column 3 among blocks that run column 2 makes them worse. Early exit lies on the line between
-columns 2 and 3 in accuracy (.728 at 53 MFLOPs, .731 at 79) and above it in NLL, because an image
-pays for every column that it has passed. Each column's own 90 % sets hold .90, .90 and .89 of the
-labels in 2.2, 1.8 and 1.7 classes. Nested sets are larger, 3.5, 2.6 and 2.2 classes, and hold .97,
-.95 and .94. The standard error of an accuracy is 0.4 points.
+Laptop: 25,000 training images, 4 epochs of two passes; an hour on one core. Figures:
+docs/results.md.
 
     make experiment NAME=anytime
     make experiment NAME=anytime ARGS="--preset paper"    # 400 epochs; needs a GPU or TPU
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import jax
 import numpy as np
@@ -43,9 +29,11 @@ from experiments import report
 from experiments._images import DataConfig, Split
 from experiments._nets import TrainConfig
 from experiments._timing import milliseconds
+from experiments.ranges import Count, Level
 from experiments.report import Outcome, Section
 from experiments.rows import Rows
 from experiments.run import Run
+from experiments.settings import presets
 from jfractal import anytime, metrics
 from jfractal.nn import BlockNet
 from jfractal.typing import Variables
@@ -54,79 +42,64 @@ Choice = tuple[int | None, ...]
 """The column that each block runs alone; None is all of them joined."""
 
 THRESHOLDS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
-COSTS = {"mflops": "MFLOP an image", "latency_ms": "latency (ms)"}
+COSTS = ("mflops", "latency_ms")
 
 
 @dataclass(frozen=True)
 class Config(nets.Config):
     """Settings of `anytime`."""
 
-    num_timings: int = 100
-    """Passes of one image through each network that its latency is the median of."""
-    alpha: float = 0.1
-    """Share of labels that the prediction sets may miss."""
+    data: DataConfig = DataConfig(num_train=27_500)
+    train: TrainConfig = TrainConfig(
+        num_epochs=4, batch_size=48, learning_rate=0.03, routes="two_pass"
+    )
+    # Passes of one image through each network that its latency is the median of.
+    num_timings: Count = 100
+    alpha: Level = 0.1  # Share of labels that the prediction sets may miss.
 
 
-LAPTOP = Config(
-    data=DataConfig(num_train=27_500),
-    train=TrainConfig(num_epochs=4, batch_size=48, learning_rate=0.03, routes="two_pass"),
+PRESETS = presets(
+    Config(),
+    paper={**nets.PAPER, "train": {**nets.PAPER_TRAIN, "routes": "sampled"}},
+    quick={**nets.QUICK, "num_timings": 3},
 )
-PRESETS = {
-    "laptop": LAPTOP,
-    "paper": Config(**vars(nets.PAPER)),
-    "quick": replace(Config(**vars(nets.QUICK)), num_timings=3),
-}
 
 
 def run(config: Config, run: Run) -> Outcome:
     """Trains one net, then asks it at many prices."""
     split = Split.load(config.data, config.seed)
-    net = nets.fractal_net(config.model, len(split.source.class_names))
-    method = nets.deterministic(config, net, len(split.train[0]))
-    variables = nets.train(config, run, method, net, split).variables
-    model = nets.model_of(config, net)
-
-    found, exits = networks(config, net, variables, split), Rows()
+    net = nets.fractal_net(config, split.num_classes)
+    variables = nets.train(config, run, net, split).variables
+    found = networks(config, net, variables, split)
     variables = nets.recalibrated(net, variables, split, routes=net.columns)
-    for threshold in THRESHOLDS:
-        figures = early_exit(model, variables, split, threshold)
-        exits.add(figures, kind="early exit", threshold=threshold)
+    exits = early_exits(nets.model_of(config, net), variables, split)
     sets = prediction_sets(config, net, variables, split)
     rows = Rows([*found, *exits, *sets])
-    mflops = {"mflops": COSTS["mflops"]}
     shares = {f"share_{c}": f"leave after column {c}" for c in net.columns}
-    return Outcome(
-        split.source.name,
-        split.source.requested,
+    of_exits = {of: report.label(of) for of in ("mflops", *routes.SCORES)} | shares
+    return Outcome.of(
+        split.source,
         rows,
-        [
-            prices_section(rows, text=split.source.note),
-            Section(
-                "Networks within the net",
-                "The column that each block runs alone, or all of them joined.",
-                report.table(found, COSTS | routes.SCORES, by=("kind", "network")),
-            ),
-            Section(
-                "Early exit",
-                "An image leaves after the first column whose largest probability is at least the "
-                "threshold.",
-                report.table(exits, mflops | routes.SCORES | shares, by=("threshold",)),
-            ),
-            Section(
-                "Prediction sets",
-                f"Sets that should hold the label of {100 * (1 - config.alpha):.0f} % of the "
-                "images, calibrated on the validation images: of each column by itself, and "
-                "nested, where the sets after all columns together keep that promise.",
-                report.table(
-                    sets,
-                    {"coverage": "coverage", "classes": "classes"},
-                    by=("up to",),
-                    across="sets",
-                    digits=3,
-                ),
-            ),
-            routes.training_section(run),
-        ],
+        prices_section(rows),
+        Section(
+            "Networks within the net",
+            "The column that each block runs alone, or all of them joined.",
+            report.table(found, (*COSTS, *routes.SCORES), by=("kind", "network")),
+        ),
+        Section(
+            "Early exit",
+            "An image leaves after the first column whose largest probability is at least the "
+            "threshold.",
+            report.table(exits, of_exits, by=("threshold",)),
+        ),
+        Section(
+            "Prediction sets",
+            f"Sets that should hold the label of {100 * (1 - config.alpha):.0f} % of the "
+            "images, calibrated on the validation images: of each column by itself, and "
+            "nested, where the sets after all columns together keep that promise.",
+            report.table(sets, ("coverage", "classes"), by=("up to",), across="sets", digits=3),
+        ),
+        routes.training_section(run),
     )
 
 
@@ -148,12 +121,9 @@ def networks(config: Config, net: BlockNet, variables: Variables, split: Split) 
     for kind, group in kinds.items():
         for choice in group:
             small, leaves = lone[choice]
-            prediction = routes.classify(
-                small.apply, jf.Point(leaves), split, split.test[0], num_samples=1
-            )
-            mflops = small.num_flops(split.train[0].shape[1:]) / 1e6
+            mflops = small.num_flops(split.shape) / 1e6
             figures = {"mflops": mflops, "latency_ms": times[choice]}
-            figures |= routes.scores(prediction, split.test[1])
+            figures |= routes.evaluate(small, leaves, split)
             name = " ".join("all" if c is None else str(c) for c in choice)
             rows.add(figures, kind=kind, network=name)
     return rows
@@ -182,9 +152,8 @@ def validation(
     """NLL in nats per validation image, and operations per image."""
     # A few batches tell enough of statistics to choose by; some fifty choices are looked at.
     small, leaves = extracted(net, variables, split, choice, num_batches=4)
-    examples, labels = split.validation
-    prediction = routes.classify(small.apply, jf.Point(leaves), split, examples, num_samples=1)
-    return routes.scores(prediction, labels)["nll"], small.num_flops(split.train[0].shape[1:])
+    scores = routes.evaluate(small, leaves, split, split.validation)
+    return scores["nll"], small.num_flops(split.shape)
 
 
 def extracted(
@@ -198,45 +167,41 @@ def extracted(
 # Early exit
 
 
-def early_exit(
-    model: jf.FractalModel, variables: Variables, split: Split, threshold: float
-) -> dict[str, float]:
-    """What the cascade costs and is worth at a threshold, and where images leave it."""
-    answer = anytime.early_exit(
-        model,
-        jf.Point(variables),
-        np.asarray(split.standardise(split.test[0])),
-        jax.random.key(0),
-        threshold=threshold,
-        batch_size=routes.BATCH,
-    )
-    labels = split.test[1]
-    shares = {f"share_{c}": float((answer.column == c).mean()) for c in model.net.columns}
-    return {
-        "mflops": float(answer.flops.mean()) / 1e6,
-        "accuracy": float(metrics.accuracy(answer.probs, labels)),
-        "nll": float(metrics.nll(np.log(np.maximum(answer.probs, 1e-12)), labels)),
-        "ece": float(metrics.ece(answer.probs, labels)),
-        **shares,
-    }
+def early_exits(model: jf.FractalModel, variables: Variables, split: Split) -> Rows:
+    """What the cascade costs and is worth at each threshold, and where images leave it."""
+    rows, (images, labels) = Rows(), split.test
+    for threshold in THRESHOLDS:
+        answer = anytime.early_exit(
+            model,
+            jf.Point(variables),
+            np.asarray(split.standardise(images)),
+            jax.random.key(0),
+            threshold=threshold,
+            batch_size=routes.BATCH,
+        )
+        figures = {f"share_{c}": float((answer.column == c).mean()) for c in model.net.columns}
+        figures |= {
+            "mflops": float(answer.flops.mean()) / 1e6,
+            "accuracy": float(metrics.accuracy(answer.probs, labels)),
+            "nll": float(metrics.nll(np.log(np.maximum(answer.probs, 1e-12)), labels)),
+            "ece": float(metrics.ece(answer.probs, labels)),
+        }
+        rows.add(figures, kind="early exit", threshold=threshold)
+    return rows
 
 
 def prediction_sets(config: Config, net: BlockNet, variables: Variables, split: Split) -> Rows:
     """Coverage and size of the sets after each column, nested and apart."""
-    point, labels = jf.Point(variables), split.test[1]
-    held_out, probs = (
-        [
-            np.asarray(
-                routes.classify(net.column(c).apply, point, split, images, num_samples=1).probs
-            )
-            for c in net.columns
-        ]
-        for images in (split.validation[0], split.test[0])
-    )
-    nested = anytime.nested_sets(probs, held_out, split.validation[1], alpha=config.alpha)
-    rows = Rows()
+    point, labels, rows = jf.Point(variables), split.test[1], Rows()
+    ask = lambda images: [
+        np.asarray(routes.classify(net.column(c).apply, point, split, images, num_samples=1).probs)
+        for c in net.columns
+    ]
+    (images, held_out_labels), probs = split.validation, ask(split.test[0])
+    held_out = ask(images)
+    nested = anytime.nested_sets(probs, held_out, held_out_labels, alpha=config.alpha)
     for c, p, h, together in zip(net.columns, probs, held_out, nested, strict=True):
-        threshold = metrics.conformal_threshold(h, split.validation[1], alpha=config.alpha)
+        threshold = metrics.conformal_threshold(h, held_out_labels, alpha=config.alpha)
         alone = np.asarray(metrics.prediction_sets(p, threshold))
         for kind, inside in {"by itself": alone, "nested": together}.items():
             covered = inside[np.arange(len(labels)), labels].mean()
@@ -245,17 +210,15 @@ def prediction_sets(config: Config, net: BlockNet, variables: Variables, split: 
     return rows
 
 
-def prices_section(rows: Rows, *, text: str) -> Section:
+def prices_section(rows: Rows) -> Section:
     """Accuracy and NLL against operations and latency."""
-    worth = {"accuracy": "test accuracy", "nll": "test NLL (nats per image)"}
     return Section(
         "What a price buys",
-        f"{text}\n\nEvery network is extracted with its batch norm folded in. Latency is that of "
-        "one image at a time. Early exit spends what all the columns cost that an image has "
-        "passed.",
+        "Every network is extracted with its batch norm folded in. Latency is that of one image at "
+        "a time. Early exit spends what all the columns cost that an image has passed.",
         pictures=[
-            report.curves(rows, price, metric, by="kind", xlabel=COSTS[price], ylabel=label)
-            for metric, label in worth.items()
+            report.curves(rows, price, worth, by="kind")
+            for worth in ("accuracy", "nll")
             for price in COSTS
         ],
     )

@@ -6,28 +6,14 @@ equal numbers of parameters (widths are scaled until they agree), data, steps an
 drop-path, which only the fractal net could use. The report shows accuracy, NLL, ECE, training
 speed, and the gradient of each unit by its depth, before and after training.
 
-Laptop: 10,000 training images, 8 epochs, one seed, all 10,000 test images of a JPEG copy of
-CIFAR-10; 50 minutes of processor time (58 minutes on one core with other work beside it).
-
-                    fractal   residual      dense      plain
-    parameters    2,113,594  2,093,054  2,101,312  2,098,322
-    MFLOPs            107.6      113.2       76.5      114.7
-    accuracy           .706       .679       .697       .669
-    NLL (nats)         .835       .919       .868       .934
-    ECE                .036       .032       .026       .037
-
-At 20 layers and after so few steps, joining paths of many lengths helps. The fractal net is the
-best, and the plain net, which still trains at this depth, is the worst; the standard error of an
-accuracy is 0.5 points. The fractal net's gradients are the smallest before training and as large as
-those of the others after it. Its steps are the slowest (77 images a second against 134 of the plain
-net, with other work on the machine), because its units are many and small.
-
     make experiment NAME=architectures
     make experiment NAME=architectures ARGS="--preset paper"    # 400 epochs; needs a GPU or TPU
+
+Laptop: 10,000 training images, 8 epochs; 50 minutes on one core. Figures: docs/results.md.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import perf_counter
 
 import jax
@@ -42,6 +28,7 @@ from experiments._nets import ModelConfig, TrainConfig
 from experiments.report import Outcome, Picture, Section
 from experiments.rows import Rows
 from experiments.run import Run
+from experiments.settings import presets
 from jfractal import topology, viz
 from jfractal.nn import BlockNet
 from jfractal.typing import Variables
@@ -53,104 +40,80 @@ OTHERS = {"residual": jf.ResNet, "dense": jf.DenseNet, "plain": jf.PlainNet}
 class Config(nets.Config):
     """Settings of `architectures`; the model is that of the fractal net, whose size all have."""
 
+    data: DataConfig = DataConfig(num_train=12_000, num_validation=2000)
+    model: ModelConfig = ModelConfig(kernel_init="he")
+    train: TrainConfig = TrainConfig(local_rate=0.0, global_rate=0.0)
 
-LAPTOP = Config(
-    data=DataConfig(num_train=12_000, num_validation=2000),
-    model=ModelConfig(kernel_init="he"),
-    train=TrainConfig(
-        num_epochs=8, batch_size=32, learning_rate=0.02, local_rate=0.0, global_rate=0.0
-    ),
+
+PRESETS = presets(
+    Config(), paper={**nets.PAPER, "model": {"widths": nets.PAPER_WIDTHS}}, quick=nets.QUICK
 )
-PRESETS = {
-    "laptop": LAPTOP,
-    "paper": replace(
-        LAPTOP,
-        preset="paper",
-        data=nets.PAPER.data,
-        model=replace(LAPTOP.model, widths=nets.PAPER.model.widths),
-        train=replace(nets.PAPER.train, local_rate=0.0, global_rate=0.0),
-    ),
-    "quick": replace(
-        LAPTOP,
-        quick=True,
-        data=nets.QUICK.data,
-        model=nets.QUICK.model,
-        train=replace(LAPTOP.train, num_epochs=2, batch_size=50, log_every=1),
-    ),
-}
 
 
 def run(config: Config, run: Run) -> Outcome:
     """Trains and tests all four."""
-    split = Split.load(config.data, config.seed)
-    shape, size = split.train[0].shape[1:], len(split.train[0])
-    rows, gradients = Rows(), Rows()
-    each = architectures(config.model, len(split.source.class_names), shape)
+    split, rows, gradients = Split.load(config.data, config.seed), Rows(), Rows()
+    each = architectures(config, split)
     for name, net in each.items():
-        method = nets.deterministic(config, net, size)
         first = split.standardise(split.train[0][:1])
         start = jax.jit(net.init)(jax.random.key(config.seed), first)
         began = perf_counter()
-        trained = nets.train(config, run, method, net, split, name=name)
-        speed = config.train.num_epochs * size / (perf_counter() - began)
+        trained = nets.train(config, run, net, split, name=name)
+        speed = config.train.num_epochs * len(split.train[0]) / (perf_counter() - began)
         whole = routes.classify(net.apply, trained, split, split.test[0], num_samples=1)
-        rows.rows += routes.by_route(net, split, {"whole net": whole}, net=name).rows
-        rows.add({"num_params": net.num_params(shape), "images_per_second": speed}, net=name)
+        rows.extend(routes.by_route(net, split, {"whole net": whole}, net=name))
+        figures = {"num_params": net.num_params(split.shape), "images_per_second": speed}
+        rows.add(figures, net=name)
         for when, variables in {"before": start, "after": trained.variables}.items():
-            for depth, norm in gradient_by_depth(method.model, net, variables, split):
-                gradients.add({"norm": norm}, net=name, when=when, depth=depth)
-    return Outcome(
-        split.source.name,
-        split.source.requested,
+            for depth, norm in gradient_by_depth(config, net, variables, split):
+                gradients.add({"norm of the gradient": norm}, net=name, when=when, depth=depth)
+    pictures = [
+        Picture(viz.structure(net.blocks[0]), f"{name}: one block.") for name, net in each.items()
+    ]
+    names = ("depth", "mflops", *routes.SCORES, "num_params", "images_per_second")
+    return Outcome.of(
+        split.source,
         rows,
-        [
-            scores_section(rows, text=split.source.note),
-            gradients_section(gradients),
-            Section(
-                "Structure",
-                pictures=[
-                    Picture(viz.structure(net.blocks[0]), f"{name}: one block.")
-                    for name, net in each.items()
-                ],
-            ),
-        ],
+        Section(
+            "Equal parameters, equal steps",
+            "Images a second: of the whole training, with compilation and the validation after "
+            "each epoch.",
+            report.table(rows, names, by=("net",)),
+        ),
+        gradients_section(gradients),
+        Section("Structure", pictures=pictures),
     )
 
 
-def architectures(
-    config: ModelConfig, num_classes: int, shape: tuple[int, ...]
-) -> dict[str, BlockNet]:
+def architectures(config: Config, split: Split) -> dict[str, BlockNet]:
     """The fractal net, and others as deep, scaled to its number of parameters."""
-    fractal = nets.fractal_net(config, num_classes)
-    size = fractal.num_params(shape)
+    fractal = nets.fractal_net(config, split.num_classes)
+    size = fractal.num_params(split.shape)
+    options = {"depth": 2 ** (config.model.columns - 1), **nets.options(config)}
 
     def scaled(make: Callable[..., BlockNet]) -> BlockNet:
         """The largest net of at most that size whose widths are a multiple of the fractal's."""
 
         def net(factor: float) -> BlockNet:
-            return make(
-                num_classes,
-                depth=2 ** (config.columns - 1),
-                widths=[max(round(factor * width), 1) for width in config.widths],
-                norm=config.norm,
-                dropout=config.dropout,
-                kernel_init=config.kernel_init,
-            )
+            widths = [max(round(factor * width), 1) for width in config.model.widths]
+            return make(split.num_classes, **{**options, "widths": widths})
 
         low, high = 0.05, 8.0
         for _ in range(40):
             factor = (low + high) / 2
-            low, high = (low, factor) if net(factor).num_params(shape) > size else (factor, high)
+            is_large = net(factor).num_params(split.shape) > size
+            low, high = (low, factor) if is_large else (factor, high)
         return net(low)
 
     return {"fractal": fractal, **{name: scaled(make) for name, make in OTHERS.items()}}
 
 
 def gradient_by_depth(
-    model: jf.Model, net: BlockNet, variables: Variables, split: Split
+    config: Config, net: BlockNet, variables: Variables, split: Split
 ) -> list[tuple[int, float]]:
     """Depths of units in the net, and norms of the gradients of their kernels on one batch."""
     batch = split.standardise(split.train[0][:500]), jnp.asarray(split.train[1][:500])
+    model = nets.model_of(config, net)
 
     def nll(params):
         run = model.training_pass({**variables, "params": params}, batch, jax.random.key(0))
@@ -166,38 +129,16 @@ def gradient_by_depth(
     return points
 
 
-def scores_section(rows: Rows, *, text: str) -> Section:
-    """One row for each architecture."""
-    names = {
-        **routes.METRICS,
-        "num_params": "parameters",
-        "images_per_second": "training images a second",
-    }
-    return Section(
-        "Equal parameters, equal steps",
-        f"{text}\n\nImages a second: of the whole training, with compilation and the validation "
-        "after each epoch.",
-        report.table(rows, names, by=("net",)),
-    )
-
-
 def gradients_section(rows: Rows) -> Section:
     """Norms of gradients by depth."""
-    axes = {"xlabel": "depth of the unit", "ylabel": "norm of the gradient (nats)"}
+    axes = {"by": "net", "logy": True, "xlabel": "depth of the unit"}
+    caption = "Norm of the gradient of the kernels at each depth, {} training."
     return Section(
         "Gradients by depth",
         "Mean over the units that stand at one depth, counted along the longest path from the "
-        "input, and its standard error; cross-entropy of 500 training images.",
+        "input, and its standard error; cross-entropy in nats of 500 training images.",
         pictures=[
-            report.curves(
-                rows.where(when=when),
-                "depth",
-                "norm",
-                by="net",
-                **axes,
-                logy=True,
-                caption=f"Norm of the gradient of the kernels at each depth, {when} training.",
-            )
-            for when in ("before", "after")
+            report.curves(of, "depth", "norm of the gradient", caption=caption.format(when), **axes)
+            for when, of in ((when, rows.where(when=when)) for when in ("before", "after"))
         ],
     )

@@ -12,113 +12,58 @@ minutes of processor time.
     make experiment NAME=bandit_mushroom ARGS="--preset paper"    # 50,000 turns; best on a GPU
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from tqdm.auto import tqdm
 
 import jfractal as jf
 from experiments import report
+from experiments._mushrooms import Agent, AgentsConfig, Bandit
 from experiments._perceptron import Perceptron
-from experiments._source import SourceConfig
+from experiments.ranges import Count
 from experiments.report import Outcome, Section
 from experiments.rows import Rows
-from experiments.run import Run, SeedsOptions
-from jfractal.typing import Array, KeyArray, Params, Scalar
+from experiments.run import Run
+from experiments.settings import SourceConfig, presets, require
+from jfractal.typing import Array, KeyArray
 
-NUM_ACTIONS = 2  # pass by, eat
-CAPACITY = 4096  # turns that the buffer holds
-EPSILONS = (0.0, 0.01, 0.05)
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """The network that predicts a reward, and the posterior of its weights."""
-
-    hidden: tuple[int, ...] = (100, 100)
-    """Units of each hidden layer (ReLU)."""
-    noise_scale: float = 0.5
-    """Standard deviation of the Gaussian likelihood of a reward: the larger it is, the more turns
-    the posterior takes to leave its prior."""
-    scale: float = 0.02
-    """Initial standard deviation of every weight of the Bayesian net."""
-    prior_scale: float = 0.3
-    """Standard deviation of the Gaussian prior."""
-    num_samples: int = 2
-    """Networks that the Bayesian agent draws for a turn and averages."""
+# By name, the share of turns in which an agent explores by chance; one is Bayesian instead.
+AGENTS = {"Thompson sampling": None, "0% greedy": 0.0, "1% greedy": 0.01, "5% greedy": 0.05}
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """How an agent learns from its buffer."""
-
-    updates: int = 16
-    """Gradient steps after each turn (the paper: 64)."""
-    batch_size: int = 64
-    """Turns in a step."""
-    learning_rate: float = 1e-3
-    """Of Adam."""
-
-
-@dataclass(frozen=True)
-class Config(SeedsOptions):
+class Config(AgentsConfig):
     """Settings of `bandit_mushroom`."""
 
-    num_turns: int = 4000
-    """Mushrooms that an agent meets."""
-    num_seeds: int = 5
-    """Runs of each agent, side by side."""
-    turns_per_row: int = 100
-    """Turns between two rows of metrics."""
-    data: SourceConfig = field(default_factory=SourceConfig)
-    """The mushrooms."""
-    model: ModelConfig = field(default_factory=ModelConfig)
-    """The network."""
-    train: TrainConfig = field(default_factory=TrainConfig)
-    """The optimisation."""
+    num_turns: Count = 4000  # Mushrooms that an agent meets.
+    num_seeds: Count = 5  # Runs of each agent, side by side.
+    turns_per_row: Count = 100  # Turns between two rows of metrics.
+    data: SourceConfig = SourceConfig()
 
     def __post_init__(self):
         super().__post_init__()
-        if self.num_turns < 1 or self.num_turns % self.turns_per_row:
-            raise jf.InputError(
-                f"`num_turns` must be a multiple of `turns_per_row`, {self.turns_per_row}, "
-                f"got {self.num_turns}"
-            )
+        require(
+            self.num_turns % self.turns_per_row == 0 and self.num_turns > 1,
+            f"`num_turns` must be a multiple of `turns_per_row`, {self.turns_per_row}, and above 1,"
+            f" got {self.num_turns}",
+        )
 
 
-PRESETS = {
-    "laptop": Config(),
-    "paper": Config(preset="paper", num_turns=50_000, train=TrainConfig(updates=64)),
-    "quick": Config(
-        quick=True,
-        num_turns=20,
-        num_seeds=2,
-        turns_per_row=10,
-        model=ModelConfig(hidden=(8,)),
-        train=TrainConfig(updates=2, batch_size=8),
-    ),
-}
-
-
-class Buffer(NamedTuple):
-    """The last turns: which mushroom, what was done, what it was worth."""
-
-    mushroom: Array
-    action: Array
-    reward: Array
-
-
-class Agent(NamedTuple):
-    """What an agent carries from turn to turn."""
-
-    params: Params
-    opt_state: Any
-    buffer: Buffer
+PRESETS = presets(
+    Config(),
+    paper={"num_turns": 50_000, "train": {"updates": 64}},
+    quick={
+        "num_turns": 20,
+        "num_seeds": 2,
+        "turns_per_row": 10,
+        "model": {"hidden": (8,)},
+        "train": {"updates": 2, "batch_size": 8},
+    },
+)
 
 
 def run(config: Config, run: Run) -> Outcome:
@@ -126,143 +71,33 @@ def run(config: Config, run: Run) -> Outcome:
     data = jf.data.load_mushrooms(strict=config.data.strict)
     net = Perceptron(config.model.hidden, 1)
     bandit = Bandit(config, net, jnp.asarray(data.features, jnp.float32), jnp.asarray(data.targets))
-    agents = {"Thompson sampling": None, **{f"{eps:.0%} greedy": eps for eps in EPSILONS}}
     rows, curve = Rows(), Rows()
-    times = np.unique(np.geomspace(10, config.num_turns, 200).astype(int))
+    times = np.unique(np.geomspace(10, config.num_turns, 200).astype(int)).tolist()
     late = config.num_turns // 2
-    for name, eps in agents.items():
-        regrets = run.once(partial(live, config, run, bandit, name, eps), agent=name)
+    for name in AGENTS:
+        regrets = run.once(partial(live, config, run, bandit, name), agent=name)
         for seed, regret in enumerate(regrets):
             slope = (regret[-1] - regret[late - 1]) / (config.num_turns - late)
             rows.add({"regret": regret[-1], "late_regret": slope}, agent=name, seed=seed)
-            for time in times.tolist():
+            for time in times:
                 shown = {"regret": max(regret[time - 1], 1)}
                 curve.add(shown, agent=name, turn=time, seed=seed)
-    names = {"regret": "cumulative regret", "late_regret": "regret a turn, second half"}
+    axes = {"by": "agent", "xlabel": "turn", "ylabel": "cumulative regret", "logy": True}
     section = Section(
         "Regret",
-        f"{data.note}\n\n{config.num_turns:,} turns, means over {config.num_seeds} seeds ± "
-        "standard errors.",
-        report.table(rows, names, by=("agent",), digits=2),
-        [
-            report.curves(
-                curve,
-                "turn",
-                "regret",
-                by="agent",
-                xlabel="turn",
-                ylabel="cumulative regret",
-                logy=True,
-            )
-        ],
+        f"{config.num_turns:,} turns, means over {config.num_seeds} seeds ± standard errors. "
+        "Late regret is that of a turn in the second half.",
+        report.table(rows, ("regret", "late_regret"), by=("agent",), digits=2),
+        [report.curves(curve, "turn", "regret", **axes)],
     )
     rows.add({"num_turns": config.num_turns})
-    return Outcome(data.name, data.requested, rows, [section])
+    return Outcome.of(data, rows, section)
 
 
-@dataclass(frozen=True, eq=False)
-class Bandit:
-    """The mushrooms, and the rules by which agents act and learn."""
-
-    config: Config
-    net: Perceptron
-    features: Array
-    edible: Array
-
-    @property
-    def optimizer(self) -> optax.GradientTransformation:
-        """One for all agents."""
-        return optax.adam(self.config.train.learning_rate)
-
-    def agent(self, epsilon: float | None, key: KeyArray) -> Agent:
-        """An agent that has seen nothing; a Bayesian one without `epsilon`."""
-        params = self.net.init(key, self.inputs(jnp.zeros(1, int), jnp.zeros(1, int)))["params"]
-        params = jf.mean(params)
-        if epsilon is None:
-            params = jf.mean_field(params, scale=self.config.model.scale)
-        empty = jnp.zeros(CAPACITY, jnp.int32)
-        buffer = Buffer(empty, empty, jnp.zeros(CAPACITY))
-        return Agent(params, self.optimizer.init(params), buffer)
-
-    def inputs(self, mushroom: Array, action: Array) -> Array:
-        """What the network reads: the mushroom and the action, one-hot."""
-        return jnp.concatenate(
-            [self.features[mushroom], jax.nn.one_hot(action, NUM_ACTIONS)], axis=-1
-        )
-
-    def turn(
-        self, epsilon: float | None, agent: Agent, time: Array, key: KeyArray
-    ) -> tuple[Agent, Array]:
-        """Meets one mushroom, acts, learns; returns the regret of the action."""
-        key_mushroom, key_act, key_reward, key_learn = jax.random.split(key, 4)
-        mushroom = jax.random.randint(key_mushroom, (), 0, len(self.edible))
-        action = self.act(epsilon, agent.params, mushroom, key_act)
-        edible = self.edible[mushroom] > 0
-        harmed = ~edible & jax.random.bernoulli(key_reward)
-        reward = jnp.where(action == 1, jnp.where(harmed, -35.0, 5.0), 0.0)
-        regret = jnp.where(edible, 5.0 * (action == 0), 15.0 * (action == 1))
-        place = time % CAPACITY
-        written = Buffer(mushroom, action, reward)
-        buffer = jax.tree.map(lambda all, one: all.at[place].set(one), agent.buffer, written)
-        known = jnp.minimum(time + 1, CAPACITY)
-        return self.learn(agent._replace(buffer=buffer), known, key_learn), regret
-
-    def act(self, epsilon: float | None, params: Params, mushroom: Array, key: KeyArray) -> Array:
-        """The action of the highest reward, predicted by drawn networks or by the one there is."""
-        actions = jnp.arange(NUM_ACTIONS)
-        x = self.inputs(jnp.full(NUM_ACTIONS, mushroom), actions)
-        key_explore, key_action, *keys = jax.random.split(key, 2 + self.config.model.num_samples)
-        if epsilon is None:
-            rewards = [self.rewards(jf.sample(params, k), x) for k in keys]
-            return jnp.argmax(jnp.mean(jnp.stack(rewards), axis=0))
-        greedy = jnp.argmax(self.rewards(params, x))
-        explore = jax.random.bernoulli(key_explore, epsilon)
-        return jnp.where(explore, jax.random.choice(key_action, actions), greedy)
-
-    def rewards(self, params: Params, x: Array) -> Array:
-        """What one network expects."""
-        outputs: Any = self.net.apply({"params": params}, x)
-        return outputs[:, 0]
-
-    def learn(self, agent: Agent, known: Array, key: KeyArray) -> Agent:
-        """Gradient steps on batches out of the buffer."""
-
-        def step(carry, key):
-            params, state = carry
-            key_batch, key_loss = jax.random.split(key)
-            size = (self.config.train.batch_size,)
-            rows = jax.random.randint(key_batch, size, 0, known)
-            mushroom, action, reward = jax.tree.map(lambda x: x[rows], agent.buffer)
-            batch = self.inputs(mushroom, action), reward[:, None]
-            gradient = jax.grad(self.loss)(params, batch, key_loss, known)
-            updates, state = self.optimizer.update(gradient, state, params)
-            return (optax.apply_updates(params, updates), state), None
-
-        keys = jax.random.split(key, self.config.train.updates)
-        (params, state), _ = jax.lax.scan(step, (agent.params, agent.opt_state), keys)
-        return agent._replace(params=params, opt_state=state)
-
-    def loss(
-        self, params: Params, batch: tuple[Array, Array], key: KeyArray, known: Array
-    ) -> Scalar:
-        """The negative ELBO per turn, from a batch of a buffer that holds `known` turns.
-
-        Without Gaussian leaves the KL is 0, and this is the mean squared error of a net.
-        """
-        model = jf.Model(
-            self.net.apply,
-            prior=jf.priors.Gaussian(self.config.model.prior_scale),
-            likelihood=jf.likelihoods.Gaussian(self.config.model.noise_scale),
-        )
-        # `known` is traced, which `num_data` must not be.
-        weight = CAPACITY / known
-        bound = jf.elbo(model, params, batch, key, num_data=CAPACITY, kl_weight=weight)
-        return -bound.value
-
-
-def live(config: Config, run: Run, bandit: Bandit, name: str, epsilon: float | None) -> np.ndarray:
+def live(config: Config, run: Run, bandit: Bandit, name: str) -> np.ndarray:
     """Cumulative regret of one agent, "seeds turns"."""
     seeds = jax.random.split(jax.random.key(config.seed), config.num_seeds)
+    epsilon = AGENTS[name]
 
     @jax.jit
     @partial(jax.vmap, in_axes=(0, None, 0))
@@ -273,14 +108,12 @@ def live(config: Config, run: Run, bandit: Bandit, name: str, epsilon: float | N
         return jax.lax.scan(turn, agent, first + jnp.arange(config.turns_per_row))
 
     agents = jax.jit(jax.vmap(partial(bandit.agent, epsilon)))(seeds)
-    regrets, total = [], np.zeros(config.num_seeds)
-    starts = range(0, config.num_turns, config.turns_per_row)
-    with tqdm(starts, desc=name, unit_scale=config.turns_per_row, unit=" turns") as bar:
-        for first in bar:
-            agents, regret = turns(agents, first, seeds)
-            regrets.append(np.asarray(regret))
-            total = total + regrets[-1].sum(1)
-            row = {"agent": name, "step": first + config.turns_per_row}
-            run.log({**row, "regret": float(total.mean())})
-            bar.set_postfix({"regret": f"{total.mean():.0f}"}, refresh=False)
+    regrets, total = [], 0.0
+    for first in tqdm(
+        range(0, config.num_turns, config.turns_per_row), desc=name, unit="row", disable=None
+    ):
+        agents, regret = turns(agents, first, seeds)
+        regrets.append(np.asarray(regret))
+        total += float(regrets[-1].sum(1).mean())
+        run.log({"agent": name, "step": first + config.turns_per_row, "regret": total})
     return np.cumsum(np.concatenate(regrets, axis=1), axis=1)

@@ -18,7 +18,7 @@ fewer nats than it costs to say anything about two million weights, and the mean
 close to the prior (see `digits_fractal`).
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,9 +28,11 @@ from experiments import _nets as nets
 from experiments import _routes as routes
 from experiments._images import DataConfig, Split
 from experiments._nets import ModelConfig, PosteriorConfig, TrainConfig
+from experiments.ranges import Choices, Natural
 from experiments.report import Outcome, Picture, Section, table
 from experiments.rows import Rows
 from experiments.run import Run
+from experiments.settings import presets
 from jfractal import metrics, viz
 
 ENTROPIES = {"total": "entropy", "aleatoric": "aleatoric", "epistemic": "epistemic"}
@@ -40,42 +42,25 @@ ENTROPIES = {"total": "entropy", "aleatoric": "aleatoric", "epistemic": "epistem
 class HeldOutConfig(DataConfig):
     """Which images, and which classes are unknown to the net."""
 
-    held_out: tuple[int, ...] = (3, 9)
-    """Classes left out of training (of CIFAR-10: 3 is cat, 9 is truck)."""
+    # Classes left out of training (of CIFAR-10: 3 is cat, 9 is truck).
+    held_out: Choices[Natural] = (3, 9)
 
 
 @dataclass(frozen=True)
 class Config(nets.Config):
     """Settings of `cifar_bayes_fractal`."""
 
-    data: HeldOutConfig = field(default_factory=HeldOutConfig)
-    """The images."""
-    posterior: PosteriorConfig = field(default_factory=PosteriorConfig)
-    """The distribution over weights."""
+    data: HeldOutConfig = HeldOutConfig()
+    model: ModelConfig = ModelConfig(norm="group")
+    train: TrainConfig = TrainConfig("adam", num_epochs=5, learning_rate=1e-3, weight_decay=0.0)
+    posterior: PosteriorConfig = PosteriorConfig(scale=0.01)
 
 
-LAPTOP = Config(
-    model=ModelConfig(norm="group"),
-    train=TrainConfig(optimizer="adam", num_epochs=5, learning_rate=1e-3, weight_decay=0.0),
-    posterior=PosteriorConfig(scale=0.01),
+PRESETS = presets(
+    Config(),
+    paper={"model": {"widths": nets.PAPER_WIDTHS}, "train": {"num_epochs": 400, "batch_size": 100}},
+    quick={**nets.QUICK, "posterior": {"num_samples": 4}},
 )
-PRESETS = {
-    "laptop": LAPTOP,
-    "paper": replace(
-        LAPTOP,
-        preset="paper",
-        model=replace(LAPTOP.model, widths=(64, 128, 256, 512, 512)),
-        train=replace(LAPTOP.train, num_epochs=400, batch_size=100),
-    ),
-    "quick": replace(
-        LAPTOP,
-        quick=True,
-        data=HeldOutConfig(num_train=250, num_test=100, num_validation=50),
-        model=replace(nets.QUICK.model, norm="group"),
-        train=replace(LAPTOP.train, num_epochs=2, batch_size=50, log_every=1),
-        posterior=replace(LAPTOP.posterior, num_samples=4),
-    ),
-}
 
 
 def run(config: Config, run: Run) -> Outcome:
@@ -83,41 +68,34 @@ def run(config: Config, run: Run) -> Outcome:
     source = images.load(config.data, config.seed)
     known, unknown = jf.data.hold_out_classes(source, config.data.held_out)
     split = Split.of(known, config.data.num_validation, config.seed).augmented(config.data)
-    net = nets.bayes_fractal_net(config.model, config.posterior, len(known.class_names))
-    method = nets.mean_field(config, config.posterior, net, len(split.train[0]))
-    posterior = nets.train(config, run, method, net, split)
+    net = nets.fractal_net(config, split.num_classes, config.posterior)
+    posterior = nets.train(config, run, net, split, posterior=config.posterior)
 
     draws = config.posterior.num_samples
     predictions = routes.test(net, posterior, split, num_samples=draws)
     whole = predictions["whole net"]
     elsewhere = routes.classify(net.apply, posterior, split, unknown, num_samples=draws)
     rows = routes.by_route(net, split, predictions)
-    rows.rows += separation(whole, elsewhere).rows
+    rows.extend(separation(whole, elsewhere))
     names = " and ".join(source.class_names[c] for c in config.data.held_out)
-    epistemic = {
-        "known classes": np.asarray(whole.epistemic),
-        "held-out classes": np.asarray(elsewhere.epistemic),
-    }
+    parts = {"known classes": whole, "held-out classes": elsewhere}
+    epistemic = {name: np.asarray(of.epistemic) for name, of in parts.items()}
     histogram = viz.score_histograms(epistemic, xlabel="epistemic entropy (nats)")
-    columns = {"known": "known classes", "unknown": "held-out classes", "auroc": "AUROC"}
-    return Outcome(
-        known.name,
-        source.requested,
+    return Outcome.of(
+        replace(known, requested=source.requested),
         rows,
-        [
-            Section(
-                "Known and unknown",
-                f"Test images of the classes in training, against test images of {names}, which "
-                "the net never saw. Entropies in nats, mean per image; AUROC is the probability "
-                "that an image of an unknown class gets the higher entropy.",
-                table(rows, columns, by=("entropy",)),
-                [Picture(histogram, "Epistemic entropy of the whole net's prediction.")],
-            ),
-            routes.routes_section(rows, text=source.note),
-            routes.reliability_section({"whole net": whole}, split.test[1]),
-            routes.training_section(run),
-            routes.structure_section(net),
-        ],
+        Section(
+            "Known and unknown",
+            f"Test images of the classes in training, against test images of {names}, which "
+            "the net never saw. Entropies in nats, mean per image; AUROC is the probability "
+            "that an image of an unknown class gets the higher entropy.",
+            table(rows, ("known", "unknown", "auroc"), by=("entropy",)),
+            [Picture(histogram, "Epistemic entropy of the whole net's prediction.")],
+        ),
+        routes.routes_section(rows),
+        routes.reliability_section({"whole net": whole}, split.test[1]),
+        routes.training_section(run),
+        routes.structure_section(net),
     )
 
 

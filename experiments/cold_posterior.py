@@ -11,95 +11,76 @@ likelihood of an image is shared, so that copies add no evidence. Figures: docs/
     make experiment NAME=cold_posterior ARGS="--data.name fashion_mnist"
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import product
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from tqdm.auto import tqdm
 
 import jfractal as jf
+from experiments import _images as images
 from experiments import report
+from experiments._images import ImageSet
 from experiments._methods import FitConfig, recipes
-from experiments._perceptron import Perceptron, predict, start
-from experiments._routes import scores
-from experiments._source import SourceConfig
+from experiments._perceptron import Perceptron, start, test
+from experiments._routes import SCORES
+from experiments.ranges import Choices, Count, Natural, Positive
 from experiments.report import Outcome, Section
-from experiments.rows import Rows
 from experiments.run import Run, SeedsOptions
+from experiments.settings import SourceConfig, presets
 from jfractal.data import ImageData
-from jfractal.typing import Array, Float, Int, KeyArray
+from jfractal.typing import Array, Float, Int
 
-METHODS = ("mean field", "SGHMC")
+# Methods by name, and whether they have the shifted copies.
+METHODS = {
+    "mean field": ("mean field", False),
+    "SGHMC": ("SGHMC", False),
+    "mean field, augmented": ("mean field", True),
+    "SGHMC, augmented": ("SGHMC", True),
+}
 
 
 @dataclass(frozen=True)
 class DataConfig(SourceConfig):
     """Which images, and how many."""
 
-    name: str = "mnist"
-    """Data set: mnist, fashion_mnist or digits."""
-    num_train: int = 2000
-    """Training images, drawn anew for each seed."""
-    num_test: int = 5000
-    """Test images."""
-    num_copies: int = 8
-    """Shifted copies of each image, where there is augmentation."""
-    pixels: int = 2
-    """Largest shift, each way."""
+    name: ImageSet = "mnist"  # Data set: mnist, fashion_mnist, digits, cifar10 or cifar100.
+    num_train: Count = 2000  # Training images, drawn anew for each seed.
+    num_test: Count = 5000  # Test images.
+    num_copies: Count = 8  # Shifted copies of each image, where there is augmentation.
+    pixels: Natural = 2  # Largest shift, each way.
 
 
 @dataclass(frozen=True)
 class Config(SeedsOptions):
     """Settings of `cold_posterior`."""
 
-    temperatures: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0, 3.0)
-    """What to sweep; 1 is Bayes."""
-    num_steps: int = 1500
-    """Gradient steps of each run."""
-    hidden: tuple[int, ...] = (100,)
-    """Units of each hidden layer (ReLU)."""
-    prior_scale: float = 0.3
-    """Standard deviation of the Gaussian prior."""
-    data: DataConfig = field(default_factory=DataConfig)
-    """The images."""
-    fit: FitConfig = field(default_factory=lambda: FitConfig(batch_size=100, sghmc_rate=0.02))
-    """The methods; ``num_epochs`` follows from ``num_steps``."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not self.temperatures or min(self.temperatures) <= 0:
-            raise jf.InputError(
-                f"`temperatures` must be one or more numbers above 0, got {self.temperatures}"
-            )
+    temperatures: Choices[Positive] = (0.001, 0.01, 0.1, 1.0, 3.0)  # What to sweep; 1 is Bayes.
+    num_steps: Count = 1500  # Gradient steps of each run.
+    hidden: tuple[Count, ...] = (100,)  # Units of each hidden layer (ReLU).
+    prior_scale: Positive = 0.3  # Standard deviation of the Gaussian prior.
+    data: DataConfig = DataConfig()
+    fit: FitConfig = FitConfig(batch_size=100)  # `num_epochs` follows from `num_steps`.
 
 
-LAPTOP = Config()
-PRESETS = {
-    "laptop": LAPTOP,
-    "paper": replace(
-        LAPTOP,
-        preset="paper",
-        num_seeds=5,
-        num_steps=100_000,
-        temperatures=(1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0, 3.0),
-        hidden=(400, 400),
-        data=DataConfig(num_train=50_000, num_test=10_000),
-    ),
-    "quick": replace(
-        LAPTOP,
-        quick=True,
-        num_seeds=1,
-        temperatures=(0.1, 1.0),
-        num_steps=4,
-        hidden=(8,),
-        data=DataConfig(name="digits", num_train=40, num_test=50, num_copies=2, pixels=1),
-        fit=FitConfig(batch_size=20, num_samples=2),
-    ),
-}
+PRESETS = presets(
+    Config(),
+    paper={
+        "num_seeds": 5,
+        "num_steps": 100_000,
+        "temperatures": (1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0, 3.0),
+        "hidden": (400, 400),
+        "data": {"num_train": 50_000, "num_test": 10_000},
+    },
+    quick={
+        "num_seeds": 1,
+        "temperatures": (0.1, 1.0),
+        "num_steps": 4,
+        "hidden": (8,),
+        "data": {"name": "digits", "num_train": 40, "num_test": 50, "num_copies": 2, "pixels": 1},
+        "fit": {"batch_size": 20, "num_samples": 2},
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -118,54 +99,41 @@ class SharedCategorical(jf.likelihoods.Categorical):
 def run(config: Config, run: Run) -> Outcome:
     """Sweeps the temperature."""
     source = jf.data.load_images(config.data.name, strict=config.data.strict)
-    if not config.data.num_train <= len(source.train_images):
-        raise jf.InputError(
-            f"`num_train` must not exceed the {len(source.train_images)} training images, "
-            f"got {config.data.num_train}"
-        )
-    rows = Rows()
-    grid = list(product((False, True), config.temperatures, METHODS, range(config.num_seeds)))
-    for augmented, temperature, method, seed in tqdm(grid, unit="run"):
-        figures = run.once(
-            partial(one, config, source, method, temperature, augmented=augmented, seed=seed),
-            method=method,
-            augmented=augmented,
-            temperature=temperature,
-            step=seed,
-        )
-        name = f"{method}, augmented" if augmented else method
-        rows.add(figures, method=name, temperature=temperature, seed=seed)
-    axis = Rows([{**row, "log10": float(np.log10(row["temperature"]))} for row in rows])
-    names = {"accuracy": "accuracy", "nll": "NLL (nats)", "ece": "ECE"}
-    pictures = [
-        report.curves(axis, "log10", of, xlabel="log10 of the temperature", ylabel=f"test {label}")
-        for of, label in names.items()
-        if of != "ece"
-    ]
+    rows = run.sweep(
+        partial(one, config, source),
+        temperature=config.temperatures,
+        method=METHODS,
+        seed=range(config.num_seeds),
+    )
     section = Section(
         "Temperature",
-        f"{source.note}\n\n{config.data.num_train:,} training images, means over "
-        f"{config.num_seeds} seeds ± standard errors.",
-        report.table(rows, names, by=("method", "temperature")),
-        pictures,
+        f"{config.data.num_train:,} training images, means over {config.num_seeds} seeds ± "
+        "standard errors.",
+        report.table(rows, SCORES, by=("method", "temperature")),
+        [
+            report.curves(rows, "temperature", of, ylabel=f"test {report.label(of)}", log10=True)
+            for of in ("accuracy", "nll")
+        ],
     )
-    return Outcome(source.name, source.requested, rows, [section])
+    return Outcome.of(source, rows, section)
 
 
 def one(
-    config: Config,
-    source: ImageData,
-    method: str,
-    temperature: float,
-    *,
-    augmented: bool,
-    seed: int,
+    config: Config, source: ImageData, temperature: float, method: str, seed: int
 ) -> dict[str, float]:
     """One method at one temperature: accuracy, NLL (nats per image) and ECE on test images."""
-    x, y, x_test, y_test = examples(config.data, source, (config.seed, seed), augmented=augmented)
-    copies = config.data.num_copies if augmented else 1
+    recipe, is_augmented = METHODS[method]
+    data, num_train = config.data, config.data.num_train
+    drawn = images.draw(source, num_train, data.num_test, (config.seed, seed))
+    x, y, copies = drawn.x, drawn.y, data.num_copies if is_augmented else 1
+    if is_augmented:
+        keys = jax.random.split(jax.random.key(seed), copies)
+        shifted = [jf.data.random_shift(key, x, pixels=data.pixels) for key in keys]
+        x, y = jnp.concatenate(shifted), jnp.tile(y, copies)
+    x, x_test = images.flat(x), images.flat(drawn.x_test)
     net = Perceptron(config.hidden, len(source.class_names))
     prior, likelihood = jf.priors.Gaussian(config.prior_scale), SharedCategorical(num_copies=copies)
+    model = jf.Model(net.apply, prior=prior, likelihood=likelihood)
     settings = replace(
         config.fit,
         num_epochs=max(config.num_steps * config.fit.batch_size // len(x), 1),
@@ -175,34 +143,6 @@ def one(
         sghmc_rate=copies * config.fit.sghmc_rate,
     )
     key_fit, key_test = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), seed))
-    model = jf.Model(net.apply, prior=prior, likelihood=likelihood)
-    fits = recipes(settings, model, start(net, x), len(x))
-    posterior = fits[method]((x, y), key_fit)
+    posterior = recipes(settings, model, start(net, x), len(x))[recipe]((x, y), key_fit)
     draws = config.fit.num_samples
-    return scores(predict(net, posterior, x_test, key_test, num_samples=draws), y_test)
-
-
-def examples(
-    config: DataConfig, source: ImageData, seed: tuple[int, int], *, augmented: bool
-) -> tuple[Array, Array, Array, np.ndarray]:
-    """Flat training images (or shifted copies of them), their labels, and test images."""
-    random = np.random.default_rng(seed)
-    train = random.permutation(len(source.train_images))[: config.num_train]
-    test = random.permutation(len(source.test_images))[: config.num_test]
-    mean, std = jf.data.channel_moments(source.train_images)
-    standardise = lambda images: jf.data.standardise(images, mean, std)
-    images, labels = standardise(source.train_images[train]), source.train_labels[train]
-    if augmented:
-        keys = jax.random.split(jax.random.key(seed[1]), config.num_copies)
-        shift: Callable[[KeyArray], Array] = lambda key: jf.data.random_shift(
-            key, images, pixels=config.pixels
-        )
-        images = jnp.concatenate([shift(key) for key in keys])
-        labels = np.tile(labels, config.num_copies)
-    flat = lambda images: images.reshape(len(images), -1)
-    return (
-        flat(images),
-        jnp.asarray(labels),
-        flat(standardise(source.test_images[test])),
-        source.test_labels[test],
-    )
+    return test(net, posterior, x_test, drawn.y_test, key_test, num_samples=draws)

@@ -13,29 +13,13 @@ influence training, so one training serves all three kinds. Images, epochs and b
     make experiment NAME=column_gap
     make experiment NAME=column_gap ARGS="--preset paper"    # 3 × 400 epochs; needs a GPU or TPU
 
-Laptop: 25,000 training images, 4 epochs, all 10,000 test images of a JPEG copy of CIFAR-10; 15
-minutes on 2 CPU cores. Accuracy of the whole net and of column 3 alone, and the gap in points:
-
-    statistics        shared                switchable            recalibrated
-    sampled           .641  .519  12.1      .650  .632  1.9       .652  .635  1.7
-    two_pass          .707  .683   2.4      .735  .733  0.2       .742  .731  1.1
-    partitioned       .616  .592   2.4      .642  .630  1.2       .652  .629  2.3
-
-Statistics of its own bring the deepest column of the paper's training from 12 points behind the
-whole net to 2. Two passes bring it within 0.2 points of a much better net, at twice the cost of an
-epoch; after two epochs they were ahead of the others after four on validation images (.661 against
-.656 and .641). Where the whole net gains by recalibration (.742 from .735), the gap grows: the
-running averages of the whole net come from batches that had paths dropped. Two passes count the
-loss twice, as in the authors' code, so their steps are about twice as long at the same learning
-rate; how much of their lead is due to that was not measured. The standard error of one accuracy is
-0.5 points; an earlier run of the same settings had gaps of 11.9, 1.1, 2.2 / 2.2, 0.7, 0.7 / −0.1,
-1.3, 2.0. All columns start aligned (--model.kernel-init), which the paper does not do.
+Laptop: 25,000 training images, 4 epochs; 15 minutes on 2 CPU cores. Figures: docs/results.md.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
-import jfractal as jf
 from experiments import _nets as nets
 from experiments import _routes as routes
 from experiments import report
@@ -44,6 +28,7 @@ from experiments._nets import TrainConfig
 from experiments.report import Outcome, Section
 from experiments.rows import Rows
 from experiments.run import Run
+from experiments.settings import presets, require
 from jfractal.nn import BlockNet
 from jfractal.typing import Variables
 
@@ -54,34 +39,24 @@ TRAININGS = ("sampled", "two_pass", "partitioned")
 class Config(nets.Config):
     """Settings of `column_gap`; all ``routes`` are trained, and the norm must be ``batch``."""
 
+    data: DataConfig = DataConfig(num_train=27_500)
+    train: TrainConfig = TrainConfig(num_epochs=4, batch_size=48, learning_rate=0.03)
 
-LAPTOP = Config(
-    data=DataConfig(num_train=27_500),
-    train=TrainConfig(num_epochs=4, batch_size=48, learning_rate=0.03),
+    def __post_init__(self):
+        super().__post_init__()
+        norm = self.model.norm
+        require(norm == "batch", f"`norm` must be 'batch' here, got {norm!r}")
+
+
+PRESETS = presets(
+    Config(),
+    paper={**nets.PAPER, "train": {**nets.PAPER_TRAIN, "batch_size": 96}},
+    quick={**nets.QUICK, "train": {"num_epochs": 1, "batch_size": 40, "log_every": 1}},
 )
-PRESETS = {
-    "laptop": LAPTOP,
-    "paper": replace(
-        LAPTOP,
-        preset="paper",
-        data=nets.PAPER.data,
-        model=nets.PAPER.model,
-        train=replace(nets.PAPER.train, batch_size=96),
-    ),
-    "quick": replace(
-        LAPTOP,
-        quick=True,
-        data=nets.QUICK.data,
-        model=nets.QUICK.model,
-        train=replace(LAPTOP.train, num_epochs=1, batch_size=40, log_every=1),
-    ),
-}
 
 
 def run(config: Config, run: Run) -> Outcome:
     """Trains the net in each way, and tests it by each kind of statistics."""
-    if config.model.norm != "batch":
-        raise jf.InputError(f"`norm` must be 'batch' here, got {config.model.norm!r}")
     split, rows = Split.load(config.data, config.seed), Rows()
     best, best_column = {}, -1.0
     for training in TRAININGS:
@@ -99,27 +74,24 @@ def run(config: Config, run: Run) -> Outcome:
                 best, best_column = cell, column
     best_gap = rows.values("gap", **best)[0]
     rows.add({"best": " ".join(best.values()), "best_gap": best_gap})
-    return Outcome(
-        split.source.name,
-        split.source.requested,
+    return Outcome.of(
+        split.source,
         rows,
-        [
-            Section(
-                "Whole net less deepest column",
-                f"{split.source.note}\n\nGaps in points of test accuracy, by training and by batch "
-                f"statistics. Of the nine deepest columns, the one with {best['training']} "
-                f"training and {best['statistics']} statistics does best on the validation images; "
-                f"on the test images its gap is {best_gap:.2f} points.",
-                report.table(rows, {"gap": ""}, by=("training",), across="statistics", digits=2),
-            ),
-            Section(
-                "Every route",
-                "Test accuracy of the whole net and of every column alone.",
-                report.table(rows, {"accuracy": ""}, by=("training", "statistics"), across="route"),
-                [curves(rows.where(training=training), training) for training in TRAININGS],
-            ),
-            *(routes.training_section(run, training) for training in TRAININGS),
-        ],
+        Section(
+            "Whole net less deepest column",
+            "Gaps in points of test accuracy, by training and by batch statistics. Of the nine "
+            f"deepest columns, the one with {best['training']} training and {best['statistics']} "
+            "statistics does best on the validation images; on the test images its gap is "
+            f"{best_gap:.2f} points.",
+            report.table(rows, ["gap"], by=("training",), across="statistics", digits=2),
+        ),
+        Section(
+            "Every route",
+            "Test accuracy of the whole net and of every column alone.",
+            report.table(rows, ["accuracy"], by=("training", "statistics"), across="route"),
+            [curves(rows.where(training=training), training) for training in TRAININGS],
+        ),
+        *(routes.training_section(run, training) for training in TRAININGS),
     )
 
 
@@ -127,25 +99,21 @@ def trained(
     config: Config, run: Run, split: Split, training: str
 ) -> Iterator[tuple[str, BlockNet, Variables]]:
     """One training of the net, with each kind of batch statistics."""
-    config = replace(config, train=replace(config.train, routes=training))
-    classes = len(split.source.class_names)
-    net = nets.fractal_net(config.model, classes)
-    method = nets.deterministic(config, net, len(split.train[0]))
-    variables = nets.train(config, run, method, net, split, name=training).variables
-    yield "shared", nets.fractal_net(replace(config.model, norm="batch_shared"), classes), variables
+    config = config.but(train={"routes": training})
+    net = nets.fractal_net(config, split.num_classes)
+    variables = nets.train(config, run, net, split, name=training).variables
+    shared = nets.NetConfig(model=config.model.but(norm="batch_shared"), train=config.train)
+    yield "shared", nets.fractal_net(shared, split.num_classes), variables
     yield "switchable", net, variables
     every = (None, *net.columns)
     yield "recalibrated", net, nets.recalibrated(net, variables, split, routes=every)
 
 
-def accuracies(net: BlockNet, variables: Variables, split: Split, part) -> dict[str, float]:
+def accuracies(net: BlockNet, variables: Variables, split: Split, part: Any) -> dict[str, float]:
     """Accuracy of the whole net and of every column, the deepest last."""
-    examples, labels = part
     return {
-        route: routes.scores(
-            routes.classify(apply, jf.Point(variables), split, examples, num_samples=1), labels
-        )["accuracy"]
-        for route, apply in routes.routes_of(net).items()
+        route: routes.evaluate(of, variables, split, part)["accuracy"]
+        for route, of in routes.routes_of(net).items()
     }
 
 

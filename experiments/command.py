@@ -1,12 +1,16 @@
 """The command line of one experiment: its flags, its exit code, and what it prints and writes."""
 
+import contextlib
+import io
 import json
+import re
 import shlex
 import signal
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import NoReturn
 
 import tyro
@@ -16,6 +20,8 @@ from experiments.registry import Experiment
 from experiments.rows import slug
 from experiments.run import Options, Run, device, finite
 from jfractal.errors import DivergenceError, InputError
+
+FRAME = str.maketrans("╭╮╰╯│", "     ")
 
 
 class Terminated(KeyboardInterrupt):
@@ -47,31 +53,55 @@ def parse(name: str, experiment: Experiment, flags: list[str]) -> Options:
     """The experiment's `Config`: that of the preset which the flags name, changed by the flags.
 
     Raises:
+        InputError: a value is out of its range.
         SystemExit: with code 2 and a hint if a flag is unknown or its value unusable; with code 0
             after ``--help``.
     """
-    prog = f"python -m experiments {name}"
-    chosen, _ = tyro.cli(Options, prog=prog, args=flags, add_help=False, return_unknown_args=True)
-    preset = experiment.PRESETS["quick" if chosen.quick else chosen.preset]
-    note = experiment.__doc__
-    return tyro.cli(experiment.Config, prog=prog, args=flags, default=preset, description=note)
+    read = partial(tyro.cli, prog=f"python -m experiments {name}", args=flags)
+    with _one_sentence():
+        chosen, _ = read(Options, add_help=False, return_unknown_args=True)
+        preset = experiment.PRESETS["quick" if chosen.quick else chosen.preset]
+        return read(experiment.Config, default=preset, description=experiment.__doc__)
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """Shortens what tyro says of wrong flags, and lets the settings speak for themselves."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            yield
+    except SystemExit as stop:
+        error: BaseException | None = stop
+        while error := error.__context__:
+            if isinstance(error, InputError):
+                raise error from None
+        if stop.code:
+            text = said.getvalue()
+            message, *hints = re.split("─{5,}|-{5,}", text)[1:-1] or [text]
+            message = " ".join(message.translate(FRAME).split()).removeprefix("Error ")
+            near = re.findall(r"^. +(--\S+)", "".join(hints), flags=re.MULTILINE)
+            hint = f"; did you mean {' or '.join(near)}?" if "Perhaps" in text else ""
+            print(f"error: {message}{hint}", file=sys.stderr)
+        raise
 
 
 def _execute(name: str, flags: list[str]) -> Run:
     experiment = registry.load(name)
     config = parse(name, experiment, flags)
-    run = Run.open(name, config, shlex.join(["python", "-m", "experiments", name, *flags]))
-    try:
-        _conduct(experiment, config, run)
-    except InputError:
-        run.discard()
-        raise
-    except KeyboardInterrupt:
-        missing = [] if config.resume else ["--resume"]
-        missing += [] if config.out else ["--out", str(run.directory)]
-        again = shlex.join([sys.executable, "-m", "experiments", name, *flags, *missing])
-        print(f"\ninterrupted; to continue: {again}", file=sys.stderr)
-        raise
+    command = shlex.join(["python", "-m", "experiments", name, *flags])
+    with Run.open(name, config, command) as run:
+        try:
+            _conduct(experiment, config, run)
+        except InputError:
+            run.discard()
+            raise
+        except KeyboardInterrupt:
+            missing = [] if config.resume else ["--resume"]
+            missing += [] if config.out else ["--out", str(run.directory)]
+            again = shlex.join([sys.executable, "-m", "experiments", name, *flags, *missing])
+            print(f"\ninterrupted; to continue: {again}", file=sys.stderr)
+            raise
     return run
 
 

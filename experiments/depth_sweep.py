@@ -13,25 +13,11 @@ folded in.
     make experiment NAME=depth_sweep                          # 1 to 4 columns: 5 to 40 layers
     make experiment NAME=depth_sweep ARGS="--preset paper"    # to 160 layers; needs a GPU or TPU
 
-Laptop: 10,000 training images, 4 epochs, all 10,000 test images of a JPEG copy of CIFAR-10; 16
-minutes on 2 CPU cores. Test accuracy:
-
-    layers                          5      10      20      40
-    whole fractal net            .663    .613    .555    .464
-    its deepest column           .663    .609    .541    .289
-    that column of C = 4         .560    .572    .483    .289
-    plain net                    .632    .630    .560    .265
-
-After so few steps the plain net of 40 layers fails. The same 40 layers within the fractal net do a
-little better (.353 in an earlier run of the same settings), and the whole net does far better. But
-these nets too are at the beginning of their training, and at 10 and 20 layers plain nets are as
-good as the whole nets and better than the columns. Nor are the terms quite equal: two passes count
-the loss twice, as in the authors' code, so the fractal nets take longer steps at the same learning
-rate, and every image passes twice.
+Laptop: 10,000 training images, 4 epochs; 16 minutes on 2 CPU cores. Figures: docs/results.md.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 
 import jfractal as jf
 from experiments import _nets as nets
@@ -42,6 +28,7 @@ from experiments._nets import ModelConfig, TrainConfig
 from experiments.report import Outcome, Picture, Section
 from experiments.rows import Rows
 from experiments.run import Run
+from experiments.settings import presets
 from jfractal import viz
 from jfractal.nn import BlockNet
 from jfractal.typing import Variables
@@ -51,61 +38,37 @@ from jfractal.typing import Variables
 class Config(nets.Config):
     """Settings of `depth_sweep`; ``columns`` is the largest number of columns."""
 
+    data: DataConfig = DataConfig(num_train=12_000, num_validation=2000)
+    model: ModelConfig = ModelConfig(columns=4, kernel_init="he")
+    train: TrainConfig = TrainConfig(num_epochs=4, routes="two_pass")
 
-LAPTOP = Config(
-    data=DataConfig(num_train=12_000, num_validation=2000),
-    model=ModelConfig(columns=4, kernel_init="he"),
-    train=TrainConfig(num_epochs=4, batch_size=32, learning_rate=0.02, routes="two_pass"),
-)
-PRESETS = {
-    "laptop": LAPTOP,
-    "paper": replace(
-        LAPTOP,
-        preset="paper",
-        data=nets.PAPER.data,
-        model=replace(LAPTOP.model, columns=6),
-        train=replace(nets.PAPER.train, routes="two_pass"),
-    ),
-    "quick": replace(
-        LAPTOP,
-        quick=True,
-        data=nets.QUICK.data,
-        model=nets.QUICK.model,
-        train=replace(LAPTOP.train, num_epochs=2, batch_size=50, log_every=1),
-    ),
-}
+
+PRESETS = presets(Config(), paper={**nets.PAPER, "model": {"columns": 6}}, quick=nets.QUICK)
 
 
 def run(config: Config, run: Run) -> Outcome:
     """Trains and tests fractal nets of 1 to C columns, and the plain nets of their depths."""
     split, rows = Split.load(config.data, config.seed), Rows()
-    shape, most = split.train[0].shape[1:], config.model.columns
+    most = config.model.columns
     for columns in range(1, most + 1):
         for name, net, variables in trained(config, run, split, columns):
-            prediction = routes.classify(
-                net.apply, jf.Point(variables), split, split.test[0], num_samples=1
-            )
-            scores = routes.scores(prediction, split.test[1])
-            rows.add({"num_params": net.num_params(shape), **scores}, net=name, layers=net.depth())
-    names = {"num_params": "parameters", **routes.SCORES}
-    axes = {"xlabel": "layers", "ylabel": "test accuracy"}
-    return Outcome(
-        split.source.name,
-        split.source.requested,
+            figures = {"num_params": net.num_params(split.shape)}
+            figures |= routes.evaluate(net, variables, split)
+            rows.add(figures, net=name, layers=net.depth())
+    names = ("num_params", *routes.SCORES)
+    return Outcome.of(
+        split.source,
         rows,
-        [
-            Section(
-                "Depth, alone and within the fractal",
-                f"{split.source.note}\n\nTest accuracy of fractal nets of 1 to {most} columns, of "
-                f"the deepest column of each, extracted, of every column of the net of {most}, and "
-                "of plain nets trained alone.",
-                report.table(rows, {"accuracy": ""}, by=("layers",), across="net"),
-                [report.curves(rows, "layers", "accuracy", by="net", **axes)],
-            ),
-            Section("Size and likelihood", table=report.table(rows, names, by=("net", "layers"))),
-            training_section(run, most),
-            size_section(config.model),
-        ],
+        Section(
+            "Depth, alone and within the fractal",
+            f"Test accuracy of fractal nets of 1 to {most} columns, of the deepest column of each, "
+            f"extracted, of every column of the net of {most}, and of plain nets trained alone.",
+            report.table(rows, ["accuracy"], by=("layers",), across="net"),
+            [report.curves(rows, "layers", "accuracy", by="net", ylabel="test accuracy")],
+        ),
+        Section("Size and likelihood", table=report.table(rows, names, by=("net", "layers"))),
+        training_section(run, most),
+        size_section(config),
     )
 
 
@@ -113,10 +76,10 @@ def trained(
     config: Config, run: Run, split: Split, columns: int
 ) -> Iterator[tuple[str, BlockNet, Variables]]:
     """The fractal net of `columns` columns, columns of it, and the plain net as deep."""
-    most, classes = config.model.columns, len(split.source.class_names)
-    config = replace(config, model=replace(config.model, columns=columns))
-    fractal = nets.fractal_net(config.model, classes)
-    variables = train(config, run, split, fractal, f"fractal_{columns}")
+    most, classes = config.model.columns, split.num_classes
+    config = config.but(model={"columns": columns})
+    fractal = nets.fractal_net(config, classes)
+    variables = nets.train(config, run, fractal, split, name=f"fractal_{columns}").variables
     every = (None, *fractal.columns)
     variables = nets.recalibrated(fractal, variables, split, routes=every)
     yield "whole fractal net", fractal, variables
@@ -124,18 +87,13 @@ def trained(
     for column in fractal.columns if columns == most else ():
         yield f"that column of {most}", *jf.extract(fractal, variables, column=column)
 
-    options = asdict(config.model)
-    del options["columns"]
-    plain = jf.PlainNet(classes, depth=2 ** (columns - 1), **options)
-    whole = replace(config.train, routes="sampled", local_rate=0.0, global_rate=0.0)
-    alone = replace(config, train=whole)
-    yield "plain net", plain, train(alone, run, split, plain, f"plain_{columns}")
-
-
-def train(config: Config, run: Run, split: Split, net: BlockNet, name: str) -> Variables:
-    """The trained variables of a net."""
-    method = nets.deterministic(config, net, len(split.train[0]))
-    return nets.train(config, run, method, net, split, name=name).variables
+    plain = jf.PlainNet(classes, depth=2 ** (columns - 1), **nets.options(config))
+    alone = config.but(train={"routes": "sampled", "local_rate": 0.0, "global_rate": 0.0})
+    yield (
+        "plain net",
+        plain,
+        nets.train(alone, run, plain, split, name=f"plain_{columns}").variables,
+    )
 
 
 def training_section(run: Run, columns: int) -> Section:
@@ -157,11 +115,11 @@ def training_section(run: Run, columns: int) -> Section:
     return Section("Training", pictures=shown)
 
 
-def size_section(config: ModelConfig) -> Section:
+def size_section(config: Config) -> Section:
     """Parameters and cost of the fractal nets of up to 6 columns, by the folds alone."""
     rows, shape = Rows(), (32, 32, 3)
     for columns in range(1, 7):
-        net = nets.fractal_net(replace(config, columns=columns), 100)
+        net = nets.fractal_net(config.but(model={"columns": columns}), 100)
         millions = {"parameters": net.num_params(shape) / 1e6, "macs": net.num_flops(shape) / 2e6}
         rows.add(millions, columns=columns, layers=net.depth())
     names = {"parameters": "millions of parameters", "macs": "million multiply-adds"}

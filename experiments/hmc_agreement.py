@@ -13,35 +13,36 @@ Laptop: 14 minutes on one core.
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from tqdm.auto import tqdm
 
 import jfractal as jf
 from experiments import report
-from experiments._methods import Fit, FitConfig, chosen, num_gradients, num_steps, recipes
+from experiments._methods import METHODS, Fit, FitConfig, num_gradients, num_steps, recipes, without
 from experiments._nuts import (
+    COMPARED,
+    PAPER_CHAINS,
+    QUICK,
+    QUICK_CHAINS,
     ChainsConfig,
+    Reference,
     convergence_section,
-    diagnosed,
     intervals,
-    predicted,
-    reasons,
     sample,
-    with_intervals,
 )
-from experiments._problems import DataConfig, ModelConfig, Problem, problems
+from experiments._problems import PROBLEMS, DataConfig, ModelConfig, Problem, problems
 from experiments._routes import scores
-from experiments.report import Outcome, Section, Table
+from experiments.ranges import Choices, OneOf, Rate
+from experiments.report import Outcome, Section
 from experiments.rows import Rows, slug
 from experiments.run import Options, Run
+from experiments.settings import presets
 from jfractal import metrics
 from jfractal.metrics.bootstrap import Estimate
 from jfractal.training import scan
@@ -49,108 +50,61 @@ from jfractal.typing import Array, KeyArray
 
 DROP_PATH = "drop-path MC"
 CONV, TABLE = "conv fractal", "regression"
+DISTANCES = ("total_variation", "w2")
+NUM_PREDICTIVE = 2000
 
 
 @dataclass(frozen=True)
 class Config(Options):
     """Settings of `hmc_agreement`."""
 
-    problems: tuple[str, ...] = ("dense fractal", "perceptron", CONV, TABLE)
-    """What to sample."""
-    methods: tuple[str, ...] = (
-        "MAP",
-        "MC dropout",
+    problems: Choices[Annotated[str, OneOf(PROBLEMS)]] = PROBLEMS  # What to sample.
+    # What to compare with NUTS.
+    methods: Choices[Annotated[str, OneOf([*METHODS, DROP_PATH])]] = (
+        *without("Laplace, full"),
         DROP_PATH,
-        "mean field",
-        "mean field, local",
-        "mean field, flipout",
-        "mean field, antithetic",
-        "mean field, per example",
-        "IVON",
-        "ensemble",
-        "SWAG",
-        "Laplace, last layer",
-        "Laplace, diagonal",
-        "SGLD",
-        "SGHMC",
     )
-    """What to compare with NUTS."""
-    data: DataConfig = field(default_factory=DataConfig)
-    """The data."""
-    model: ModelConfig = field(default_factory=ModelConfig)
-    """The nets and their prior."""
-    fit: FitConfig = field(
-        default_factory=lambda: FitConfig(
-            num_epochs=1000,
-            batch_size=50,
-            learning_rate=3e-3,
-            scale=0.05,
-            dropout_rate=0.1,
-            num_members=10,
-            num_samples=200,
-        )
-    )
-    """The methods."""
-    drop_path_rate: float = 0.15
-    """Share of join inputs that drop-path Monte Carlo drops."""
-    chains: ChainsConfig = field(default_factory=ChainsConfig)
-    """NUTS."""
-    chains_conv: ChainsConfig = field(default_factory=lambda: ChainsConfig(num_draws=400))
-    """NUTS of the conv fractal net, whose gradients are the dearest."""
-    chains_table: ChainsConfig = field(
-        default_factory=lambda: ChainsConfig(num_draws=300, max_tree_depth=7)
-    )
-    """NUTS of the net for regression, which has the most data."""
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    fit: FitConfig = COMPARED
+    drop_path_rate: Rate = 0.15  # Share of join inputs that drop-path Monte Carlo drops.
+    chains: ChainsConfig = ChainsConfig()
+    # NUTS of the conv fractal net, whose gradients are the dearest.
+    chains_conv: ChainsConfig = ChainsConfig(num_draws=400)
+    # NUTS of the net for regression, which has the most data.
+    chains_table: ChainsConfig = ChainsConfig(num_draws=300, max_tree_depth=7)
 
 
-PAPER_CHAINS = ChainsConfig(8, num_warmup=2000, num_draws=2000, max_tree_depth=10)
-QUICK_CHAINS = ChainsConfig(2, num_warmup=10, num_draws=10, max_tree_depth=3)
-
-LAPTOP = Config()
-PRESETS = {
-    "laptop": LAPTOP,
-    "paper": replace(
-        LAPTOP,
-        preset="paper",
-        data=replace(LAPTOP.data, num_train=1200, num_train_conv=1200),
-        model=replace(LAPTOP.model, width=32, conv_columns=3, conv_widths=(8, 16)),
-        chains=PAPER_CHAINS,
-        chains_conv=PAPER_CHAINS,
-        chains_table=PAPER_CHAINS,
-    ),
-    "quick": replace(
-        LAPTOP,
-        quick=True,
-        problems=("dense fractal", TABLE),
-        methods=("MAP", DROP_PATH, "mean field, local", "Laplace, last layer"),
-        data=DataConfig(num_train=20, num_train_conv=20, num_test=20, table="diabetes"),
-        model=ModelConfig(columns=2, width=2),
-        fit=replace(LAPTOP.fit, num_epochs=2, batch_size=10, num_samples=4),
-        chains=QUICK_CHAINS,
-        chains_conv=QUICK_CHAINS,
-        chains_table=QUICK_CHAINS,
-    ),
-}
+PRESETS = presets(
+    Config(),
+    paper={
+        "data": {"num_train": 1200, "num_train_conv": 1200},
+        "model": {"width": 32, "conv_columns": 3, "conv_widths": (8, 16)},
+        **dict.fromkeys(("chains", "chains_conv", "chains_table"), PAPER_CHAINS),
+    },
+    quick={
+        "problems": ("dense fractal", TABLE),
+        "methods": ("MAP", DROP_PATH, "mean field, local", "Laplace, last layer"),
+        "data": {"num_train": 20, "num_train_conv": 20, "num_test": 20, "table": "diabetes"},
+        **QUICK,
+        **dict.fromkeys(("chains_conv", "chains_table"), QUICK_CHAINS),
+    },
+)
 
 
 def run(config: Config, run: Run) -> Outcome:
     """Samples every problem, and compares every method with the draws."""
     available = problems(config.data, config.model)
-    if unknown := set(config.problems) - set(available):
-        raise jf.InputError(
-            f"`problems` must be out of {', '.join(map(repr, available))}, got {min(unknown)!r}"
-        )
-    rows, sections, used = Rows(), [], []
-    for number, name in enumerate(config.problems):
-        problem = available[name]()
-        used.append(problem)
+    used = {name: available[name]() for name in config.problems}
+    rows, sections = Rows(), []
+    for number, (name, problem) in enumerate(used.items()):
         key = jax.random.fold_in(jax.random.key(config.seed), number)
         of_problem, parts = one_problem(config, run, name, problem, key)
-        rows.rows += of_problem.rows
+        rows.extend(of_problem)
         sections += parts
     converged = all(row["value"] for row in rows.where(metric="converged"))
-    names = lambda of: ", ".join(sorted({getattr(problem, of) for problem in used}))
     rows.add({"converged": converged})
+    names = lambda of: ", ".join(sorted({getattr(problem, of) for problem in used.values()}))
     return Outcome(names("dataset"), names("requested"), rows, sections)
 
 
@@ -159,117 +113,70 @@ def one_problem(
 ) -> tuple[Rows, list[Section]]:
     """Figures and report of one problem."""
     key_chains, key_fit, key_compare = jax.random.split(key, 3)
-    of_chains = {CONV: config.chains_conv, TABLE: config.chains_table}.get(name, config.chains)
-    chains = sample(of_chains, run, name, problem, key_chains)
-    outputs = np.asarray(chains.outputs(problem.net.apply, problem.x_test))
-    predictions = predicted(problem, outputs)
-    diagnosis = diagnosed(of_chains, chains, predictions)
-    jf.reference.save(
-        run.directory / "references" / f"{slug(name)}.npz",
-        chains,
-        problem.model,
-        problem.data,
-        problem.x_test,
-    )
-    cost = diagnosis.figures["num_gradients"] + diagnosis.figures["num_warmup_gradients"]
+    chains = {CONV: config.chains_conv, TABLE: config.chains_table}.get(name, config.chains)
+    reference = sample(chains, run, name, problem, key_chains)
+    path = run.directory / "references" / f"{slug(name)}.npz"
+    jf.reference.save(path, reference.chains, problem.model, problem.data, problem.x_test)
+    outputs, methods, size = reference.outputs, fits(config, problem), len(problem.data[1])
     judge = partial(judged, problem, outputs, key_compare)
+
+    def fit_and_judge(method: str, **_: str) -> dict[str, float]:
+        began = time.perf_counter()
+        posterior = jax.block_until_ready(methods[method](problem.data, key_fit))
+        seconds = time.perf_counter() - began
+        number, apply = config.fit.num_samples, problem.net.apply
+        draws = jf.sample_outputs(apply, posterior, problem.x_test, key_fit, num_samples=number)
+        cost = {"gradients": num_gradients(config.fit, method, size), "seconds": seconds}
+        return judge(draws) | cost
+
     rows = Rows()
-    reference = judge(outputs.reshape(-1, *outputs.shape[2:]))
-    rows.add({**reference, "gradients": cost}, problem=name, method="NUTS")
-    for method, fit in fits(config, problem).items():
-        one = partial(fit_and_judge, config, problem, judge, method, fit, key_fit)
-        rows.add(run.once(one, problem=name, method=method), problem=name, method=method)
-    best = intervals(ceiling(problem, outputs, key_compare))
-    rows.add(best, problem=name, method="one chain")
+    of_chains = reference.diagnosis.figures
+    cost = {"gradients": of_chains["num_gradients"] + of_chains["num_warmup_gradients"]}
+    itself = judge(outputs.reshape(-1, *outputs.shape[2:]))
+    rows.add(itself | cost, problem=name, method="NUTS")
+    rows.extend(run.sweep(fit_and_judge, problem=[name], method=methods))
+    rows.add(intervals(ceiling(problem, outputs, key_compare)), problem=name, method="one chain")
     sections = [
-        comparison_section(name, problem, rows, diagnosis),
-        convergence_section(of_chains, name, chains, predictions, diagnosis),
+        comparison_section(name, problem, rows, reference),
+        convergence_section(chains, name, reference),
     ]
-    about = {"converged": diagnosis.converged, "reasons": reasons(diagnosis)}
-    about |= {f"nuts_{of}": value for of, value in diagnosis.figures.items()}
-    rows.add(about | {"num_params": problem.num_params}, problem=name)
+    rows.add({**reference.figures, "num_params": problem.num_params}, problem=name)
     return rows, sections
 
 
 def fits(config: Config, problem: Problem) -> dict[str, Fit]:
     """The methods that the settings name, as far as the net has what they need."""
-    every = dict(
-        recipes(
-            config.fit,
-            problem.model,
-            problem.start,
-            len(problem.data[1]),
-            last_layer=problem.last_layer,
-            fixed=problem.noise,
-        )
-    )
+    options = {"last_layer": problem.last_layer, "fixed": problem.noise}
+    size = len(problem.data[1])
+    every = dict(recipes(config.fit, problem.model, problem.start, size, **options))
     if problem.block_net is not None:
         every[DROP_PATH] = drop_path(config, problem)
-    return chosen(every, [name for name in config.methods if name not in left_out(problem)])
-
-
-def left_out(problem: Problem) -> dict[str, str]:
-    """Methods that a net cannot have, and why."""
-    return {DROP_PATH: "the net has no paths to drop"} if problem.block_net is None else {}
+    return {name: every[name] for name in config.methods if name in every}
 
 
 def drop_path(config: Config, problem: Problem) -> Fit:
     """Drop-path Monte Carlo, with the steps of all other methods."""
     size = len(problem.data[1])
-    steps = num_steps(config.fit, size)
-    model = jf.fractal_model(
-        problem.net,
-        prior=problem.model.prior,
-        likelihood=problem.model.likelihood,
-        global_rate=0.0,
-    )
+    steps, batch_size = num_steps(config.fit, size), min(config.fit.batch_size, size)
+    prior, likelihood = problem.model.prior, problem.model.likelihood
+    model = jf.fractal_model(problem.net, prior=prior, likelihood=likelihood, global_rate=0.0)
     adam = optax.adam(optax.cosine_decay_schedule(config.fit.learning_rate, steps))
     method = jf.mc_drop_path(model, adam, rate=config.drop_path_rate)
-    batch_size = min(config.fit.batch_size, size)
     return lambda data, key: scan(
         method, problem.start, data, key, num_steps=steps, batch_size=batch_size
     )[0]
-
-
-def fit_and_judge(
-    config: Config,
-    problem: Problem,
-    judge: Callable[[Any], dict[str, float]],
-    method: str,
-    fit: Fit,
-    key: KeyArray,
-) -> dict[str, float]:
-    """One method: its scores, its distances from the reference, and what it took."""
-    started = time.perf_counter()
-    posterior = jax.block_until_ready(fit(problem.data, key))
-    seconds = time.perf_counter() - started
-    outputs = jf.sample_outputs(
-        problem.net.apply, posterior, problem.x_test, key, num_samples=config.fit.num_samples
-    )
-    cost = num_gradients(config.fit, method, len(problem.data[1]))
-    row = judge(np.asarray(outputs))
-    tqdm.write(f"  {method:22}" + "".join(f" {of} {row[of]:8.4f}" for of in ("nll", DISTANCE)))
-    return {**row, "gradients": cost, "seconds": seconds}
-
-
-DISTANCE = "distance"
 
 
 def judged(
     problem: Problem, reference: np.ndarray, key: KeyArray, outputs: Any
 ) -> dict[str, float]:
     """Scores of draws of the outputs, and their distances from those of the reference."""
-    all_draws = jnp.asarray(reference).reshape(-1, *reference.shape[2:])
+    every = jnp.asarray(reference).reshape(-1, *reference.shape[2:])
     if problem.noise:
-        return judged_regression(problem, all_draws, key, jnp.asarray(outputs))
-    prediction = jf.Prediction.of(jax.nn.log_softmax(jnp.asarray(outputs)))
-    target = jf.Prediction.of(jax.nn.log_softmax(all_draws))
-    compared = metrics.compare(prediction, target, key, labels=problem.y_test)
-    distance = compared.pop("total_variation")
-    return {
-        **scores(prediction, np.asarray(problem.y_test)),
-        **intervals({DISTANCE: distance, **compared}),
-    }
+        return judged_regression(problem, every, key, jnp.asarray(outputs))
+    found, target = (jf.Prediction.of(jax.nn.log_softmax(jnp.asarray(x))) for x in (outputs, every))
+    compared = metrics.compare(found, target, key, labels=problem.y_test)
+    return scores(found, problem.y_test) | intervals(compared)
 
 
 def judged_regression(
@@ -277,79 +184,60 @@ def judged_regression(
 ) -> dict[str, float]:
     """RMSE and log likelihood, and W2 of predictive distributions, all standardised."""
     key_noise, key_bootstrap = jax.random.split(key)
-    mean, rho = jnp.split(outputs, 2, axis=-1)
-    likelihood = jf.likelihoods.HeteroscedasticGaussian()
-    scale = jax.nn.softplus(rho) + likelihood.min_scale
+    mean, scale = moments(outputs)
     log_prob = metrics.gaussian_mixture_log_prob(problem.y_test, mean, scale)
-    draws = [predictive_draws(x, key_noise) for x in (outputs, reference)]
-    distances = metrics.wasserstein(*draws)[..., 0]
+    distances = metrics.wasserstein(
+        predictive_draws(outputs, key_noise), predictive_draws(reference, key_noise)
+    )[..., 0]
     return {
         "rmse": float(metrics.rmse(mean.mean(0), problem.y_test)),
         "nll": float(-log_prob.mean()),
-        **intervals({DISTANCE: metrics.bootstrap(jnp.mean, (distances,), key_bootstrap)}),
+        **intervals({"w2": metrics.bootstrap(jnp.mean, (distances,), key_bootstrap)}),
     }
 
 
-NUM_PREDICTIVE = 2000
+def moments(outputs: Array) -> tuple[Array, Array]:
+    """Mean and standard deviation of the target, given each draw of the weights."""
+    mean, rho = jnp.split(outputs, 2, axis=-1)
+    return mean, jax.nn.softplus(rho) + jf.likelihoods.HeteroscedasticGaussian().min_scale
 
 
 def predictive_draws(outputs: Array, key: KeyArray) -> Array:
     """Draws of the target: of the weights evenly, each with noise of its own."""
     index = jnp.arange(NUM_PREDICTIVE) * len(outputs) // NUM_PREDICTIVE
-    mean, rho = jnp.split(jnp.asarray(outputs)[index], 2, axis=-1)
-    scale = jax.nn.softplus(rho) + jf.likelihoods.HeteroscedasticGaussian().min_scale
+    mean, scale = moments(jnp.asarray(outputs)[index])
     return mean + scale * jax.random.normal(key, mean.shape)
 
 
 def ceiling(problem: Problem, outputs: np.ndarray, key: KeyArray) -> dict[str, Estimate]:
     """What one chain reaches against all others together."""
     if not problem.noise:
-        by_chain = jax.nn.softmax(outputs).mean(1)
-        found = metrics.ceiling(by_chain, key)
-        return {DISTANCE: found.pop("total_variation"), **found}
+        return metrics.ceiling(jax.nn.softmax(outputs).mean(1), key)
     distances = []
     for i, chain in enumerate(outputs):
         others = np.delete(outputs, i, axis=0).reshape(-1, *outputs.shape[2:])
         keys = jax.random.split(jax.random.fold_in(key, i))
         draws = [predictive_draws(*of) for of in zip(map(jnp.asarray, (chain, others)), keys)]
         distances.append(metrics.wasserstein(*draws)[..., 0])
-    return {DISTANCE: metrics.bootstrap(jnp.mean, (jnp.mean(jnp.array(distances), 0),), key)}
+    return {"w2": metrics.bootstrap(jnp.mean, (jnp.mean(jnp.array(distances), 0),), key)}
 
 
 # Report
 
 
-def comparison_section(
-    name: str, problem: Problem, rows: Rows, diagnosis: jf.inference.Diagnosis
-) -> Section:
+def comparison_section(name: str, problem: Problem, rows: Rows, reference: Reference) -> Section:
     """All methods on one problem."""
-    kinds = {
-        "accuracy": "accuracy",
-        "rmse": "RMSE",
-        "nll": "NLL (nats)",
-        "ece": "ECE",
-        "agreement": "agreement",
-        DISTANCE: "W2" if problem.noise else "total variation",
-        "symmetric_kl": "symmetric KL (nats)",
-    }
-    shown = [of for of in kinds if len(rows.values(of))]
-    cells = []
-    for method in rows.levels("method"):
-        row = {r["metric"]: r["value"] for r in rows.where(method=method)}
-        cost = [round(row[of]) if of in row else "-" for of in ("gradients", "seconds")]
-        cells.append([method, *(with_intervals(row, of) for of in shown), *cost])
+    shown = ("accuracy", "rmse", "nll", "ece", "agreement", *DISTANCES, "symmetric_kl")
     compared = rows.where(method=tuple(m for m in rows.levels("method") if m != "NUTS"))
-    picture = report.intervals(compared, DISTANCE, xlabel=f"{kinds[DISTANCE]} to NUTS")
-    missing = "".join(
-        f" Left out: {method}, for {why}." for method, why in left_out(problem).items()
-    )
+    distance = "w2" if problem.noise else "total_variation"
+    missing = "" if problem.block_net else f" Without {DROP_PATH}: the net has no paths to drop."
     return Section(
         name.capitalize(),
         f"{problem.about}. {problem.num_params:,} weights, prior {problem.model.prior}."
-        f"\n\n{diagnosis}\n\nDistances are to the predictions of all "
-        f"draws of NUTS, with 95 % bootstrap intervals over test examples; those of NUTS to itself "
-        "are 0; one chain is compared with the others. Cost: gradients over all training data, "
-        f"curvatures of a Laplace aside.{missing}",
-        Table(["method", *(kinds[of] for of in shown), "full gradients", "seconds"], cells),
-        [picture],
+        f"\n\n{reference.diagnosis}\n\nDistances are to the predictions of all draws of NUTS, with "
+        "95 % bootstrap intervals over test examples; those of NUTS to itself are 0; one chain is "
+        "compared with the others. Cost: gradients over all training data, curvatures of a Laplace "
+        f"aside.{missing}",
+        report.table(rows, (*shown, "gradients", "seconds"), digits=3),
+        [report.intervals(compared, distance, xlabel=f"{report.label(distance)} to NUTS")],
     )

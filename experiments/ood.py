@@ -11,270 +11,184 @@ method. Figures: docs/results.md. Laptop: 18 minutes on one CPU core.
     make experiment NAME=ood ARGS="--problems fashion_mnist --num-seeds 5"
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
-from tqdm.auto import tqdm
 
 import jfractal as jf
 from experiments import report
-from experiments._images import Split
-from experiments._methods import FitConfig, chosen, recipes
+from experiments._images import Split, flat, some
+from experiments._methods import FitConfig, Method, recipes, without
 from experiments._perceptron import classifier, predict, start
 from experiments._routes import scores
-from experiments._source import SourceConfig
+from experiments.ranges import Choices, Columns, Count, Natural, OneOf, Positive, Some
 from experiments.report import Outcome, Section, is_version
 from experiments.rows import Rows
 from experiments.run import Run, SeedsOptions
+from experiments.settings import Settings, SourceConfig, presets
 from jfractal import metrics
-from jfractal.data import ImageData
 from jfractal.nn import DenseUnit
-from jfractal.typing import Array, KeyArray
+from jfractal.typing import Array
 
 COVERAGE = 0.8
+PROBLEMS = {"fashion_mnist": "mnist", "cifar10": None, "digits": None}
+"""Sets to learn, and the set that strange images are of; None for their held-out classes."""
 
 
 @dataclass(frozen=True)
 class DataConfig(SourceConfig):
     """How many images."""
 
-    num_train: int = 3500
-    """Training images, validation images among them."""
-    num_test: int = 1000
-    """Test images, and at most as many strange ones."""
-    num_validation: int = 500
-    """Training images held out."""
-    held_out: tuple[int, ...] = (3, 9)
-    """Classes of CIFAR-10 left out of training (3 is cat, 9 is truck)."""
-    angles: tuple[float, ...] = (15, 30, 60, 90)
-    """Degrees that test images are rotated by."""
-    noises: tuple[float, ...] = (0.1, 0.2, 0.4)
-    """Standard deviation of noise on test images, of whose range 1 is the whole."""
+    num_train: Count = 3500  # Training images, validation images among them.
+    num_test: Count = 1000  # Test images, and at most as many strange ones.
+    num_validation: Count = 500  # Training images held out.
+    # Classes of CIFAR-10 left out of training (3 is cat, 9 is truck).
+    held_out: Choices[Natural] = (3, 9)
+    angles: Choices[float] = (15, 30, 60, 90)  # Degrees that test images are rotated by.
+    # Standard deviation of noise on test images, of whose range 1 is the whole.
+    noises: Choices[Positive] = (0.1, 0.2, 0.4)
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Settings):
     """The fractal net."""
 
-    columns: int = 2
-    """Columns of every block."""
-    widths: tuple[int, ...] = (200, 100)
-    """Features of each block."""
-    prior_scale: float = 0.3
-    """Standard deviation of the Gaussian prior."""
+    columns: Columns = 2  # Columns of every block.
+    widths: Some[Count] = (200, 100)  # Features of each block.
+    prior_scale: Positive = 0.3  # Standard deviation of the Gaussian prior.
 
 
 @dataclass(frozen=True)
 class Config(SeedsOptions):
     """Settings of `ood`."""
 
-    problems: tuple[str, ...] = ("fashion_mnist", "cifar10")
-    """fashion_mnist: against MNIST; cifar10: against its held-out classes."""
-    methods: tuple[str, ...] = (
-        "MAP",
-        "MC dropout",
-        "mean field",
-        "mean field, flipout",
-        "IVON",
-        "ensemble",
-        "SWAG",
-        "Laplace, last layer",
-        "SGLD",
-        "SGHMC",
+    # fashion_mnist: against MNIST; cifar10 and digits: against their held-out classes.
+    problems: Choices[Annotated[str, OneOf(PROBLEMS)]] = ("fashion_mnist", "cifar10")
+    # What to compare.
+    methods: Choices[Method] = without(
+        "mean field, local",
+        "mean field, antithetic",
+        "mean field, per example",
+        "Laplace, full",
+        "Laplace, diagonal",
     )
-    """What to compare."""
-    data: DataConfig = field(default_factory=DataConfig)
-    """The images."""
-    model: ModelConfig = field(default_factory=ModelConfig)
-    """The net."""
-    fit: FitConfig = field(
-        default_factory=lambda: FitConfig(
-            num_epochs=20,
-            batch_size=64,
-            learning_rate=1e-3,
-            kl_weight=0.1,
-            temperature=0.1,
-            dropout_rate=0.1,
-            num_samples=16,
-        )
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    fit: FitConfig = FitConfig(
+        num_epochs=20,
+        batch_size=64,
+        kl_weight=0.1,
+        temperature=0.1,
+        dropout_rate=0.1,
+        num_samples=16,
     )
-    """The methods."""
 
 
-LAPTOP = Config()
-PRESETS = {
-    "laptop": LAPTOP,
-    "paper": replace(
-        LAPTOP,
-        preset="paper",
-        data=DataConfig(num_train=50_000, num_test=10_000, num_validation=5000),
-        model=ModelConfig(columns=3, widths=(400, 400)),
-        fit=replace(LAPTOP.fit, num_epochs=100, num_samples=32),
-    ),
-    "quick": replace(
-        LAPTOP,
-        quick=True,
-        problems=("digits",),
-        num_seeds=1,
-        methods=("MAP", "mean field", "ensemble"),
-        data=DataConfig(num_train=80, num_test=40, num_validation=10, angles=(90,), noises=(0.5,)),
-        model=ModelConfig(widths=(8,)),
-        fit=FitConfig(num_epochs=1, batch_size=20, num_samples=2, num_members=2),
-    ),
-}
+PRESETS = presets(
+    Config(),
+    paper={
+        "data": {"num_train": 50_000, "num_test": 10_000, "num_validation": 5000},
+        "model": {"columns": 3, "widths": (400, 400)},
+        "fit": {"num_epochs": 100, "num_samples": 32},
+    },
+    quick={
+        "problems": ("digits",),
+        "num_seeds": 1,
+        "methods": ("MAP", "mean field", "ensemble"),
+        "data": {
+            "num_train": 80,
+            "num_test": 40,
+            "num_validation": 10,
+            "angles": (90,),
+            "noises": (0.5,),
+        },
+        "model": {"widths": (8,)},
+        "fit": {"num_epochs": 1, "batch_size": 20, "num_samples": 2, "num_members": 2},
+    },
+)
 
 
-@dataclass(frozen=True, eq=False)
 class Problem:
-    """Images to learn, and strange ones."""
+    """Images to learn, strange ones, and every method compiled once for all seeds."""
 
-    title: str
-    split: Split
-    strange: np.ndarray
-    requested: str
+    def __init__(self, config: Config, name: str):
+        """A set against another that has its shape, or some of its classes against the others."""
+        load = partial(jf.data.load_images, strict=config.data.strict)
+        data, source, other = config.data, load(name), PROBLEMS[name]
+        if other is not None:
+            outside = load(other)
+            against, strange = outside.name, outside.test_images
+        else:
+            against = " and ".join(source.class_names[c] for c in data.held_out)
+            source, strange = jf.data.hold_out_classes(source, data.held_out)
+        few = some(source, data.num_train, data.num_test, config.seed)
+        self.config, self.title = config, f"{source.name} against {against}"
+        self.split = Split.of(few, data.num_validation, config.seed)
+        self.strange = strange[: data.num_test]
+        is_same = is_version(few.name, few.requested)
+        self.requested = few.name if is_same else few.requested
+        self.net = jf.FractalNet(
+            self.split.num_classes,
+            columns=config.model.columns,
+            widths=config.model.widths,
+            unit=partial(DenseUnit, dense=jf.BayesDense),
+            norm="none",  # there are no batch statistics of sampled weights
+        )
+        x, y = self.pixels(self.split.train[0]), jnp.asarray(self.split.train[1])
+        model, begin = classifier(self.net, config.model.prior_scale), start(self.net, x)
+        fits = recipes(config.fit, model, begin, len(x), last_layer="head")
+        self.fits = {of: partial(jf.ops.jit(fits[of]), (x, y)) for of in config.methods}
+
+    def pixels(self, images: np.ndarray) -> Array:
+        """Standardised images as a dense net reads them."""
+        return flat(self.split.standardise(images))
+
+    def test(self, *, method: str, seed: int, **of: str) -> Rows:
+        """What a posterior is worth on familiar, strange and spoilt images."""
+        config, (familiar, labels) = self.config, self.split.test
+        key, draws = jax.random.fold_in(jax.random.key(config.seed), seed), config.fit.num_samples
+        posterior = self.fits[method](key)
+        ask = lambda images: predict(
+            self.net, posterior, self.pixels(images), key, num_samples=draws
+        )
+        inside, outside = ask(familiar), ask(self.strange)
+        correct = inside.probs.argmax(-1) == jnp.asarray(labels)
+        selective = metrics.selective_accuracy(inside.entropy, correct, coverage=COVERAGE)
+        figures = {
+            **scores(inside, labels),
+            "auroc": metrics.auroc(inside.entropy, outside.entropy),
+            "auroc_epistemic": metrics.auroc(inside.epistemic, outside.epistemic),
+            "aupr": metrics.aupr(inside.entropy, outside.entropy),
+            "fpr95": metrics.fpr95(inside.entropy, outside.entropy),
+            "aurc": metrics.aurc(inside.entropy, correct),
+            "selective_accuracy": selective,
+        }
+        rows = Rows.of({name: float(value) for name, value in figures.items()})
+        spoilers = {"rotation": (rotated, config.data.angles), "noise": (noisy, config.data.noises)}
+        for kind, (spoil, amounts) in spoilers.items():
+            for amount in (0.0, *amounts):
+                prediction = ask(spoil(familiar, amount)) if amount else inside
+                spoilt = scores(prediction, labels)
+                rows.add({f"{kind}_{of}": spoilt[of] for of in spoilt}, amount=float(amount))
+        return rows
 
 
 def run(config: Config, run: Run) -> Outcome:
     """Every problem in turn."""
-    problems = [PROBLEMS[name](config) for name in _known(config.problems)]
-    rows, sections = Rows(), []
-    for problem in problems:
-        of_problem = compare(config, run, problem)
-        rows.rows += of_problem.rows
-        sections += report_on(config, problem, of_problem)
-    datasets = ", ".join(problem.split.source.name for problem in problems)
-    requested = ", ".join(asked_for(problem.split.source) for problem in problems)
+    rows, sections, seeds = Rows(), [], range(config.num_seeds)
+    problems = {name: Problem(config, name) for name in config.problems}
+    for name, problem in problems.items():
+        found = run.sweep(problem.test, problem=[name], method=config.methods, seed=seeds)
+        rows.extend(found)
+        sections += report_on(config, problem, found)
+    datasets = ", ".join(problem.split.source.name for problem in problems.values())
+    requested = ", ".join(problem.requested for problem in problems.values())
     return Outcome(datasets, requested, rows, sections)
-
-
-def _known(names: tuple[str, ...]) -> tuple[str, ...]:
-    if unknown := set(names) - set(PROBLEMS):
-        raise jf.InputError(
-            f"`problems` must be out of {', '.join(PROBLEMS)}, got {min(unknown)!r}"
-        )
-    return names
-
-
-def asked_for(source: ImageData) -> str:
-    """The name of the images, if they are a part or a version of those requested."""
-    return source.name if is_version(source.name, source.requested) else source.requested
-
-
-# Problems
-
-
-def against_another(name: str, other: str, config: Config) -> Problem:
-    """Images of one set, and of another that has their shape."""
-    load = partial(jf.data.load_images, strict=config.data.strict)
-    inside, outside = load(name), load(other)
-    split = split_of(config.data, inside, config.seed)
-    strange = outside.test_images[: config.data.num_test]
-    return Problem(f"{inside.name} against {outside.name}", split, strange, name)
-
-
-def against_held_out(name: str, classes: tuple[int, ...], config: Config) -> Problem:
-    """Images of some classes of a set, and of the others."""
-    source = jf.data.load_images(name, strict=config.data.strict)
-    known, unknown = jf.data.hold_out_classes(source, classes)
-    names = " and ".join(source.class_names[c] for c in classes)
-    split = split_of(config.data, known, config.seed)
-    return Problem(f"{known.name} against {names}", split, unknown[: config.data.num_test], name)
-
-
-PROBLEMS: Mapping[str, Callable[[Config], Problem]] = {
-    "fashion_mnist": partial(against_another, "fashion_mnist", "mnist"),
-    "cifar10": lambda config: against_held_out("cifar10", config.data.held_out, config),
-    "digits": lambda config: against_held_out("digits", config.data.held_out, config),
-}
-
-
-def split_of(config: DataConfig, source: ImageData, seed: int) -> Split:
-    """As many images as the settings say, or as there are."""
-    num_train = min(config.num_train, len(source.train_images))
-    num_test = min(config.num_test, len(source.test_images))
-    few = jf.data.subset(source, num_train=num_train, num_test=num_test, seed=seed)
-    return Split.of(few, config.num_validation, seed)
-
-
-# Methods
-
-
-def compare(config: Config, run: Run, problem: Problem) -> Rows:
-    """Fits and tests every method with every seed."""
-    split = problem.split
-    net = jf.FractalNet(
-        len(split.source.class_names),
-        columns=config.model.columns,
-        widths=config.model.widths,
-        unit=partial(DenseUnit, dense=jf.BayesDense),
-        norm="none",  # there are no batch statistics of sampled weights
-    )
-    data = pixels(split, split.train[0]), jnp.asarray(split.train[1])
-    model = classifier(net, config.model.prior_scale)
-    fits = recipes(config.fit, model, start(net, data[0]), len(data[0]), last_layer="head")
-    rows = Rows()
-    for method, recipe in chosen(fits, config.methods).items():
-        fit = jf.ops.jit(recipe)
-        for seed in tqdm(range(config.num_seeds), desc=f"{problem.requested}, {method}"):
-            key = jax.random.fold_in(jax.random.key(config.seed), seed)
-            compute = lambda key=key, fit=fit: test(config, net, fit(data, key), problem, key)
-            of = {"problem": problem.requested, "method": method, "step": seed}
-            found = run.once(compute, **of)
-            fields = {"problem": problem.requested, "method": method, "seed": seed}
-            rows.add(found["images"], **fields)
-            for kind, amounts in found["spoilt"].items():
-                for amount, figures in amounts.items():
-                    rows.add(
-                        {f"{kind}_{of}": value for of, value in figures.items()},
-                        amount=float(amount),
-                        **fields,
-                    )
-    return rows
-
-
-def test(
-    config: Config, net: Any, posterior: jf.Posterior, problem: Problem, key: KeyArray
-) -> dict[str, Any]:
-    """What a posterior is worth on familiar, strange and spoilt images."""
-    split, labels = problem.split, problem.split.test[1]
-    ask = lambda images: predict(
-        net, posterior, pixels(split, images), key, num_samples=config.fit.num_samples
-    )
-    inside, outside = ask(split.test[0]), ask(problem.strange)
-    correct = inside.probs.argmax(-1) == jnp.asarray(labels)
-    spoilt = {
-        kind: {"0": scores(inside, labels)}
-        | {str(amount): scores(ask(spoil(split.test[0], amount)), labels) for amount in amounts}
-        for kind, (spoil, amounts) in spoilers(config.data).items()
-    }
-    images = {
-        **scores(inside, labels),
-        "auroc": metrics.auroc(inside.entropy, outside.entropy),
-        "auroc_epistemic": metrics.auroc(inside.epistemic, outside.epistemic),
-        "aupr": metrics.aupr(inside.entropy, outside.entropy),
-        "fpr95": metrics.fpr95(inside.entropy, outside.entropy),
-        "aurc": metrics.aurc(inside.entropy, correct),
-        "selective_accuracy": metrics.selective_accuracy(
-            inside.entropy, correct, coverage=COVERAGE
-        ),
-    }
-    return {"images": {name: float(value) for name, value in images.items()}, "spoilt": spoilt}
-
-
-def pixels(split: Split, images: np.ndarray) -> Array:
-    """Standardised images as a dense net reads them."""
-    return split.standardise(images).reshape(len(images), -1)
-
-
-def spoilers(config: DataConfig) -> dict[str, tuple[Callable[..., np.ndarray], tuple[float, ...]]]:
-    """Ways to spoil images, and how far."""
-    return {"rotation": (rotated, config.angles), "noise": (noisy, config.noises)}
 
 
 def rotated(images: np.ndarray, degrees: float) -> np.ndarray:
@@ -294,24 +208,13 @@ def noisy(images: np.ndarray, scale: float) -> np.ndarray:
 
 def report_on(config: Config, problem: Problem, rows: Rows) -> list[Section]:
     """One row for each method: familiar images, strange ones, spoilt ones."""
-    familiar = {
-        "accuracy": "accuracy",
-        "nll": "NLL (nats)",
-        "ece": "ECE",
-        "aurc": "AURC",
-        "selective_accuracy": f"accuracy on the surest {COVERAGE:.0%}",
-    }
-    strange = {
-        "auroc": "AUROC",
-        "auroc_epistemic": "AUROC, epistemic",
-        "aupr": "AUPR",
-        "fpr95": "FPR95",
-    }
+    familiar = ("accuracy", "nll", "ece", "aurc", "selective_accuracy")
+    strange = ("auroc", "auroc_epistemic", "aupr", "fpr95")
     xlabels = {"rotation": "rotation (degrees)", "noise": "noise (share of the range)"}
     curves = [
-        report.curves(rows, "amount", f"{kind}_{of}", xlabel=xlabels[kind], ylabel=label)
-        for kind in xlabels
-        for of, label in (("accuracy", "test accuracy"), ("ece", "ECE"))
+        report.curves(rows, "amount", f"{kind}_{of}", xlabel=xlabel, ylabel=report.label(of))
+        for kind, xlabel in xlabels.items()
+        for of in ("accuracy", "ece")
     ]
     split = problem.split
     return [
@@ -320,7 +223,7 @@ def report_on(config: Config, problem: Problem, rows: Rows) -> list[Section]:
             f"{split.source.note}\n\n{len(split.train[0]):,} training images and "
             f"{len(split.test[0]):,} test images, means ± standard errors over the seeds 0 to "
             f"{config.num_seeds - 1}. AURC is the error rate averaged over all shares of the "
-            "surest images.",
+            f"surest images; the selective accuracy is that on the surest {COVERAGE:.0%}.",
             report.table(rows, familiar, digits=3),
         ),
         Section(
@@ -329,11 +232,7 @@ def report_on(config: Config, problem: Problem, rows: Rows) -> list[Section]:
             "are to be found by the entropy of the prediction, or by its epistemic part (one net "
             "has none, and nothing to find them by: 0.5).",
             report.table(rows, strange, digits=3),
-            [
-                report.intervals(
-                    rows, "auroc", xlabel="AUROC of strange images, mean ± standard error"
-                )
-            ],
+            [report.intervals(rows, "auroc")],
         ),
         Section(f"Spoilt images: {split.source.name}", pictures=curves),
     ]

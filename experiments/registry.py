@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from experiments.report import Outcome
     from experiments.run import Options, Run
 
-HARNESS = {"__main__", "command", "registry", "report", "rows", "run"}
+HARNESS = {"__main__", "command", "registry", "ranges", "report", "rows", "run", "settings"}
 
 
 class Experiment(Protocol):

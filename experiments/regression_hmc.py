@@ -12,7 +12,7 @@ R-hat of the predictions below 1.01 and no divergence (R-hat of single weights w
 permuting hidden units changes them and not the function).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
@@ -23,90 +23,71 @@ import optax
 
 import jfractal as jf
 from experiments import report
-from experiments._nuts import diagnostics_table, reasons
+from experiments._methods import computed_in
+from experiments._nuts import ChainsConfig, convergence_section, sample
 from experiments._perceptron import Perceptron, start
+from experiments._problems import Problem
+from experiments.ranges import Count, Positive, Precision
 from experiments.report import Outcome, Picture, Section
 from experiments.rows import Rows
 from experiments.run import Options, Run
+from experiments.settings import Settings, presets
 from jfractal import metrics, viz
 from jfractal.typing import Array, KeyArray
 
+CURVE = "Blundell's regression curve (synthetic)"
+
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Settings):
     """The network, its prior and its likelihood."""
 
-    hidden: tuple[int, ...] = (16,)
-    """Units of each hidden layer (tanh)."""
-    prior_scale: float = 2.0
-    """Standard deviation of the Gaussian prior of every weight."""
-    noise_scale: float = 0.1
-    """Standard deviation of the Gaussian likelihood, fixed for all methods."""
+    hidden: tuple[Count, ...] = (16,)  # Units of each hidden layer (tanh).
+    prior_scale: Positive = 2.0  # Standard deviation of the Gaussian prior of every weight.
+    noise_scale: Positive = 0.1  # Standard deviation of the Gaussian likelihood, fixed for all.
 
 
 @dataclass(frozen=True)
-class FitConfig:
+class FitConfig(Settings):
     """MAP and variational inference, by Adam on the full data."""
 
-    map_steps: int = 5000
-    """Steps of MAP."""
-    vi_steps: int = 20000
-    """Steps of variational inference."""
-    learning_rate: float = 0.01
-    """Learning rate of both, falling to 0 along a cosine."""
-    num_samples: int = 8
-    """Draws of the weights for a step of variational inference."""
-    scale: float = 0.05
-    """Initial standard deviation of the variational posterior."""
-
-
-@dataclass(frozen=True)
-class ChainsConfig:
-    """The No-U-Turn sampler."""
-
-    num_chains: int = 4
-    """Chains, vectorised in one program."""
-    num_warmup: int = 500
-    """Steps of each chain to adapt."""
-    num_draws: int = 1500
-    """Draws of each chain."""
-    target_accept: float = 0.95
-    """Acceptance probability; a high one keeps the steps short where the posterior is narrow."""
+    map_steps: Count = 5000  # Steps of MAP.
+    vi_steps: Count = 20000  # Steps of variational inference.
+    learning_rate: Positive = 0.01  # Learning rate of both, falling to 0 along a cosine.
+    num_samples: Count = 8  # Draws of the weights for a step of variational inference.
+    scale: Positive = 0.05  # Initial standard deviation of the variational posterior.
+    precision: Precision = "float32"  # In which the net computes in MAP and VI.
 
 
 @dataclass(frozen=True)
 class Config(Options):
     """Settings of `regression_hmc`."""
 
-    num_data: int = 60
-    """Training points, x uniform in [0, 0.5]."""
-    num_predictive: int = 1000
-    """Draws of the weights for a predictive distribution."""
-    model: ModelConfig = field(default_factory=ModelConfig)
-    """The network."""
-    fit: FitConfig = field(default_factory=FitConfig)
-    """MAP and variational inference."""
-    chains: ChainsConfig = field(default_factory=ChainsConfig)
-    """HMC."""
+    num_data: Count = 60  # Training points, x uniform in [0, 0.5].
+    num_predictive: Count = 1000  # Draws of the weights for a predictive distribution.
+    model: ModelConfig = ModelConfig()
+    fit: FitConfig = FitConfig()
+    # A high acceptance probability keeps the steps short where the posterior is narrow.
+    chains: ChainsConfig = ChainsConfig(
+        num_warmup=500, num_draws=1500, target_accept=0.95, max_tree_depth=10
+    )
 
 
-PRESETS = {
-    "laptop": Config(),
-    "paper": Config(
-        preset="paper",
-        num_data=200,
-        model=ModelConfig(hidden=(50,)),
-        chains=ChainsConfig(num_warmup=2000, num_draws=2000),
-    ),
-    "quick": Config(
-        quick=True,
-        num_data=20,
-        num_predictive=50,
-        model=ModelConfig(hidden=(4,)),
-        fit=FitConfig(map_steps=50, vi_steps=50),
-        chains=ChainsConfig(num_warmup=20, num_draws=20),
-    ),
-}
+PRESETS = presets(
+    Config(),
+    paper={
+        "num_data": 200,
+        "model": {"hidden": (50,)},
+        "chains": {"num_warmup": 2000, "num_draws": 2000},
+    },
+    quick={
+        "num_data": 20,
+        "num_predictive": 50,
+        "model": {"hidden": (4,)},
+        "fit": {"map_steps": 50, "vi_steps": 50},
+        "chains": {"num_warmup": 20, "num_draws": 20},
+    },
+)
 
 
 def run(config: Config, run: Run) -> Outcome:
@@ -120,8 +101,12 @@ def run(config: Config, run: Run) -> Outcome:
         prior=jf.priors.Gaussian(config.model.prior_scale),
         likelihood=jf.likelihoods.Gaussian(config.model.noise_scale),
     )
-    posteriors = fit_posteriors(config, run, model, net, data, key_fit)
     grid = jnp.linspace(-0.2, 0.8, 101)[:, None]
+    *keys, key_nuts = jax.random.split(key_fit, 3)
+    problem = Problem(net, model, data, start(net, data[0]), grid)
+    posteriors = fit_both(config, run, problem, keys)
+    reference = sample(config.chains, run, "Blundell's curve", problem, key_nuts)
+    posteriors["NUTS"] = reference.chains
     draws = {
         name: predictive_draws(config, model, posterior, grid, key_predict)
         for name, posterior in posteriors.items()
@@ -130,54 +115,33 @@ def run(config: Config, run: Run) -> Outcome:
     for name, posterior in posteriors.items():
         found = jf.predict(model, posterior, x_test, key_predict, num_samples=config.num_predictive)
         figures = {
-            "nll": -found.log_prob(y_test).mean(),
-            "rmse": metrics.rmse(found.mean, y_test),
-            **distances(draws[name], draws["NUTS"], grid),
+            "nll": float(-found.log_prob(y_test).mean()),
+            "rmse": float(metrics.rmse(found.mean, y_test)),
         }
-        rows.add({of: float(value) for of, value in figures.items()}, method=name)
-
-    chains: Any = posteriors["NUTS"]
-    outputs = np.asarray(chains.outputs(net.apply, grid)[..., 0])
-    diagnosis = chains.diagnose(outputs)
+        rows.add(figures | distances(draws[name], draws["NUTS"], grid), method=name)
     sections = [
         comparison_section(data, grid, draws, rows),
-        convergence_section(grid, outputs, diagnosis),
+        convergence_section(config.chains, "Blundell's curve", reference),
+        chains_section(grid, reference.predictions[..., 0]),
     ]
-    rows.add({"converged": diagnosis.converged, "reasons": reasons(diagnosis)})
-    rows.add({f"nuts_{name}": value for name, value in diagnosis.figures.items()})
-    curve = "Blundell's regression curve (synthetic)"
-    return Outcome(curve, curve, rows, sections)
+    rows.add(reference.figures)
+    return Outcome(CURVE, CURVE, rows, sections)
 
 
-def fit_posteriors(
-    config: Config,
-    run: Run,
-    model: jf.Model,
-    net: Perceptron,
-    data: tuple[Array, Array],
-    key: KeyArray,
-) -> dict[str, jf.Posterior]:
-    """The three posteriors by name: MAP, mean-field VI started from it, NUTS."""
-    key_map, key_vi, key_nuts = jax.random.split(key, 3)
-    fit, chains, begin = config.fit, config.chains, start(net, data[0])
+def fit_both(config: Config, run: Run, problem: Problem, keys: Any) -> dict[str, jf.Posterior]:
+    """MAP, and mean-field VI started from it."""
+    fit, model = config.fit, computed_in(config.fit.precision, problem.model)
     adam = lambda steps: optax.adam(optax.cosine_decay_schedule(fit.learning_rate, steps))
     point = jf.maximum_a_posteriori(model, adam(fit.map_steps))
-    mean_field = jf.variational(
-        model, adam(fit.vi_steps), num_samples=fit.num_samples, scale=fit.scale
-    )
-    mode = run.fit(point, begin, data, key_map, name="MAP", num_steps=fit.map_steps).posterior
-    vi = run.fit(mean_field, mode.mean(), data, key_vi, name="VI", num_steps=fit.vi_steps).posterior
-    nuts = jf.nuts(
-        model,
-        data,
-        key_nuts,
-        starts=begin,
-        num_chains=chains.num_chains,
-        num_warmup=chains.num_warmup,
-        num_draws=chains.num_draws,
-        target_accept=chains.target_accept,
-    )
-    return {"MAP": mode, "mean-field VI": vi, "NUTS": nuts}
+    options = {"num_samples": fit.num_samples, "scale": fit.scale}
+    mean_field = jf.variational(model, adam(fit.vi_steps), **options)
+    methods = {"MAP": (point, fit.map_steps), "mean-field VI": (mean_field, fit.vi_steps)}
+    begin, found = problem.start, {}
+    for key, (name, (method, num_steps)) in zip(keys, methods.items()):
+        fitted = run.fit(method, begin, problem.data, key, name=name, num_steps=num_steps)
+        found[name] = fitted.posterior
+        begin = fitted.posterior.mean()
+    return found
 
 
 def predictive_draws(
@@ -185,9 +149,8 @@ def predictive_draws(
 ) -> np.ndarray:
     """Draws of y at each x, noise included: "draws points"."""
     key_weights, key_noise = jax.random.split(key)
-    means = jf.sample_outputs(
-        model.apply, posterior, x, key_weights, num_samples=config.num_predictive
-    )
+    number = config.num_predictive
+    means = jf.sample_outputs(model.apply, posterior, x, key_weights, num_samples=number)
     noise = config.model.noise_scale * jax.random.normal(key_noise, means.shape)
     return np.asarray((means + noise)[..., 0])
 
@@ -212,49 +175,26 @@ def comparison_section(
         for name, of in draws.items()
     }
     x, y = (np.asarray(part[:, 0]) for part in data)
-    names = {
-        "nll": "test NLL (nats)",
-        "rmse": "test RMSE",
-        "w2_with_data": "W2 to NUTS, with data",
-        "w2_without_data": "W2 to NUTS, without",
-    }
+    figure = viz.predictive_bands(np.asarray(grid[:, 0]), bands, x, y)
+    caption = "Mean, 50 % and 95 % of the predictive distribution (noise included)."
     return Section(
         "Three posteriors",
         f"{len(x)} training points with x in [0, 0.5]. W2 is the 2-Wasserstein distance between "
         "predictive distributions at one x, in units of y, averaged over x in [0, 0.5] (with data) "
         "and over the rest of [-0.2, 0.8] (without). That of NUTS to itself is 0: the draws are "
         "the same.",
-        report.table(rows, names),
-        [
-            Picture(
-                viz.predictive_bands(np.asarray(grid[:, 0]), bands, x, y),
-                "Mean, 50 % and 95 % of the predictive distribution (noise included).",
-            )
-        ],
+        report.table(rows, ("nll", "rmse", "w2_with_data", "w2_without_data")),
+        [Picture(figure, caption)],
     )
 
 
-def convergence_section(
-    grid: Array, outputs: np.ndarray, diagnosis: jf.inference.Diagnosis
-) -> Section:
-    """May the reference be trusted?"""
-    x = np.asarray(grid[:, 0]).tolist()
-    curves = viz.curves(
-        {"split R-hat": (x, metrics.rhat(outputs).tolist())},
-        xlabel="x",
-        ylabel="R-hat of the prediction at x",
-    )
-    means = viz.curves(
-        {f"chain {i}": (x, mean.tolist()) for i, mean in enumerate(outputs.mean(1), start=1)},
-        xlabel="x",
-        ylabel="posterior mean of the function",
-    )
-    return Section(
-        "Convergence of NUTS",
-        f"{diagnosis} R-hat and ESS are those of predictions on the grid and of the log joint.",
-        diagnostics_table(diagnosis),
-        [
-            Picture(curves, "Rank-normalised split R-hat of the predicted function."),
-            Picture(means, "Posterior mean of the function, chain by chain."),
-        ],
-    )
+def chains_section(grid: Array, outputs: np.ndarray) -> Section:
+    """R-hat at each x, and the mean of each chain."""
+    x, rows = np.asarray(grid[:, 0]).tolist(), Rows()
+    for place, rhat, means in zip(x, metrics.rhat(outputs), outputs.mean(1).T):
+        rows.add({"rhat": rhat}, x=place, of="split R-hat")
+        for chain, mean in enumerate(means, start=1):
+            rows.add({"mean": mean}, x=place, of=f"chain {chain}")
+    rhat = report.curves(rows, "x", "rhat", by="of", ylabel="R-hat of the prediction at x")
+    mean = report.curves(rows, "x", "mean", by="of", ylabel="posterior mean of the function")
+    return Section("The chains along the curve", pictures=[rhat, mean])

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from experiments.rows import Rows, mean_and_error
 from jfractal import viz
+from jfractal.data import ImageData, TableData, TextData
 
 Cell = float | int | str | bool
 
@@ -70,6 +71,15 @@ class Outcome:
     rows: Rows
     """All figures."""
     sections: Sequence[Section] = field(default_factory=list)
+    note: str = ""
+    """What a reader should know about the data."""
+
+    @classmethod
+    def of(
+        cls, source: ImageData | TableData | TextData, rows: Rows, *sections: Section
+    ) -> "Outcome":
+        """What was found in a set of data."""
+        return cls(source.name, source.requested, rows, sections, source.note)
 
     @property
     def result(self) -> dict[str, Cell]:
@@ -80,10 +90,39 @@ class Outcome:
 
 # From rows to tables and pictures
 
+LABELS = {
+    "nll": "NLL (nats)",
+    "rmse": "RMSE",
+    "ece": "ECE",
+    "auroc": "AUROC",
+    "aupr": "AUPR",
+    "fpr95": "FPR95",
+    "aurc": "AURC",
+    "depth": "convolutions in series",
+    "mflops": "MFLOP an example",
+    "latency_ms": "latency (ms)",
+    "num_params": "parameters",
+    "kl": "KL to the prior (nats)",
+    "w2": "W2",
+    "w2_with_data": "W2 to NUTS, with data",
+    "w2_without_data": "W2 to NUTS, without",
+    "symmetric_kl": "symmetric KL (nats)",
+    "gradients": "full gradients",
+    "error_percent": "test error (%)",
+    "validation_error_percent": "validation error (%)",
+    "log_likelihood": "log likelihood (nats)",
+}
+"""What figures are called that are not called by their name in the rows."""
+
+
+def label(name: str) -> str:
+    """What a figure or field is called in tables and on axes: ``mean_accuracy``, mean accuracy."""
+    return LABELS.get(name, name.replace("_", " "))
+
 
 def table(
     rows: Rows,
-    metrics: Mapping[str, str],
+    metrics: Sequence[str] | Mapping[str, str],
     *,
     by: Sequence[str] = ("method",),
     across: str | None = None,
@@ -93,37 +132,37 @@ def table(
 
     Args:
         rows: Where the figures are taken from.
-        metrics: Their names in the rows, and in the table.
+        metrics: Their names in the rows; in a mapping, with those in the table.
         by: Fields that label the rows of the table.
         across: A field whose levels stand side by side.
         digits: After the point.
     """
-    levels = rows.levels(across) if across else [None]
-    columns = [(level, metric) for level in levels for metric in metrics]
-    has_metric = [row for row in rows if row["metric"] in metrics]
-    labels = dict.fromkeys(tuple(row.get(name) for name in by) for row in has_metric)
+    names = metrics if isinstance(metrics, Mapping) else {of: label(of) for of in metrics}
+    names = {of: name for of, name in names.items() if of in rows.levels("metric")}
+    columns = [(level, of) for level in (rows.levels(across) if across else [None]) for of in names]
+    has_metric = [row for row in rows if row["metric"] in names]
     cells = []
-    for label in labels:
-        fields = dict(zip(by, label))
-        at = [{**fields, **({across: level} if across else {})} for level, _ in columns]
-        values = [rows.values(metric, **f) for f, (_, metric) in zip(at, columns)]
-        names = ["-" if part is None else part for part in label]
-        cells.append([*names, *(shown(v, digits) for v in values)])
-    names = [
-        metrics[metric]
-        if level is None
-        else f"{level}"
-        if len(metrics) == 1
-        else f"{level}, {metrics[metric]}"
-        for level, metric in columns
+    for place in dict.fromkeys(tuple(row.get(name) for name in by) for row in has_metric):
+        line: list[Cell] = ["-" if part is None else part for part in place]
+        for level, of in columns:
+            here = dict(zip(by, place)) | ({across: level} if across else {})
+            ends = [rows.values(f"{of}_{end}", **here) for end in ("lower", "upper")]
+            line.append(shown(rows.values(of, **here), digits, np.concatenate(ends)))
+        cells.append(line)
+    lone = len(names) == 1
+    titles = [
+        names[of] if level is None else f"{level}" if lone else f"{level}, {names[of]}"
+        for level, of in columns
     ]
-    return Table([*by, *names], cells)
+    return Table([*map(label, by), *titles], cells)
 
 
-def shown(values: np.ndarray, digits: int = 4) -> Cell:
+def shown(values: np.ndarray, digits: int = 4, interval: Sequence[float] | np.ndarray = ()) -> Cell:
     """A figure of one repetition as it is; of several, the mean ± its standard error."""
     if len(values) == 0:
         return "-"
+    if len(values) == 1 and len(interval) == 2:
+        return "{:.{d}f} ({:.{d}f}–{:.{d}f})".format(*values, *interval, d=digits)
     if len(values) == 1 or isinstance(values[0], str):
         value = values[0].item()
         return round(value, digits) if isinstance(value, float) else value
@@ -136,9 +175,10 @@ def curves(
     y: str,
     *,
     by: str = "method",
-    xlabel: str,
-    ylabel: str,
+    xlabel: str = "",
+    ylabel: str = "",
     caption: str = "",
+    log10: bool = False,
     **options: Any,
 ) -> Picture:
     """A metric against a field or another metric: a curve for each level of a third.
@@ -150,12 +190,14 @@ def curves(
         x: Field or metric on the horizontal axis.
         y: Metric on the vertical axis.
         by: Field that tells the curves apart.
-        xlabel: What `x` is, with its unit.
-        ylabel: What `y` is, with its unit.
+        xlabel: What `x` is, with its unit; by default its `label`.
+        ylabel: The same of `y`.
         caption: What the picture shows.
+        log10: Whether `x` is shown by its logarithm.
         **options: Those of `viz.curves`.
     """
-    series = {}
+    series, ylabel = {}, ylabel or label(y)
+    xlabel = f"log10 of {xlabel or label(x)}" if log10 else xlabel or label(x)
     for level in rows.levels(by):
         values: dict[Any, list[float]] = {}
         for record in rows.where(**{by: level}).records():
@@ -164,6 +206,7 @@ def curves(
         if values:
             places = sorted(values)
             means, errors = zip(*(mean_and_error(values[place]) for place in places))
+            places = np.log10(places).tolist() if log10 else places
             parts = (places, list(means), list(errors)) if any(errors) else (places, list(means))
             series[str(level)] = parts
     figure = viz.curves(series, xlabel=xlabel, ylabel=ylabel, **options)
@@ -171,13 +214,14 @@ def curves(
 
 
 def intervals(
-    rows: Rows, metric: str, *, by: str = "method", xlabel: str, caption: str = ""
+    rows: Rows, metric: str, *, by: str = "method", xlabel: str = "", caption: str = ""
 ) -> Picture:
     """A metric of each level of a field: its mean over repetitions ± its standard error."""
+    xlabel = xlabel or f"{label(metric)}, mean ± standard error"
     points = {
-        level: mean_and_error(rows.values(metric, **{by: level}))
+        level: mean_and_error(values)
         for level in rows.levels(by)
-        if len(rows.values(metric, **{by: level}))
+        if len(values := rows.values(metric, **{by: level}))
     }
     figure = viz.intervals(points, xlabel=xlabel)
     return Picture(figure, caption or f"{xlabel[:1].upper()}{xlabel[1:]}.")
@@ -214,6 +258,7 @@ def render(
         record=record,
         about=about,
         result=outcome.result,
+        data_note=outcome.note,
         sections=outcome.sections,
         settings=flatten_dict(record["config"], sep="."),
     )

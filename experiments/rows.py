@@ -1,13 +1,11 @@
 """Tidy rows: what an experiment found, one figure a row."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-
-__all__ = ["REPLICATES", "Rows", "mean_and_error", "slug"]
 
 REPLICATES = ("seed", "split")
 """Fields that tell repetitions apart, over which figures are averaged."""
@@ -30,6 +28,19 @@ class Rows:
         for metric, value in figures.items():
             plain = value.item() if hasattr(value, "item") else value
             self.rows.append({**fields, "metric": metric, "value": plain})
+
+    @classmethod
+    def of(cls, found: "Rows | Mapping[str, Any]") -> "Rows":
+        """Figures by name as rows; rows as they are."""
+        if isinstance(found, Rows):
+            return found
+        rows = cls()
+        rows.add(found)
+        return rows
+
+    def extend(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Adds rows as they are."""
+        self.rows.extend(dict(row) for row in rows)
 
     def where(self, **fields: Any) -> "Rows":
         """The rows with these values: None for rows without a field, a tuple for any of several."""

@@ -8,10 +8,11 @@ import platform
 import re
 import subprocess
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from importlib import metadata
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,40 +20,46 @@ import jax
 import numpy as np
 from flax.serialization import msgpack_restore, msgpack_serialize
 from flax.traverse_util import flatten_dict
+from tqdm.auto import tqdm
 
-from jfractal import Fit, Method, fit
+from experiments.ranges import Count, Directory, Seed
+from experiments.rows import Rows
+from experiments.settings import Settings
+from jfractal import Fit, Method, fit, storage
 from jfractal.errors import DivergenceError, InputError
+from jfractal.lock import Lock
 
 RUNS = Path("runs")
+RECORD = {
+    "name": str,
+    "number": int,
+    "command": str,
+    "config": dict,
+    "device": dict,
+    "versions": dict,
+}
+"""What is read back of config.json, and of what type it is."""
 PACKAGES = ("jfractal", "jax", "jaxlib", "flax", "optax", "numpyro")
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Settings):
     """What every experiment can be told; the `Config` of each adds to it."""
 
+    # Size of the experiment: minutes on a laptop, or the setting of the paper.
     preset: Literal["laptop", "paper"] = "laptop"
-    """Size of the experiment: minutes on a laptop, or the setting of the paper."""
-    quick: bool = False
-    """A smoke test of some seconds, whatever the preset; its figures mean nothing."""
-    seed: int = 0
-    """The one seed from which all random keys are split."""
-    out: Path | None = None
-    """Directory of the run; by default a new one, runs/NAME/TIME."""
+    quick: bool = False  # A smoke test of some seconds, whatever the preset; no real figures.
+    seed: Seed = 0  # The one seed from which all random keys are split.
+    out: Directory | None = None  # Directory of the run; by default a new one, runs/NAME/TIME.
+    # Continue a run from its last checkpoint: the one in --out, else the newest of this name.
     resume: bool = False
-    """Continue a run from its last checkpoint: the one in --out, else the newest of this name."""
 
 
 @dataclass(frozen=True)
 class SeedsOptions(Options):
     """What an experiment can be told that repeats itself."""
 
-    num_seeds: int = 3
-    """Runs of each method, with draws of their own."""
-
-    def __post_init__(self):
-        if self.num_seeds < 1:
-            raise InputError(f"`num_seeds` must be at least 1, got {self.num_seeds}")
+    num_seeds: Count = 3  # Runs of each method, with draws of their own.
 
 
 @dataclass(frozen=True)
@@ -64,70 +71,70 @@ class Run:
     """Whether the run was begun earlier: restore the last checkpoint, if there is one."""
 
     @classmethod
-    def open(cls, name: str, config: Options, command: str) -> "Run":
-        """Begin a run or, if ``config.resume``, continue one.
+    @contextlib.contextmanager
+    def open(cls, name: str, config: Options, command: str) -> Iterator["Run"]:
+        """Begin a run or, if ``config.resume``, continue one; the record keeps the command line.
 
-        Args:
-            name: the experiment.
-            config: its settings.
-            command: the command line that asked for it, for the record.
+        The directory is locked meanwhile.
 
         Raises:
             InputError: the directory cannot be written; it already holds a run (begin); it holds
                 none, or one with other settings (continue).
         """
-        try:
-            if config.resume:
-                return cls._continue(name, config)
-            return cls._begin(name, config, command)
-        except OSError as error:
-            message = f"`out`: cannot write to {error.filename}: {error.strerror}"
-            raise InputError(message) from error
+        with contextlib.ExitStack() as stack:
+            try:
+                directory = config.out or (_newest if config.resume else _new)(name)
+                run = cls(directory, config.resume)
+                if config.resume and not run._config.exists():
+                    raise InputError(f"`resume`: there is no run in {directory}")
+                stack.enter_context(Lock(directory, "out"))
+                if config.resume:
+                    run._continue(name, config)
+                else:
+                    run._begin(name, config, command)
+            except OSError as error:
+                message = f"`out`: cannot write to {error.filename}: {error.strerror}"
+                raise InputError(message) from error
+            yield run
 
-    @classmethod
-    def _begin(cls, name: str, config: Options, command: str) -> "Run":
-        run = cls(config.out or _new_directory(name), resume=False)
-        if run._config.exists():
+    def _begin(self, name: str, config: Options, command: str) -> None:
+        if self._config.exists():
             raise InputError(
-                f"`out`: {run.directory} already holds a run; "
+                f"`out`: {self.directory} already holds a run; "
                 "continue it with --resume, or choose another directory"
             )
-        run.checkpoints.mkdir(parents=True, exist_ok=True)
-        run._metrics.touch()
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        self._metrics.touch()
         record = {
             "name": name,
+            "number": _next_number(name),
             "started": datetime.now().astimezone().isoformat(timespec="seconds"),
             "command": command,
             "seed": config.seed,
             "config": settings(config),
             **_environment(),
         }
-        run.write("config.json", json.dumps(record, indent=2) + "\n")
-        return run
+        self.write("config.json", json.dumps(record, indent=2) + "\n")
 
-    @classmethod
-    def _continue(cls, name: str, config: Options) -> "Run":
-        run = cls(config.out or _newest_directory(name), resume=True)
-        if not run._config.exists():
-            raise InputError(f"`resume`: there is no run in {run.directory}")
-        record = run.record
+    def _continue(self, name: str, config: Options) -> None:
+        record = self.record
         before = {"name": record["name"], **flatten_dict(record["config"], sep=".")}
         now = {"name": name, **flatten_dict(settings(config), sep=".")}
         for field in before | now:
             if before.get(field) != now.get(field):
                 raise InputError(
-                    f"`resume`: the run in {run.directory} has `{field}` {before.get(field)!r}, "
+                    f"`resume`: the run in {self.directory} has `{field}` {before.get(field)!r}, "
                     f"not {now.get(field)!r}; it was begun with: {record['command']}"
                 )
-        begun_on, now_on = record["device"]["kind"], device()
+        begun_on, now_on = record["device"].get("kind"), device()
         if begun_on != now_on:
             warnings.warn(
                 f"begun on {begun_on}, the run goes on on {now_on}: "
                 "not quite the trajectory that it would have had",
                 stacklevel=2,
             )
-        run.rewind(math.inf)  # a process killed while it wrote leaves half a line
-        return run
+        storage.discard_parts(self.checkpoints)
+        self.rewind(math.inf)  # a process killed while it wrote leaves half a line
 
     @property
     def checkpoints(self) -> Path:
@@ -137,7 +144,7 @@ class Run:
     @property
     def record(self) -> dict[str, Any]:
         """What is known from the start, as in config.json: settings, versions, device, commit."""
-        return json.loads(self._config.read_text(encoding="utf-8"))
+        return _record(self._config)
 
     @property
     def _config(self) -> Path:
@@ -157,23 +164,35 @@ class Run:
             file.write(json.dumps(finite(row)) + "\n")
 
     def rows(self, **of: Any) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl, without a last line that was never finished.
-
-        Args:
-            **of: only rows with these values, e.g. ``net="mean_field"``.
-        """
-        text = self._metrics.read_text(encoding="utf-8")
-        rows = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        """The rows of metrics.jsonl with these values, without a last line never finished."""
+        try:
+            text = self._metrics.read_text(encoding="utf-8")
+            rows = [_row(line) for line in text.split("\n")[:-1]]
+        except (OSError, ValueError, RecursionError) as error:
+            raise _damaged(self._metrics, error) from error
         return [row for row in rows if not _differs(row, of)]
 
     def rewind(self, step: float, /, **of: Any) -> None:
-        """Drop the rows after `step`: those that a restored checkpoint is about to log again.
-
-        Args:
-            step: the last step to keep.
-            **of: drop only rows with these values, e.g. ``net="mean_field"``.
-        """
+        """Drop the rows with these values after `step`, which are about to be logged again."""
         self._keep(lambda row: row.get("step", -math.inf) <= step or _differs(row, of))
+
+    def _rewind_to(self, first: Mapping[str, Any]) -> None:
+        """Drop the row of a net that is logged again, and those after it.
+
+        A step and the validation after it have a row each: the latter may come again by itself.
+        """
+        comes_again = False
+
+        def is_before(row: Mapping[str, Any]) -> bool:
+            nonlocal comes_again
+            if row.get("net") != first["net"]:
+                return True
+            step = row.get("step", -math.inf)
+            is_same = step == first["step"] and row.keys() == first.keys()
+            comes_again |= is_same or step > first["step"]
+            return not comes_again
+
+        self._keep(is_before)
 
     def _keep(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
         rows = filter(wanted, self.rows())
@@ -182,15 +201,7 @@ class Run:
     def fit(
         self, method: Method, params: Any, data: Any, key: Any, *, name: str, **options: Any
     ) -> Fit:
-        """`jf.fit` with its checkpoints in this directory and its rows in metrics.jsonl.
-
-        Args:
-            method: as for `jf.fit`.
-            params: as for `jf.fit`.
-            data: as for `jf.fit`.
-            key: as for `jf.fit`.
-            name: of this fit among those of the run: its rows have it as ``net``.
-            **options: those of `jf.fit`.
+        """`jf.fit` with its checkpoints in this directory and its rows, by `name`, in its log.
 
         Raises:
             KeyboardInterrupt: the fit was interrupted; it is saved.
@@ -200,7 +211,7 @@ class Run:
         def log(row: Mapping[str, float]) -> None:
             nonlocal is_first
             if is_first:  # rows that were written after the last checkpoint come again
-                self.rewind(row["step"] - 1, net=name)
+                self._rewind_to({"net": name, **row})
                 is_first = False
             self.log({"net": name, **row})
 
@@ -213,7 +224,7 @@ class Run:
     def once(self, compute: Callable[[], Any], /, **of: Any) -> Any:
         """``compute()``, or what it gave before the run was interrupted.
 
-        If it is a dict, the numbers in it are a row of metrics.jsonl.
+        If it is a dict, the numbers in it are a row of metrics.jsonl; if a list of dicts, each is.
 
         Args:
             compute: returns a tree of dicts and lists with arrays and numbers; rows that it logs
@@ -224,16 +235,37 @@ class Run:
             The tree, with NumPy arrays.
         """
         name = "_".join(re.sub(r"\W+", "-", str(value)) for value in of.values())
-        path = self.checkpoints / f"{name}.msgpack"
+        path = self.checkpoints / f"{name}.npz"
         if self.resume and path.exists():
-            return msgpack_restore(path.read_bytes())
+            return _restored(path)
         self._keep(lambda row: _differs(row, of))
         content = msgpack_serialize(jax.device_get(compute()))
         result = msgpack_restore(content)
         if isinstance(result, dict) and (numbers := _numbers(result)):
             self.log({**of, **numbers})
-        self.write(f"{self.checkpoints.name}/{path.name}", content)
+        for row in result if isinstance(result, list) else ():
+            if isinstance(row, dict):
+                self.log({**of, **row})
+        storage.write(path, {"content": np.frombuffer(content, np.uint8)}, of)
         return result
+
+    def sweep(
+        self, compute: Callable[..., Rows | Mapping[str, Any]], **axes: Iterable[Any]
+    ) -> Rows:
+        """Rows of ``compute(**cell)`` for each cell of a grid, each kept as `once` keeps it.
+
+        Args:
+            compute: returns figures by name, or rows with fields of their own.
+            **axes: fields and their levels; the last runs fastest.
+        """
+        rows = Rows()
+        for levels in tqdm(
+            [*product(*axes.values())], desc=" × ".join(axes), unit="part", disable=None
+        ):
+            cell = dict(zip(axes, levels))
+            part = self.once(lambda cell=cell: Rows.of(compute(**cell)).rows, **cell)
+            rows.extend({**row, **cell} for row in part)
+        return rows
 
     def write(self, name: str, content: str | bytes) -> None:
         """Write a whole file of the directory; a reader finds the old one or the new one."""
@@ -245,14 +277,23 @@ class Run:
 
     def discard(self) -> None:
         """Undo `open`, if nothing worth keeping was written since."""
-        used = (self.directory / "figures").exists() or any(self.checkpoints.iterdir())
-        if self.resume or used or self.rows():
+        if self.resume or (self.directory / "figures").exists():
+            return
+        if any(self.checkpoints.iterdir()) or self.rows():
             return
         self.checkpoints.rmdir()
         self._metrics.unlink()
         self._config.unlink()
+        (self.directory / ".lock").unlink()
         with contextlib.suppress(OSError):  # somebody's own files may lie there too
             self.directory.rmdir()
+
+
+def _restored(path: Path) -> Any:
+    arrays, _ = storage.read(path)
+    if "content" not in arrays:
+        raise InputError(f"`resume`: {path} is of another origin: remove it")
+    return msgpack_restore(arrays["content"].tobytes())
 
 
 def _differs(row: Mapping[str, Any], of: Mapping[str, Any]) -> bool:
@@ -286,7 +327,7 @@ def settings(config: Options) -> dict[str, Any]:
     return {field: value for field, value in values.items() if field not in ("out", "resume")}
 
 
-def _new_directory(name: str) -> Path:
+def _new(name: str) -> Path:
     moment = datetime.now()
     while True:
         directory = RUNS / name / f"{moment:%Y%m%d-%H%M%S}"
@@ -298,11 +339,47 @@ def _new_directory(name: str) -> Path:
             return directory
 
 
-def _newest_directory(name: str) -> Path:
-    configs = sorted(RUNS.glob(f"{name}/*/config.json"))
+def _newest(name: str) -> Path:
+    """The run of the highest number: names say the time, and a clock may have been set back."""
+    configs = sorted(_configs(name), key=lambda config: _record(config)["number"])
     if not configs:
         raise InputError(f"`resume`: there is no run of {name} in {RUNS / name}")
     return configs[-1].parent
+
+
+def _configs(name: str) -> list[Path]:
+    return sorted(RUNS.glob(f"{name}/*/config.json"))
+
+
+def _next_number(name: str) -> int:
+    numbers = [0]
+    for config in _configs(name):
+        with contextlib.suppress(InputError):  # a damaged one keeps nobody from beginning
+            numbers.append(_record(config)["number"])
+    return max(numbers) + 1
+
+
+def _record(config: Path) -> dict[str, Any]:
+    try:
+        record = {"number": 0, **json.loads(config.read_text(encoding="utf-8"))}
+        for field, kind in RECORD.items():
+            if not isinstance(record.get(field), kind):
+                raise ValueError(f"its `{field}` is {record.get(field)!r}")
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise _damaged(config, error) from error
+    return record
+
+
+def _row(line: str) -> dict[str, Any]:
+    row = json.loads(line)
+    if not isinstance(row, dict) or not isinstance(row.get("step", 0), int | float):
+        raise ValueError(f"{line[:40]!r} is not a row of figures")
+    return row
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())
+    return InputError(f"`resume`: {path} is damaged, mend it or begin another run ({reason})")
 
 
 def device() -> str:

@@ -13,9 +13,9 @@ docs/results.md. Laptop: 10 minutes on one CPU core.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
@@ -24,48 +24,50 @@ from numpyro.infer import NUTS
 from tqdm.auto import tqdm
 
 import jfractal as jf
-from experiments._methods import FitConfig, chosen, recipes
+from experiments._methods import METHODS, FitConfig, recipes
 from experiments._perceptron import Perceptron
+from experiments.ranges import Choices, Count, Interval, Level, OneOf, Positive
 from experiments.report import Outcome, Picture, Section, Table
 from experiments.rows import Rows
 from experiments.run import Options, Run
+from experiments.settings import Settings, presets, require
 from jfractal import testing, viz
 from jfractal.typing import KeyArray, Params
 
 DATASET = "simulated regressions (synthetic)"
+CAPTION = (
+    "Ranks of the truth among posterior draws. Grey: where 99 % of the bars of a calibrated method "
+    "end; red: bars that do not. Bars are cut off at four times their even height."
+)
+Method = Annotated[str, OneOf([*METHODS, "NUTS"])]
+Simulations = Annotated[int, Interval(20)]
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Settings):
     """A regression on one feature."""
 
-    hidden: tuple[int, ...]
-    """Units of each hidden layer (tanh); none is a linear model."""
-    prior_scale: float = 1.0
-    """Standard deviation of the Gaussian prior of every weight."""
-    noise_scale: float = 0.5
-    """Standard deviation of the noise."""
-    num_data: int = 20
-    """Examples, at even distances in [0, 2]."""
+    hidden: tuple[Count, ...] = ()  # Units of each hidden layer (tanh); none is a linear model.
+    prior_scale: Positive = 1.0  # Standard deviation of the Gaussian prior of every weight.
+    noise_scale: Positive = 0.5  # Standard deviation of the noise.
+    num_data: Count = 20  # Examples, at even distances in [0, 2].
 
 
 @dataclass(frozen=True)
-class ChainsConfig:
+class ChainsConfig(Settings):
     """The No-U-Turn sampler: one chain for each data set."""
 
-    num_warmup: int = 300
-    """Steps to adapt."""
-    thinning: int = 5
-    """Steps from one draw to the next."""
-    target_accept: float = 0.9
-    """Acceptance probability that the step size is adapted to."""
+    num_warmup: Count = 300  # Steps to adapt.
+    thinning: Count = 5  # Steps from one draw to the next.
+    target_accept: Level = 0.9  # Acceptance probability that the step size is adapted to.
 
 
 @dataclass(frozen=True)
 class Config(Options):
     """Settings of `sbc`."""
 
-    methods: tuple[str, ...] = (
+    # Which to compare, by their names in `experiments/_methods.py`, and NUTS.
+    methods: Choices[Method] = (
         "mean field",
         "IVON",
         "ensemble",
@@ -78,72 +80,59 @@ class Config(Options):
         "SGHMC",
         "NUTS",
     )
-    """Which to compare, by their names in `experiments/_methods.py`, and NUTS."""
-    num_simulations: int = 400
-    """Data sets, the same for all methods."""
-    level: float = 0.01
-    """Probability that a calibrated method is called uncalibrated, on one of the two models."""
-    linear: ModelConfig = field(default_factory=lambda: ModelConfig(hidden=()))
-    """The model whose posterior is a Gaussian."""
-    net: ModelConfig = field(default_factory=lambda: ModelConfig(hidden=(8,)))
-    """The other."""
-    fit: FitConfig = field(
-        default_factory=lambda: FitConfig(
-            num_epochs=10_000,
-            batch_size=10,
-            learning_rate=0.01,
-            scale=0.1,
-            ivon_rate=0.05,
-            swag_rate=0.004,
-            sgld_rate=0.008,
-            sghmc_rate=0.002,
-            num_samples=99,
-        )
+    num_simulations: Simulations = 400  # Data sets, the same for all methods.
+    # Probability that a calibrated method is called uncalibrated, on one of the two models.
+    level: Level = 0.01
+    linear: ModelConfig = ModelConfig()
+    net: ModelConfig = ModelConfig(hidden=(8,))
+    # `num_samples` is also how many draws of a posterior the truth is ranked in.
+    fit: FitConfig = FitConfig(
+        num_epochs=10_000,
+        batch_size=10,
+        learning_rate=0.01,
+        scale=0.1,
+        ivon_rate=0.05,
+        swag_rate=0.004,
+        sgld_rate=0.008,
+        sghmc_rate=0.002,
+        num_samples=99,
     )
-    """The methods. ``num_samples`` is also how many draws of a posterior the truth is ranked in."""
-    chains: ChainsConfig = field(default_factory=ChainsConfig)
-    """NUTS."""
+    chains: ChainsConfig = ChainsConfig()
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(self.fit.num_samples > 1, "`num_samples` must be at least 2, got 1")
 
 
-LAPTOP = Config()
-PRESETS = {
-    "laptop": LAPTOP,
-    "paper": replace(
-        LAPTOP,
-        preset="paper",
-        num_simulations=2000,
-        net=ModelConfig(hidden=(50,), num_data=100),
-        fit=replace(LAPTOP.fit, num_epochs=20_000),
-        chains=ChainsConfig(num_warmup=1000, thinning=20, target_accept=0.95),
-    ),
-    "quick": replace(
-        LAPTOP,
-        quick=True,
-        methods=("mean field", "NUTS"),
-        num_simulations=20,
-        net=ModelConfig(hidden=(2,)),
-        fit=replace(LAPTOP.fit, num_epochs=20, num_samples=9),
-        chains=ChainsConfig(num_warmup=10, thinning=1),
-    ),
-}
+PRESETS = presets(
+    Config(),
+    paper={
+        "num_simulations": 2000,
+        "net": {"hidden": (50,), "num_data": 100},
+        "fit": {"num_epochs": 20_000},
+        "chains": {"num_warmup": 1000, "thinning": 20, "target_accept": 0.95},
+    },
+    quick={
+        "methods": ("mean field", "NUTS"),
+        "num_simulations": 20,
+        "net": {"hidden": (2,)},
+        "fit": {"num_epochs": 20, "num_samples": 9},
+        "chains": {"num_warmup": 10, "thinning": 1},
+    },
+)
 
 
 def run(config: Config, run: Run) -> Outcome:
     """Ranks truths among the draws of every method, on both models."""
-    models = {"linear": config.linear, "net": config.net}
-    parts = [(model, method) for model in models for method in config.methods]
-    simulators = {name: simulator(model) for name, model in models.items()}
-    fits = {method: partial(fit, config, method) for method in _known(config)}
-    key = jax.random.key(config.seed)
-    calibrations: dict[str, dict[str, testing.Calibration]] = {name: {} for name in models}
-    rows = Rows()
-    for index, (model, method) in enumerate(tqdm(parts, unit="method")):
-        compute = partial(measure, config, fits[method], simulators[model], key)
-        row = run.once(compute, model=model, method=method, step=index)
-        calibration = testing.Calibration(row["ranks"], config.fit.num_samples)
-        calibrations[model][method] = calibration
-        rows.add(figures(calibration), model=model, method=method)
-    sections = [section(config, models[name], calibrations[name]) for name in models]
+    rows, sections = Rows(), []
+    for name, model in {"linear": config.linear, "net": config.net}.items():
+        calibrations = {}
+        for method in tqdm(config.methods, desc=name, unit="method", disable=None):
+            compute = partial(measure, config, method, simulator(model))
+            ranks = run.once(compute, model=name, method=method)["ranks"]
+            calibrations[method] = testing.Calibration(ranks, config.fit.num_samples)
+            rows.add(figures(calibrations[method]), model=name, method=method)
+        sections.append(section(config, model, calibrations))
     return Outcome(DATASET, DATASET, rows, sections)
 
 
@@ -151,17 +140,8 @@ def simulator(config: ModelConfig) -> testing.Simulator:
     """What draws weights and data of a model."""
     x = jnp.linspace(0.0, 2.0, config.num_data)[:, None]
     net = Perceptron(config.hidden, 1, nn.tanh)
-    return testing.Simulator.gaussian(
-        net, x, prior_scale=config.prior_scale, noise_scale=config.noise_scale
-    )
-
-
-def _known(config: Config) -> tuple[str, ...]:
-    """The methods that the settings name."""
-    model = simulator(config.linear).model
-    every = [*recipes(config.fit, model, lambda key: {}, config.linear.num_data), "NUTS"]
-    chosen(dict.fromkeys(every, partial(nuts, config, model, dict)), config.methods)
-    return config.methods
+    scales = {"prior_scale": config.prior_scale, "noise_scale": config.noise_scale}
+    return testing.Simulator.gaussian(net, x, **scales)
 
 
 def fit(
@@ -190,17 +170,12 @@ def nuts(config: Config, model: jf.Model, start: Callable, data: Any, key: KeyAr
     return jf.Samples(jax.lax.scan(draw, state, num_steps)[1])
 
 
-def measure(
-    config: Config,
-    fit: Callable[..., jf.Posterior],
-    simulator: testing.Simulator,
-    key: KeyArray,
-) -> dict[str, Any]:
+def measure(config: Config, method: str, simulator: testing.Simulator) -> dict[str, Any]:
     """The ranks of a method, and what they amount to."""
     calibration = testing.simulate_ranks(
-        fit,
+        partial(fit, config, method),
         simulator,
-        key,
+        jax.random.key(config.seed),
         num_simulations=config.num_simulations,
         num_draws=config.fit.num_samples,
     )
@@ -222,17 +197,11 @@ def section(
 ) -> Section:
     """The histograms of one model, and what they say."""
     quantities = [*next(iter(calibrations.values())).ranks]
-    uniform = [
-        m for m, calibration in calibrations.items() if not calibration.reasons(config.level)
-    ]
-    rows = [
-        [method, calibration.p_value, *verdicts(calibration, config.level)]
-        for method, calibration in calibrations.items()
-    ]
+    uniform = [name for name, of in calibrations.items() if not of.reasons(config.level)]
+    cells = [[name, of.p_value, *verdicts(of, config.level)] for name, of in calibrations.items()]
     units = " and ".join(map(str, model.hidden))
-    title = f"A net of {units} hidden units" if model.hidden else "A linear regression"
     return Section(
-        title,
+        f"A net of {units} hidden units" if model.hidden else "A linear regression",
         f"{config.num_simulations} data sets of {model.num_data} examples; in each, the truth is "
         f"ranked among {config.fit.num_samples} draws. Calibrated as far as this can tell: "
         f"{', '.join(uniform) or 'none'}.\n\n"
@@ -240,15 +209,8 @@ def section(
         "For each function: which way its draws are wrong, and by how many standard errors the "
         "mean rank (bias; above 0, draws are too low) and the variance of ranks (spread; above 0, "
         "draws lie too close) differ from those of uniform ranks.",
-        Table(["method", "p", *quantities], rows),
-        [
-            Picture(
-                viz.rank_histograms(calibrations),
-                "Ranks of the truth among posterior draws. Grey: where 99 % of the bars of a "
-                "calibrated method end; red: bars that do not. Bars are cut off at four times "
-                "their even height.",
-            )
-        ],
+        Table(["method", "p", *quantities], cells),
+        [Picture(viz.rank_histograms(calibrations), CAPTION)],
     )
 
 

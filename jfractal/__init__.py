@@ -1,5 +1,8 @@
 """jfractal: Bayesian deep learning on fractal architectures, in JAX."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from jfractal import anytime as anytime
 from jfractal import data as data
 from jfractal import inference as inference
@@ -9,10 +12,8 @@ from jfractal import nn as nn
 from jfractal import ops as ops
 from jfractal import priors as priors
 from jfractal import reference as reference
-from jfractal import testing as testing
 from jfractal import topology as topology
 from jfractal import training as training
-from jfractal import viz as viz
 from jfractal.errors import DivergenceError as DivergenceError
 from jfractal.errors import InputError as InputError
 from jfractal.inference import Chains as Chains
@@ -78,4 +79,22 @@ from jfractal.storage import load as load
 from jfractal.training import Fit as Fit
 from jfractal.training import fit as fit
 
+if TYPE_CHECKING:
+    from jfractal import testing as testing
+    from jfractal import viz as viz
+
 __version__ = "0.1.0"
+
+# What brings Matplotlib or SciPy's distributions comes when it is first used: `import jfractal`
+# would take half as long again.
+LATER = {"testing", "viz"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in LATER:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *LATER})

@@ -1,7 +1,8 @@
 """What callers hand over, checked by name: arrays of numbers, single numbers, words, keys."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,23 @@ from jfractal.errors import InputError
 
 __all__ = [
     "as_array",
+    "as_dtype",
     "as_path",
     "as_strings",
     "check_choice",
     "check_finite",
+    "check_flags",
+    "check_fraction",
+    "check_functions",
     "check_key",
     "check_number",
     "check_positive",
+    "check_rate",
     "check_type",
     "check_values",
+    "check_weight",
     "described",
+    "naming",
 ]
 
 LONGEST = 80  # characters of a value that a message repeats
@@ -46,6 +54,29 @@ def as_array(name: str, value: Any) -> jax.Array | np.ndarray:
     if array is None or not _is_real(array.dtype):
         raise InputError(f"`{name}` must be an array of real numbers, got {described(value)}")
     return array
+
+
+def as_dtype(name: str, value: Any) -> np.dtype:
+    """The floating-point type that a type or its name stands for.
+
+    Raises:
+        InputError: If it is not one of 16, 32 or 64 bits, or JAX would compute in a narrower one.
+    """
+    try:
+        dtype = jnp.dtype(value)
+    except TypeError:
+        dtype = np.dtype(bool)
+    if not jnp.issubdtype(dtype, jnp.floating) or dtype.itemsize not in (2, 4, 8):
+        raise InputError(
+            f"`{name}` must be a floating-point type of 16, 32 or 64 bits, such as 'bfloat16', got "
+            f"{described(value)}"
+        )
+    if dtype.itemsize == 8 and not jax.config.jax_enable_x64:  # pyright: ignore
+        raise InputError(
+            f"`{name}` must be of 32 bits or less unless `jax.config.update('jax_enable_x64', "
+            f"True)` comes first, got {described(value)}"
+        )
+    return dtype
 
 
 def check_values(
@@ -85,7 +116,8 @@ def check_number(what: str, holds: Callable[[Any], Any], **numbers: Any) -> None
     """
     for name, value in numbers.items():
         try:
-            number = as_array(name, value)
+            # Python's numbers are known even while JAX traces, where its arrays are not.
+            number = _single(value) if isinstance(value, float) else as_array(name, value)
         except InputError:
             number = np.zeros(2)
         if number.ndim != 0 or number.dtype == bool:
@@ -100,6 +132,34 @@ def check_positive(**numbers: Any) -> None:
     check_number("above 0 and finite", lambda x: (x > 0) & np.isfinite(x), **numbers)
 
 
+def check_rate(**numbers: Any) -> None:
+    """Refuses what is not one number in [0, 1): rates of dropping, of forgetting."""
+    check_number("in [0, 1)", lambda x: (x >= 0) & (x < 1), **numbers)
+
+
+def check_fraction(**numbers: Any) -> None:
+    """Refuses what is not one number between 0 and 1, both included."""
+    check_number("in [0, 1]", lambda x: (x >= 0) & (x <= 1), **numbers)
+
+
+def check_weight(**numbers: Any) -> None:
+    """Refuses what is not one finite number of at least 0."""
+    check_number("at least 0 and finite", lambda x: (x >= 0) & np.isfinite(x), **numbers)
+
+
+def check_functions(**functions: Any) -> None:
+    """Refuses what cannot be called."""
+    for name, function in functions.items():
+        if not callable(function):
+            raise InputError(f"`{name}` must be a function, got {described(function)}")
+
+
+def check_flags(**flags: Any) -> None:
+    """Refuses what is neither true nor false."""
+    for name, flag in flags.items():
+        check_type(name, flag, bool | np.bool_, "True or False")
+
+
 def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
     """Refuses a word that is not one of the choices."""
     choices = tuple(choices)
@@ -107,7 +167,7 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
         raise InputError(f"`{name}` must be one of {', '.join(choices)}, got {described(value)}")
 
 
-def check_type(name: str, value: Any, types: type | tuple[type, ...], what: str) -> None:
+def check_type(name: str, value: Any, types: Any, what: str) -> None:
     """Refuses a value that is of none of the types; `what` describes them in the message."""
     if not isinstance(value, types):
         raise InputError(f"`{name}` must be {what}, got {described(value)}")
@@ -138,6 +198,17 @@ def check_key(name: str, key: Any) -> None:
         raise InputError(f"`{name}` must be one key of `jax.random.key`, got {described(key)}")
 
 
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Says of which argument an error is, where what looks into that argument raises it."""
+    try:
+        yield
+    except InputError as error:
+        if f"`{name}`" in str(error).partition("\n")[0]:
+            raise
+        raise InputError(f"`{name}`: {error}") from error
+
+
 def described(value: Any) -> str:
     """What a message says of a value: the value itself if it is short, else its kind."""
     if isinstance(value, jax.Array | np.ndarray) and value.ndim:
@@ -159,6 +230,12 @@ def _described_array(x: jax.Array | np.ndarray) -> str:
     if np.isnan(known := _wide(known)).any():
         return f"{text} with NaN"
     return f"{text} with values from {known.min():g} to {known.max():g}"
+
+
+def _single(value: float) -> np.ndarray:
+    """In JAX's precision, in which what is too large is infinite."""
+    with np.errstate(over="ignore"):
+        return np.asarray(value).astype(jax.dtypes.canonicalize_dtype(float))
 
 
 def _is_real(dtype: Any) -> bool:

@@ -1,7 +1,9 @@
 """A directory that one process works in."""
 
+import os
 from pathlib import Path
 from typing import IO
+from weakref import WeakSet
 
 from jfractal.errors import InputError
 
@@ -13,6 +15,19 @@ except ImportError:  # Windows has none: there, nobody is refused
 __all__ = ["Lock"]
 
 
+_open: WeakSet[IO] = WeakSet()
+
+
+def _close_all() -> None:
+    for file in _open:
+        file.close()
+
+
+if hasattr(os, "register_at_fork"):
+    # A forked process shares the lock, and would hold it when the owner is dead.
+    os.register_at_fork(after_in_child=_close_all)
+
+
 class Lock:
     """Refuses a directory that another process works in.
 
@@ -20,6 +35,7 @@ class Lock:
 
     Args:
         directory: The directory; made on entry.
+        argument: What the caller calls it.
 
     Raises:
         InputError: On entry, if another process, or another `Lock` of this one, has it.
@@ -31,8 +47,8 @@ class Lock:
                 ...
     """
 
-    def __init__(self, directory: str | Path):
-        self._directory = Path(directory)
+    def __init__(self, directory: str | Path, argument: str = "directory"):
+        self._directory, self._argument = Path(directory), argument
         self._file: IO | None = None
 
     def __enter__(self) -> "Lock":
@@ -41,8 +57,9 @@ class Lock:
             self._file = (self._directory / ".lock").open("w")
         except OSError as error:
             raise InputError(
-                f"`directory`: cannot write to {self._directory}: {error.strerror}"
+                f"`{self._argument}`: cannot write to {self._directory}: {error.strerror}"
             ) from error
+        _open.add(self._file)
         self._take(self._file)
         return self
 
@@ -54,8 +71,8 @@ class Lock:
         except BlockingIOError as error:
             file.close()
             raise InputError(
-                f"`directory`: another process works in {self._directory}: wait for it, or choose "
-                "another directory"
+                f"`{self._argument}`: another process works in {self._directory}: wait for it, or "
+                "choose another directory"
             ) from error
         except OSError:  # a file system without locks
             return

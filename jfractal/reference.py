@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
-from jfractal.arguments import as_path, check_type, described
+from jfractal.arguments import as_array, as_path, check_flags, check_type, described, naming
 from jfractal.array_files import read_arrays, read_table, write_file
 from jfractal.errors import InputError
 from jfractal.inference.batch import Batch, batch_size
@@ -29,6 +29,12 @@ from jfractal.typing import Apply, Float, Params
 __all__ = ["Reference", "load", "load_probs", "save"]
 
 PACKAGES = ("jfractal", "jax", "flax", "numpyro")
+ABOUT = {
+    **dict.fromkeys(("net", "prior", "likelihood", "data", "inputs", "outputs_of"), str),
+    **dict.fromkeys(("log_prior_at_probe", "log_likelihood_at_probe", "output_at_probe"), float),
+    **{"weights": dict, "figures": dict, "reasons": list},
+}
+"""What a file says of the posterior in it, and of what type that is."""
 RTOL = 1e-3  # of the log joint on another device or with another number of threads
 
 
@@ -93,6 +99,8 @@ def save(
     path = as_path("path", path)
     check_type("chains", chains, Chains, "the Chains of `nuts` or `hmc`")
     check_type("model", model, Model, "a Model")
+    check_flags(with_weights=with_weights)
+    _check_data(data, x)
     apply = model.apply if apply is None else apply
     if not callable(apply):
         raise InputError(f"`apply` must be a function, got {described(apply)}")
@@ -147,6 +155,7 @@ def load(path: Path, model: Model, data: Batch, x: Any, *, apply: Apply | None =
     """
     path = as_path("path", path)
     check_type("model", model, Model, "a Model")
+    _check_data(data, x)
     if apply is not None and not callable(apply):
         raise InputError(f"`apply` must be a function, got {described(apply)}")
     arrays = read_arrays(path)
@@ -191,24 +200,31 @@ def load_probs(path: Path) -> Float[np.ndarray, "batch classes"]:
     return table.astype(np.float32)
 
 
+def _check_data(data: Batch, x: Any) -> None:
+    with naming("data"):
+        batch_size(data)
+    leaves = [as_array("x", leaf) for leaf in jax.tree.leaves(x)]
+    if not leaves or not all(leaf.ndim and leaf.size for leaf in leaves):
+        raise InputError(f"`x` must hold at least one example, got {described(x)}")
+
+
 def _about(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     """What a reference is of, from a file that holds all of one."""
-    needed = {"figures", "reasons", "data", "inputs", "weights", "net", "prior", "likelihood"}
     about: dict[str, Any] = {}
     try:
         about = json.loads(str(arrays["about"]))
-        missing = needed - about.keys() or {"outputs", "warmup_gradients"} - arrays.keys()
-        is_shaped = arrays["outputs"].ndim >= 3
-    except (KeyError, ValueError, AttributeError):
-        missing, is_shaped = needed, False
-    if missing or not is_shaped:
+        is_whole = all(isinstance(about[name], kind) for name, kind in ABOUT.items())
+        is_whole &= arrays["outputs"].ndim >= 3 and "warmup_gradients" in arrays
+    except (LookupError, TypeError, ValueError, RecursionError):
+        is_whole = False
+    if not is_whole:
         raise InputError(f"`path`: {path} is not a reference; `jf.reference.save` writes one")
     return about
 
 
 def _described(part: Any) -> str:
-    """What a part of the model says of itself, without where it lies in memory."""
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(part))
+    """What a part of the model says of itself, in a line, without where it lies in memory."""
+    return " ".join(re.sub(r" at 0x[0-9a-f]+", "", repr(part)).split())
 
 
 def _version(package: str) -> str | None:

@@ -1,6 +1,7 @@
 """Trees of arrays in a file: atomic to write, checked when read, and no pickle."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -15,9 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import serialization
 
+from jfractal.arguments import as_path, described
 from jfractal.errors import InputError
 
-__all__ = ["load", "read", "save", "storable", "write"]
+__all__ = ["discard_parts", "load", "read", "read_about", "save", "storable", "write"]
 
 Class = TypeVar("Class", bound=type)
 
@@ -49,6 +51,7 @@ def save(path: str | Path, tree: Any) -> None:
     Raises:
         InputError: If the tree holds anything else, or the file cannot be written.
     """
+    path = as_path("path", path)
     arrays: dict[str, np.ndarray] = {}
     write(path, arrays, {"tree": _encode(tree, arrays)})
 
@@ -72,10 +75,15 @@ def load(path: str | Path) -> Any:
             q.save("posterior.npz")
             q = jf.load("posterior.npz")  # in another process
     """
-    arrays, about = read(path)
+    arrays, about = read(as_path("path", path))
     if "tree" not in about:
         raise InputError(f"`path`: {path} holds no posterior and no tree of `jf.save`")
-    return _decode(about["tree"], arrays)
+    try:
+        return _decode(about["tree"], arrays)
+    except InputError:
+        raise
+    except Exception as error:  # a forged description leads anywhere
+        raise _unreadable(Path(path), error) from error
 
 
 def write(path: str | Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
@@ -104,7 +112,14 @@ def write(path: str | Path, arrays: Mapping[str, np.ndarray], about: Mapping[str
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise InputError(f"`path`: cannot write {path}: {error.strerror}") from error
+        raise InputError(f"`path`: cannot write {path}: {_reason(error, plain)}") from error
+
+
+def discard_parts(directory: Path) -> None:
+    """Removes what `write` left half done where its process was killed; nobody may be writing."""
+    for path in directory.glob(".*.npz.*.part"):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -126,12 +141,37 @@ def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             raise ValueError("its checksum is wrong")
         arrays = {name: _typed(x, content["dtypes"][name]) for name, x in plain.items()}
         return arrays, content["about"]
-    except FileNotFoundError as error:
-        raise InputError(f"`path`: there is no file {path}") from error
     except Exception as error:
-        # A damaged archive fails in as many ways as there are bytes in it.
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"`path`: {path} is damaged or no file of jfractal ({reason})") from error
+        raise _unreadable(path, error) from error
+
+
+def read_about(path: str | Path) -> dict[str, Any]:
+    """What was said about the arrays, without reading them: not checked.
+
+    Raises:
+        InputError: If there is no such file, or it is damaged, or it is none of `write`.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return dict(json.loads(archive.read(_ABOUT))["about"])
+    except Exception as error:
+        raise _unreadable(Path(path), error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    """A damaged archive fails in as many ways as there are bytes in it."""
+    if isinstance(error, FileNotFoundError):
+        return InputError(f"`path`: there is no file {path}")
+    reason = str(error).partition("\n")[0]
+    return InputError(f"`path`: {path} is damaged or no file of jfractal ({reason})")
+
+
+def _reason(error: OSError, arrays: Mapping[str, np.ndarray]) -> str:
+    """Why a file cannot be written and, on a full disk, how much there must be to free."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return str(error.strerror)
+    size = sum(x.nbytes for x in arrays.values()) / 1e6
+    return f"{error.strerror}; free {size:,.1f} MB there, and call again: what was written stays"
 
 
 def _checksum(plain: Mapping[str, np.ndarray], content: Mapping[str, Any]) -> str:
@@ -176,8 +216,8 @@ def _encode(x: Any, arrays: dict[str, np.ndarray]) -> Any:
             held = {f.name: _encode(getattr(x, f.name), arrays) for f in fields(x)}
             return {"class": type(x).__name__, "fields": held}
     raise InputError(
-        "only dictionaries, lists, tuples and posteriors of arrays, numbers and strings can be "
-        f"saved, got a {type(x).__name__}{f' of {x.dtype}' if hasattr(x, 'dtype') else ''}"
+        "`tree` must hold dictionaries, lists, tuples and posteriors of arrays, numbers and "
+        f"strings to be saved, got {described(x)}"
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 
 import jfractal as jf
 from jfractal.array_files import read_arrays
+from jfractal.reference import ABOUT
 
 PRIOR = jf.priors.Gaussian(1.0)
 PROBS = np.random.default_rng(0).dirichlet(np.ones(3), 50).astype(np.float32)
@@ -92,7 +93,11 @@ def test_a_head_of_a_table_is_known_by_its_words(tmp_path):
         np.testing.assert_allclose(jf.reference.load_probs(path), PROBS, atol=1e-6)
 
 
-@pytest.mark.parametrize("about", ["{", "[1]", "null", json.dumps({"net": "Dense"})])
+NO_REFERENCE = ["{", "[1]", "null", "3", json.dumps({"net": "Dense"}), "[" * 200_000]
+NO_REFERENCE += [json.dumps(dict.fromkeys(ABOUT, x)) for x in ([], None, "x", 3)]
+
+
+@pytest.mark.parametrize("about", NO_REFERENCE, ids=lambda about: about[:20])
 def test_what_is_no_reference_is_refused(tmp_path, about):
     path = tmp_path / "reference.npz"
     arrays = {"outputs": np.zeros((2, 3, 4, 1)), "warmup_gradients": np.zeros(2)}

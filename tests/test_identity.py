@@ -2,7 +2,7 @@
 
 import importlib.util
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import flax.linen as nn
@@ -165,7 +165,49 @@ def test_a_program_is_compiled_once():
     assert len(traces) == 1
 
 
-def test_equal_nets_stay_equal_after_pickling():
-    net = jf.FractalNet(10, columns=2, widths=(4,))
-    again = pickle.loads(pickle.dumps(net))
-    assert again == net and ByContent(again.apply) == ByContent(net.apply)
+NETS = {
+    "fractal": lambda: jf.FractalNet(10, columns=2, widths=(4,)),
+    "of types": lambda: jf.FractalNet(10, widths=[4], dtype="bfloat16", param_dtype=jnp.float32),
+    "Bayesian": lambda: jf.FractalNet(
+        10, widths=(4,), conv=partial(jf.nn.BayesConv, estimator="flipout")
+    ),
+    "separable": lambda: jf.FractalNet(10, unit=jf.nn.SeparableUnit, norm="frn"),
+    "plain": lambda: jf.nn.PlainNet(10, depth=3),
+    "residual": lambda: jf.nn.ResNet(10, dropout=[0.0, 0.1, 0.2, 0.3, 0.4]),
+    "dense": lambda: jf.nn.DenseNet(10, widths=(4, 8)),
+    "text": lambda: jf.nn.TextNet(
+        jf.FractalNet(2, unit=jf.nn.DenseUnit), 30, embed=partial(jf.BayesEmbed)
+    ),
+    "noisy": lambda: jf.nn.LearnedNoise(jf.FractalNet(1)),
+    "block": lambda: jf.nn.Block(
+        jf.topology.fractal(2), 4, unit=partial(jf.nn.ConvUnit, conv=partial(jf.nn.Conv))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_equal_nets_are_equal_also_after_pickling(name):
+    make = NETS[name]
+    net, again = make(), pickle.loads(pickle.dumps(make()))
+    assert net == make() == again and hash(net) == hash(make()) == hash(again)
+    assert ByContent(again.apply) == ByContent(net.apply)
+
+
+MODELS = {
+    "a net": model,
+    "a fractal net": lambda: jf.fractal_model(
+        NETS["fractal"](), prior=jf.priors.FanIn(), likelihood=jf.likelihoods.Categorical()
+    ),
+    "a module": lambda: jf.Model.from_linen(
+        Net(3), prior=jf.priors.Gaussian(1.0), likelihood=jf.likelihoods.Gaussian(0.1)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_equal_models_are_equal(name):
+    make = MODELS[name]
+    assert make() == make() and hash(make()) == hash(make())
+    assert make() != replace(make(), prior=jf.priors.Gaussian(2.0)) and make() != NETS["plain"]()
+    if name != "a module":  # whose passes are functions within functions
+        assert pickle.loads(pickle.dumps(make())) == make()

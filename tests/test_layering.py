@@ -13,7 +13,8 @@ ROOT = Path(__file__).parent.parent
 # know nothing of nets, and stand below what reports them.
 FLOORS = [
     {"typing", "errors", "concrete"},
-    {"arguments", "array_files", "counts", "storage", "identity", "lock"},
+    {"arguments", "counts", "forked", "identity", "lock", "out_of_memory", "summary"},
+    {"array_files", "storage"},
     {"topology"},
     {"ops", "metrics"},
     {"predictions"},
@@ -88,4 +89,12 @@ def test_files_of_the_package_are_short():
 def test_the_import_leaves_jax_to_be_configured():
     """Devices and precision are the caller's to choose, which is too late once JAX has started."""
     code = "import jfractal; from jax._src import xla_bridge as b; assert not b._backends"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_the_import_leaves_out_what_few_need():
+    """Each of these would make `import jfractal` a tenth to a half longer."""
+    late = ["matplotlib", "scipy.stats", "flax.nnx"]
+    code = f"import sys, jfractal; assert not set({late}) & set(sys.modules)"
+    code += "; jfractal.viz.curves, jfractal.testing.Draws; assert 'viz' in dir(jfractal)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -1,3 +1,5 @@
+import os
+import signal
 import subprocess
 import sys
 
@@ -33,6 +35,31 @@ def test_the_dead_hold_no_lock(tmp_path):
         process.wait()
         with Lock(tmp_path):
             pass
+
+
+FORKS = """
+import os, sys, time
+from jfractal.lock import Lock
+with Lock(sys.argv[1]):
+    if (worker := os.fork()) == 0:
+        time.sleep(60)
+        os._exit(0)
+    print(worker, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_worker_of_the_dead_holds_no_lock(tmp_path):
+    command = [sys.executable, "-c", FORKS, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        worker = int(process.stdout.readline())
+        process.kill()
+        process.wait()
+        try:
+            with Lock(tmp_path):
+                pass
+        finally:
+            os.kill(worker, signal.SIGKILL)
 
 
 def test_a_file_is_no_directory(tmp_path):

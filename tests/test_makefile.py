@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -17,15 +19,21 @@ def test_help_is_the_default_and_names_every_public_target():
     lines = make().stdout.splitlines()
     phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     assert phony is not None
-    assert [line.split()[1] for line in lines] == [
-        target for target in phony[1].split() if target != "named"
-    ]
+    assert [line.split()[1] for line in lines] == phony[1].split()
 
 
 def test_experiment_without_a_name_says_so():
     done = make("experiment", "NAME=")
     assert done.returncode == 2
     assert done.stderr.startswith("error: which experiment? make experiment NAME=")
+
+
+@pytest.mark.parametrize("accelerator", ["tpu", "abacus"])
+def test_accelerator_that_is_not_there_is_refused(accelerator):
+    done = make("experiment", "NAME=digits_fractal", f"ACCEL={accelerator}")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: ACCEL={accelerator}: ")
+    assert len(done.stderr.splitlines()) == 2  # the other is make's
 
 
 def test_python_that_is_too_old_or_absent_is_refused():

@@ -106,7 +106,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("x", [object(), np.array([None]), np.array(["a"]), {"a": {1, 2}}])
 def test_what_cannot_be_saved(tmp_path, x):
-    with pytest.raises(jf.InputError, match="can be saved, got a"):
+    with pytest.raises(jf.InputError, match="to be saved, got "):
         storage.save(tmp_path / "tree.npz", x)
     assert not list(tmp_path.iterdir())
 
@@ -122,3 +122,23 @@ def test_what_cannot_be_loaded(tmp_path):
     storage.write(tmp_path / "arrays.npz", {"a": np.zeros(3)}, {})
     with pytest.raises(jf.InputError, match="holds no posterior and no tree"):
         jf.load(tmp_path / "arrays.npz")
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"array": "none"},
+        {"array": [1]},
+        {"class": "Gaussian", "fields": {}},
+        {"class": "Gaussian", "fields": [1]},
+        {"dict": [[1]]},
+        {"dict": [[{"list": []}, 1]]},
+        {"key": 3, "impl": "x"},
+        {"list": 3},
+    ],
+)
+def test_a_forged_description_is_refused(tmp_path, tree):
+    """Its checksum is right."""
+    storage.write(tmp_path / "forged.npz", {}, {"tree": tree})
+    with pytest.raises(jf.InputError, match=r"^`path`: .*forged\.npz is damaged or no file of"):
+        jf.load(tmp_path / "forged.npz")

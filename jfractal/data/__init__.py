@@ -9,6 +9,7 @@ from jfractal.data.curves import blundell_curve
 from jfractal.data.images import (
     ImageData,
     cifar10,
+    cifar100,
     digits,
     fashion_mnist,
     load_images,
@@ -38,6 +39,7 @@ __all__ = [
     "blundell_curve",
     "channel_moments",
     "cifar10",
+    "cifar100",
     "digits",
     "docstrings",
     "fashion_mnist",

@@ -13,6 +13,8 @@ __all__ = ["cache_directory", "cached_arrays"]
 
 Arrays = dict[str, np.ndarray]
 
+LAYOUT = b"2"  # of the arrays that are built; what was cached by another is built anew
+
 
 def cache_directory() -> Path:
     """``$JFRACTAL_CACHE``, else ``$XDG_CACHE_HOME/jfractal``, else ``~/.cache/jfractal``."""
@@ -46,7 +48,7 @@ def cached_arrays(name: str, sources: Sequence[Path], build: Callable[[], Arrays
 
 
 def _fingerprint(sources: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(LAYOUT)
     for source in sources:
         with source.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())

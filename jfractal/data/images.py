@@ -15,7 +15,7 @@ from jfractal.data.sources import DataUnavailable, data_extra, parquet_files
 from jfractal.errors import InputError
 from jfractal.summary import summary
 
-__all__ = ["ImageData", "cifar10", "digits", "fashion_mnist", "load_images", "mnist"]
+__all__ = ["ImageData", "cifar10", "cifar100", "digits", "fashion_mnist", "load_images", "mnist"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,17 +56,39 @@ class _Published:
     num_train: int
     num_test: int
     class_names: tuple[str, ...]
+    label: str = "label"
 
 
 MOST_PIXELS = 512  # along a side of enlarged digits
 
 _DIGITS = tuple("0123456789")
 _CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
+_CIFAR100 = (
+    "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus "
+    "butterfly camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach "
+    "couch crab crocodile cup dinosaur dolphin elephant flatfish forest fox girl hamster "
+    "house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree "
+    "motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear "
+    "pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket "
+    "rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar "
+    "sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip "
+    "turtle wardrobe whale willow_tree wolf woman worm "
+)
 _CLOTHES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
 
 _PUBLISHED = {
     "cifar10": _Published(
         "CIFAR-10", "uoft-cs/cifar10", "img", (32, 32, 3), 50_000, 10_000, tuple(_CIFAR10.split())
+    ),
+    "cifar100": _Published(
+        "CIFAR-100",
+        "uoft-cs/cifar100",
+        "img",
+        (32, 32, 3),
+        50_000,
+        10_000,
+        tuple(_CIFAR100.split()),
+        "fine_label",
     ),
     "mnist": _Published("MNIST", "ylecun/mnist", "image", (28, 28, 1), 60_000, 10_000, _DIGITS),
     "fashion_mnist": _Published(
@@ -85,7 +107,7 @@ def load_images(name: str, *, strict: bool = False) -> ImageData:
     """The set of images with this name or, where it cannot be had, digits of its shape.
 
     Args:
-        name: "cifar10", "mnist", "fashion_mnist" or "digits".
+        name: "cifar10", "cifar100", "mnist", "fashion_mnist" or "digits".
         strict: Whether to fail, instead of warning and loading digits, where the set is neither
             on this machine nor reachable.
 
@@ -130,6 +152,19 @@ def cifar10() -> ImageData:
         Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
     """
     return _load("cifar10")
+
+
+def cifar100() -> ImageData:
+    """CIFAR-100: 50,000 + 10,000 colour photographs of 32×32 pixels, 100 kinds of thing.
+
+    Raises:
+        DataUnavailable: It is neither on this machine nor reachable.
+        InputError: A file of it is broken.
+
+    References:
+        Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
+    """
+    return _load("cifar100")
 
 
 def mnist() -> ImageData:
@@ -226,14 +261,15 @@ def _load_split(name: str, split: str) -> Arrays:
         column=published.column,
         shape=published.shape,
         num_classes=len(published.class_names),
+        label=published.label,
     )
     return cached_arrays(f"{name}-{split}", files, decode)
 
 
 def _departures(published: _Published, train: Arrays, test: Arrays) -> str:
-    """How the files differ from the published ones, which are complete and hold PNG images."""
-    formats = {*train["formats"].tolist(), *test["formats"].tolist()} - {"PNG"}
-    departures = [f"{'/'.join(sorted(formats))} copy"] if formats else []
+    """How the files differ from the published ones, which are complete and lossless."""
+    lossy = sorted({*train["lossy"].tolist(), *test["lossy"].tolist()})
+    departures = [f"{'/'.join(lossy)} copy"] if lossy else []
     for part, arrays, number in (
         ("training", train, published.num_train),
         ("test", test, published.num_test),

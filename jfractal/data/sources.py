@@ -101,6 +101,7 @@ def read_table(files: Sequence[Path]) -> "pyarrow.Table":
         try:
             with pyarrow.parquet.ParquetFile(file) as parquet:
                 tables.append(parquet.read())
+            tables[-1].validate(full=True)
         except Exception as error:  # a damaged file raises whatever its decoder meets
             reason = str(error).partition("\n")[0]
             size = f"{file.stat().st_size} bytes" if file.is_file() else "missing"

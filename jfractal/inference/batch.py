@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jfractal.arguments import described
 from jfractal.concrete import concrete
 from jfractal.errors import InputError
 
@@ -32,6 +33,10 @@ def batch_size(batch: Batch) -> int:
         raise InputError(
             f"a batch must be a pair of inputs and targets, (x, y), got a {type(batch).__name__}"
         )
+    for name, part in zip(("inputs", "targets"), batch):
+        leaves = jax.tree.leaves(part)
+        if not leaves or not all(map(_is_numeric, leaves)):
+            raise InputError(f"the {name} must be arrays of numbers, got {described(part)}")
     shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(batch)]
     sizes = {shape[0] if shape else 0 for shape in shapes}
     if len(sizes) != 1 or 0 in sizes:
@@ -43,6 +48,13 @@ def batch_size(batch: Batch) -> int:
         if any(_is_not_finite(leaf) for leaf in jax.tree.leaves(part)):
             raise InputError(f"the {name} must be finite numbers, got a NaN or an infinity")
     return sizes.pop()
+
+
+def _is_numeric(leaf: Any) -> bool:
+    dtype = getattr(leaf, "dtype", type(leaf))
+    return dtype in (bool, int, float) or any(
+        jnp.issubdtype(dtype, kind) for kind in (jnp.number, jnp.bool_)
+    )
 
 
 def _is_not_finite(leaf: Any) -> bool:

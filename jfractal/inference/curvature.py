@@ -166,10 +166,10 @@ def _batches(data: Any) -> Iterator[Batch]:
             f"got a {type(data).__name__}"
         )
     for batch in batches:
-        count_examples(batch)
         # By way of NumPy, which reads the arrays of other libraries.
-        as_array = lambda a: a if isinstance(a, jax.Array) else jnp.asarray(np.asarray(a))
-        x, y = jax.tree.map(as_array, batch)
+        as_array = lambda a: a if isinstance(a, jax.Array) else np.asarray(a)
+        count_examples(batch := jax.tree.map(as_array, batch))
+        x, y = jax.tree.map(jnp.asarray, batch)
         yield x, y
 
 

@@ -4,9 +4,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jfractal.concrete import concrete
+from jfractal.arguments import check_key, check_weight
 from jfractal.counts import check_counts
-from jfractal.errors import InputError
 from jfractal.inference.batch import Batch
 from jfractal.inference.method import check_model, count_data
 from jfractal.inference.model import Model
@@ -80,9 +79,8 @@ def elbo(
     """
     check_model(model)
     check_counts(num_samples=num_samples)
-    weight = concrete(kl_weight)
-    if weight is not None and not weight >= 0:
-        raise InputError(f"`kl_weight` must be at least 0, got {kl_weight}")
+    check_weight(kl_weight=kl_weight)
+    check_key("key", key)
     num_data = count_data(batch, num_data)
     params = settled(params)
     key_kl, key_draw = jax.random.split(key)

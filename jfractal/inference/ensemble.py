@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 
+from jfractal.arguments import check_key
 from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.inference.batch import Batch
@@ -68,11 +69,13 @@ def ensemble(method: Method, num_members: int) -> Method:
         )
 
     def init(params: Start, key: KeyArray) -> Any:
+        check_key("key", key)
         return jax.vmap(lambda key: method.init(params, key))(jax.random.split(key, num_members))
 
     def update(
         state: Any, batch: Batch | PerMember, key: KeyArray, num_data: int | None = None
     ) -> tuple[Any, Info]:
+        check_key("key", key)
         keys = jax.random.split(key, num_members)
         own = isinstance(batch, PerMember)
         batches = batch.batches if own else batch

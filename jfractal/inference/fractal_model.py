@@ -9,6 +9,8 @@ from typing import Any, Literal, TypeVar, get_args
 import jax
 import jax.numpy as jnp
 
+from jfractal.arguments import check_choice, check_fraction, check_rate, described
+from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.inference.batch import Batch, batch_size
 from jfractal.inference.model import Model, Pass
@@ -82,6 +84,7 @@ def fractal_model(
         "Depth uncertainty in neural networks", NeurIPS 2020, §3, where routes are the first d
         blocks of a residual net.
     """
+    _check_columns(net)
     return FractalModel(
         partial(_mixture, net) if routes == "learned" else net.apply,
         prior=prior,
@@ -93,7 +96,7 @@ def fractal_model(
     )
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class FractalModel(Model):
     """See `fractal_model`.
 
@@ -113,14 +116,12 @@ class FractalModel(Model):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.routes not in get_args(RoutePolicy):
-            raise InputError(
-                f"`routes` must be one of {get_args(RoutePolicy)}, got {self.routes!r}"
-            )
-        if not 0 <= self.global_rate <= 1:
-            raise InputError(f"`global_rate` must be in [0, 1], got {self.global_rate}")
-        if not 0 <= self.drop_path < 1:
-            raise InputError(f"`drop_path` must be in [0, 1), got {self.drop_path}")
+        check_choice("routes", self.routes, get_args(RoutePolicy))
+        check_fraction(global_rate=self.global_rate)
+        check_rate(drop_path=self.drop_path)
+        _check_columns(self.net)
+        if self.route is not None:
+            check_counts(0, max(self.net.columns, default=0), route=self.route)
         is_learned = self.routes == "learned"
         if (self.global_rate > 0 or is_learned) and not self.net.columns:
             raise InputError("`net` has no columns to run alone: give `global_rate=0`")
@@ -229,6 +230,14 @@ class FractalModel(Model):
             metrics = metrics or run.metrics
             variables = run.variables
         return Pass(jnp.concatenate(values), metrics, variables)
+
+
+def _check_columns(net: Any) -> None:
+    if not hasattr(net, "apply") or not hasattr(net, "columns"):
+        raise InputError(
+            f"`net` must be a net of blocks with columns, such as `jf.FractalNet`, got "
+            f"{described(net)}"
+        )
 
 
 def _mixture(net: Any, variables: Variables, x: Any) -> Logits:

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import linen, nnx
+from flax import linen
 
+from jfractal.arguments import as_strings, check_type
 from jfractal.errors import InputError
 from jfractal.typing import Apply, Array, KeyArray, PyTree, Variables
 
@@ -92,8 +93,7 @@ def from_linen(net: Any, *, training: str | None, rngs: Sequence[str]) -> Passes
             f"`net` must be a Flax Linen module, got a {type(net).__name__}: see also "
             "`jf.Model.from_nnx` and `jf.Model.from_equinox`"
         )
-    if isinstance(rngs, str):
-        raise InputError(f"`rngs` must be several names, such as ('dropout',), got {rngs!r}")
+    rngs = as_strings("rngs", rngs)
     off, on = _switches(net, training)
 
     def evaluate(variables: Variables, x: Any, **options: Any) -> Any:
@@ -113,6 +113,8 @@ def from_linen(net: Any, *, training: str | None, rngs: Sequence[str]) -> Passes
 
 def from_nnx(module: Any, *, training: str | None) -> Passes:
     """See `Model.from_nnx`."""
+    from flax import nnx  # here, since whoever has no NNX module can spare it
+
     if not isinstance(module, nnx.Module):
         raise InputError(f"`module` must be a Flax NNX module, got a {type(module).__name__}")
     off, on = _switches(module, training)
@@ -160,6 +162,9 @@ def from_equinox(module: Any, state: Any, *, axis_name: str) -> Passes:
         raise InputError(
             f"`module` must be an Equinox module that can be called, got a {type(module).__name__}"
         )
+    check_type("axis_name", axis_name, str, "the name of an axis")
+    if state is not None:
+        check_type("state", state, eqx.nn.State, "the State of `eqx.nn.make_with_state`")
     is_index = lambda x: isinstance(x, eqx.nn.StateIndex)
     if state is None and any(map(is_index, jax.tree.leaves(module, is_leaf=is_index))):
         raise InputError(
@@ -203,19 +208,22 @@ def _switches(net: Any, training: str | None) -> tuple[dict[str, Any], dict[str,
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     if training is None:
         names = [name for name in TRAINING if name in parameters]
-    elif training in parameters or takes_any:
-        names = [training]
     else:
-        raise InputError(
-            f"`training` must be a keyword of {type(net).__name__}.__call__, which takes "
-            f"{', '.join(list(parameters)[1:])}, got {training!r}"
-        )
+        check_type("training", training, str, "the name of a keyword")
+        if training not in parameters and not takes_any:
+            raise InputError(
+                f"`training` must be a keyword of {type(net).__name__}.__call__, which takes "
+                f"{', '.join(list(parameters)[1:])}, got {training!r}"
+            )
+        names = [training]
     on = {name: TRAINING.get(name, True) for name in names}
     return {name: not value for name, value in on.items()}, on
 
 
 def _split(module: Any) -> tuple:
     """The graph of an NNX module, its random state, weights, batch statistics and all the rest."""
+    from flax import nnx
+
     graph, rngs, *states = nnx.split(module, nnx.RngState, nnx.Param, nnx.BatchStat, ...)
     return graph, rngs, *states
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jfractal.arguments import check_key, check_positive, check_rate
 from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.inference.batch import Batch
@@ -13,7 +14,8 @@ from jfractal.inference.method import Info, Method, Start, check_model, count_da
 from jfractal.inference.model import Model
 from jfractal.inference.point import rest
 from jfractal.inference.rate import schedule
-from jfractal.posterior.gaussian import Gaussian, inverse_softplus, mean, named_leaves, normal_like
+from jfractal.posterior.gaussian import Gaussian, inverse_softplus, mean, named_leaves
+from jfractal.posterior.noise import normal_like
 from jfractal.posterior.samples import MeanField
 from jfractal.priors import Gaussian as GaussianPrior
 from jfractal.priors import Prior
@@ -88,12 +90,8 @@ def ivon(
     """
     check_model(model)
     check_counts(num_samples=num_samples)
-    if not (kl_weight > 0 and hessian_init > 0):
-        raise InputError(
-            f"`kl_weight` and `hessian_init` must be above 0, got {kl_weight} and {hessian_init}"
-        )
-    if not (0 <= beta1 < 1 and 0 <= beta2 < 1):
-        raise InputError(f"`beta1` and `beta2` must be in [0, 1), got {beta1} and {beta2}")
+    check_positive(kl_weight=kl_weight, hessian_init=hessian_init)
+    check_rate(beta1=beta1, beta2=beta2)
     rate_at = schedule(learning_rate)
 
     def init(params: Start, key: KeyArray) -> Newton:
@@ -109,6 +107,7 @@ def ivon(
     def update(
         state: Newton, batch: Batch, key: KeyArray, num_data: int | None = None
     ) -> tuple[Newton, Info]:
+        check_key("key", key)
         strength = count_data(batch, num_data) / kl_weight
         key_route, key_draws = jax.random.split(key)
         slope_of_prior, precision = _prior(model.prior, state.mean)

@@ -10,8 +10,8 @@ from typing import TypeAlias
 
 import jax.numpy as jnp
 
+from jfractal.arguments import check_number
 from jfractal.counts import check_counts
-from jfractal.errors import InputError
 from jfractal.typing import Array, Int, Scalar
 
 __all__ = ["Schedule", "blundell", "cyclic", "warm_up"]
@@ -77,6 +77,5 @@ def cyclic(period: int, *, ramp: float = 0.5) -> Schedule:
     Source: Fu et al., "Cyclical annealing schedule", NAACL 2019.
     """
     check_counts(period=period)
-    if not 0 < ramp <= 1:
-        raise InputError(f"`ramp` must be in (0, 1], got {ramp}")
+    check_number("in (0, 1]", lambda x: 0 < x <= 1, ramp=ramp)
     return lambda step: jnp.minimum((jnp.asarray(step) % period) / (ramp * period), 1.0)

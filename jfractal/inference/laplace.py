@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jfractal import ops
+from jfractal.arguments import check_choice, naming
 from jfractal.concrete import concrete
 from jfractal.counts import check_counts
 from jfractal.errors import InputError
@@ -17,6 +18,7 @@ from jfractal.inference.method import check_model
 from jfractal.inference.model import Model
 from jfractal.inference.structure import STRUCTURES
 from jfractal.inference.trained import trained
+from jfractal.out_of_memory import out_of_memory
 from jfractal.posterior.gaussian import Where, everywhere
 from jfractal.posterior.kronecker_gaussian import as_matrix
 from jfractal.posterior.laplace import Laplace
@@ -28,6 +30,10 @@ __all__ = ["laplace"]
 COPIES = 5  # of a matrix that is factorised: itself, its parts, its root, the inverse
 
 
+@out_of_memory(
+    "the curvature",
+    "lower `batch_size`, choose fewer weights by `where`, or another `structure`",
+)
 def laplace(
     model: Model,
     params: Params | Variables,
@@ -88,8 +94,7 @@ def laplace(
         ICLR 2025; K-FAC: Martens & Grosse, ICML 2015.
     """
     check_model(model)
-    if structure not in STRUCTURES:
-        raise InputError(f"`structure` must be one of {tuple(STRUCTURES)}, got {structure!r}")
+    check_choice("structure", structure, STRUCTURES)
     if batch_size is not None:
         check_counts(batch_size=batch_size)
     weights, variables = trained(params, "laplace")
@@ -97,7 +102,8 @@ def laplace(
     kept = STRUCTURES[structure]
     _check_memory(structure, chosen)
     everything = {"params": weights, **variables}
-    total = gauss_newton(model, everything, chosen, data, kept.contract, batch_size=batch_size)
+    with naming("data"):
+        total = gauss_newton(model, everything, chosen, data, kept.contract, batch_size=batch_size)
     wide = jax.tree.map(lambda w: w.astype(jnp.promote_types(w.dtype, jnp.float32)), chosen)
     log_joint = total.log_likelihood + model.prior.tree_log_prob(wide)
     _check_finite(total.log_likelihood, log_joint)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import optax
 
+from jfractal.arguments import check_rate
 from jfractal.errors import InputError
 from jfractal.inference.fractal_model import FractalModel
 from jfractal.inference.maximum_a_posteriori import maximum_a_posteriori
@@ -47,6 +48,7 @@ def mc_drop_path(
             "`model` must be of a fractal net, `jf.fractal_model(net, ...)`, whose joins can drop "
             f"inputs, got a {type(model).__name__}"
         )
+    check_rate(rate=rate)
     joined = replace(model, routes="sampled", global_rate=0.0, drop_path=rate)
     method = maximum_a_posteriori(joined, optimizer)
 

@@ -4,6 +4,7 @@ import jax
 import optax
 from jax import lax
 
+from jfractal.arguments import check_functions, check_rate
 from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.inference.batch import batch_size
@@ -63,8 +64,9 @@ def mc_dropout(
     References:
         Gal & Ghahramani, "Dropout as a Bayesian approximation", ICML 2016.
     """
-    _check_rate(rate)
+    check_rate(rate=rate)
     check_counts(num_samples=num_samples)
+    check_functions(where=where)
 
     def loss(params, model, state, batch, key, num_data):
         size = batch_size(batch)
@@ -117,14 +119,9 @@ def dropout(params: Params | Variables, *, rate: float = 0.1, where: Where = mat
     References:
         Gal & Ghahramani, ICML 2016, §4.
     """
-    _check_rate(rate)
+    check_rate(rate=rate)
     weights, variables = trained(params, "dropout")
     return Dropout(weights, _rates(weights, rate, where), variables)
-
-
-def _check_rate(rate: float) -> None:
-    if not 0 <= rate < 1:
-        raise InputError(f"`rate` must be in [0, 1), got {rate}")
 
 
 def _rates(params: Params, rate: float, where: Where) -> dict[str, float]:

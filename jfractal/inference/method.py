@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jfractal.arguments import check_finite, check_key, described, naming
 from jfractal.concrete import concrete
 from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.inference.batch import Batch, batch_size
 from jfractal.inference.model import Model
-from jfractal.posterior.gaussian import mean, named_leaves
+from jfractal.posterior.gaussian import check_weights, mean
 from jfractal.posterior.posterior import Posterior, check_tree
 from jfractal.typing import Array, Int, KeyArray, Params, PyTree, Scalar, Variables
 
@@ -99,6 +100,7 @@ def started(params: Start, key: KeyArray) -> tuple[Params, Variables]:
     Raises:
         InputError: If there are no weights, or one is not a floating-point array.
     """
+    check_key("key", key)
     check_tree(params, "init", "`posterior.mean()` for a tree")
     # A tree may be callable too, as an Equinox module is.
     if callable(params) and jax.tree_util.all_leaves([params]):
@@ -107,15 +109,9 @@ def started(params: Start, key: KeyArray) -> tuple[Params, Variables]:
     if isinstance(params, dict) and "params" in params:
         rest = {name: tree for name, tree in params.items() if name != "params"}
         params = params["params"]
-    leaves = named_leaves(params)
-    if not leaves:
-        raise InputError("`params` must hold at least one array, got none")
-    for path, leaf in leaves:
-        for x in jax.tree.leaves(leaf):
-            if not jnp.issubdtype(jnp.result_type(x), jnp.floating):
-                raise InputError(
-                    f"`params` must be floating-point arrays, got {jnp.result_type(x)} at '{path}'"
-                )
+    check_weights(params)
+    for x in jax.tree.leaves(mean(params)):
+        check_finite("params", x)
     return jax.tree.map(jnp.asarray, params), rest
 
 
@@ -125,7 +121,8 @@ def count_data(batch: Batch, num_data: int | None) -> int:
     Raises:
         InputError: If `batch` is not one, or `num_data` is smaller than the batch.
     """
-    size = batch_size(batch)
+    with naming("batch"):
+        size = batch_size(batch)
     if num_data is None:
         return size
     known = concrete(num_data)
@@ -179,9 +176,10 @@ def descent(
         InputError: If `model` or `optimizer` is not one.
     """
     check_model(model)
-    if not isinstance(optimizer, optax.GradientTransformation):
+    if not isinstance(optimizer, optax.GradientTransformation) or not all(map(callable, optimizer)):
         raise InputError(
-            f"`optimizer` must be one of optax, such as `optax.adam(1e-3)`, got {optimizer!r}"
+            "`optimizer` must be one of optax, such as `optax.adam(1e-3)`, got "
+            f"{described(optimizer)}"
         )
 
     def init(params: Start, key: KeyArray) -> Descent:
@@ -192,6 +190,7 @@ def descent(
     def update(
         state: Descent, batch: Batch, key: KeyArray, num_data: int | None = None
     ) -> tuple[Descent, Info]:
+        check_key("key", key)
         num_data = count_data(batch, num_data)
         key_route, key_loss = jax.random.split(key)
 

@@ -1,18 +1,20 @@
 """A model: how a net runs, and what is believed of its weights and of the targets."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from flax.linen import Module
 
+from jfractal.arguments import check_functions, check_key, described, naming
 from jfractal.errors import InputError
+from jfractal.identity import key_of
 from jfractal.inference import frameworks
-from jfractal.inference.batch import Batch
+from jfractal.inference.batch import Batch, batch_size
 from jfractal.inference.net_errors import named_errors
 from jfractal.likelihoods import Likelihood, check_likelihood, per_example
 from jfractal.nn.fast import fast
-from jfractal.posterior.gaussian import gaussians
+from jfractal.posterior.gaussian import check_weights, gaussians
 from jfractal.priors import PriorLike, as_prior
 from jfractal.typing import Apply, Array, Float, KeyArray, Params, Scalar, Variables
 
@@ -77,8 +79,17 @@ class Model:
                 "`apply` must be a function (variables, x) -> outputs, such as `net.apply`, got a "
                 f"{type(self.apply).__name__}"
             )
+        if self.train is not None:
+            check_functions(train=self.train)
         object.__setattr__(self, "prior", as_prior(self.prior))
         check_likelihood(self.likelihood)
+
+    def __eq__(self, other: object) -> bool:
+        """By content, where methods of equal nets are not equal: a static argument of `jax.jit`."""
+        return type(self) is type(other) and key_of(self) == key_of(other)
+
+    def __hash__(self) -> int:
+        return hash(key_of(self))
 
     def __repr__(self) -> str:
         net = getattr(self.apply, "__self__", self.apply)
@@ -211,6 +222,8 @@ class Model:
             key: Random key, for a model that draws.
             step: All that depends on the model, gradients included.
         """
+        check_key("key", key)
+        check_functions(step=step)
         return step(self)
 
     @property
@@ -225,6 +238,7 @@ class Model:
             variables: As `apply` takes them.
             batch: Inputs and targets, ``(x, y)``.
         """
+        _check_pass(variables, batch)
         x, y = batch
         with named_errors(x):
             outputs = fast(self.apply)(variables, x)
@@ -254,6 +268,8 @@ class Model:
         Raises:
             InputError: If the net needs variables or random numbers that it is not given.
         """
+        _check_pass(variables, batch)
+        check_key("key", key)
         x, y = batch
         with named_errors(x):
             if self.train is not None:
@@ -262,5 +278,16 @@ class Model:
                 outputs = fast(self.apply)(variables, x, rngs={"posterior": key})
             else:
                 outputs = fast(self.apply)(variables, x)
-        metrics = self.likelihood.metrics(outputs, y)
-        return Pass(per_example(self.likelihood, outputs, y), metrics, variables)
+        log_likelihood = per_example(self.likelihood, outputs, y)
+        return Pass(log_likelihood, self.likelihood.metrics(outputs, y), variables)
+
+
+def _check_pass(variables: Any, batch: Any) -> None:
+    """Refuses what no net can run on: other things than weights, and no examples with targets."""
+    if not isinstance(variables, Mapping) or "params" not in variables:
+        raise InputError(
+            f"`variables` must be those of the net, {{'params': ...}}, got {described(variables)}"
+        )
+    check_weights(variables["params"])
+    with naming("batch"):
+        batch_size(batch)

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import errors
 
 from jfractal.errors import InputError
@@ -15,7 +14,7 @@ __all__ = ["named_errors"]
 
 # What a net raises on inputs that are not made for it.
 REFUSALS = (
-    *(TypeError, ValueError, LookupError, AttributeError, RuntimeError),
+    *(TypeError, ValueError, LookupError, AttributeError, RuntimeError, AssertionError),
     errors.FlaxError,
 )
 
@@ -54,9 +53,9 @@ def named_errors(x: Any) -> Iterator[None]:
                 "`jf.Model.from_linen(net, ...)`, whose `training` names the keyword of training "
                 f"({_first_line(error)})"
             ) from error
-        shapes = jax.tree.map(jnp.shape, x)
+        shapes = jax.tree.map(lambda a: getattr(a, "shape", a), x)
         raise InputError(
-            f"`x` of shape {shapes} does not run through the net: "
+            f"`x` of shape {shapes} does not run through the net with these `params`: "
             f"{type(error).__name__}: {_first_line(error)}"
         ) from error
 

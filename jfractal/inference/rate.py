@@ -5,8 +5,8 @@ from typing import Any
 import jax.numpy as jnp
 import optax
 
+from jfractal.arguments import check_positive
 from jfractal.counts import check_counts
-from jfractal.errors import InputError
 from jfractal.typing import Array
 
 __all__ = ["cosine_cycles", "schedule"]
@@ -20,8 +20,7 @@ def schedule(learning_rate: float | optax.Schedule) -> optax.Schedule:
     """
     if callable(learning_rate):
         return learning_rate
-    if not learning_rate > 0:
-        raise InputError(f"`learning_rate` must be above 0, got {learning_rate}")
+    check_positive(learning_rate=learning_rate)
     return optax.constant_schedule(learning_rate)
 
 
@@ -44,8 +43,7 @@ def cosine_cycles(learning_rate: float, cycle_length: int) -> optax.Schedule:
         Zhang et al., "Cyclical stochastic gradient MCMC", ICLR 2020, eq. 1.
     """
     check_counts(cycle_length=cycle_length)
-    if not learning_rate > 0:
-        raise InputError(f"`learning_rate` must be above 0, got {learning_rate}")
+    check_positive(learning_rate=learning_rate)
 
     def rate(count: Any) -> Array:
         return learning_rate / 2 * (1 + jnp.cos(jnp.pi * (count % cycle_length) / cycle_length))

@@ -6,15 +6,16 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jfractal.arguments import check_key, check_rate, check_weight
 from jfractal.counts import check_counts
-from jfractal.errors import InputError
 from jfractal.inference.batch import Batch
 from jfractal.inference.draws import Draws
 from jfractal.inference.method import Info, Method, Start, check_model, count_data, started
 from jfractal.inference.model import Model
 from jfractal.inference.point import negative_log_joint
 from jfractal.inference.rate import schedule
-from jfractal.posterior.gaussian import mean, normal_like
+from jfractal.posterior.gaussian import mean
+from jfractal.posterior.noise import normal_like
 from jfractal.posterior.samples import Samples
 from jfractal.typing import Array, Int, KeyArray, Params, Variables
 
@@ -85,10 +86,8 @@ def sghmc(
     check_model(model)
     check_counts(0, num_warmup=num_warmup)
     check_counts(num_draws=num_draws, thinning=thinning)
-    if not 0 <= momentum < 1:
-        raise InputError(f"`momentum` must be in [0, 1), got {momentum}")
-    if not temperature >= 0:
-        raise InputError(f"`temperature` must be at least 0, got {temperature}")
+    check_rate(momentum=momentum)
+    check_weight(temperature=temperature)
     rate_at = schedule(learning_rate)
 
     def init(params: Start, key: KeyArray) -> Chain:
@@ -101,6 +100,7 @@ def sghmc(
     def update(
         state: Chain, batch: Batch, key: KeyArray, num_data: int | None = None
     ) -> tuple[Chain, Info]:
+        check_key("key", key)
         num_data = count_data(batch, num_data)
         key_route, key_pass, key_noise = jax.random.split(key, 3)
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jfractal import topology
+from jfractal.arguments import check_key, check_rate, check_type
 from jfractal.errors import InputError
 from jfractal.nn.block_net import BlockNet
 from jfractal.nn.joins import draw_alive
@@ -44,6 +45,7 @@ class SubNetworks(Posterior):
 
     def sample(self, key: KeyArray) -> Variables:
         """One draw of the weights, and which join inputs are alive."""
+        check_key("key", key)
         key_weights, key_path = jax.random.split(key)
         keys = iter(jax.random.split(key_path, sum(map(len, self.joins))))
         alive = [[draw_alive(next(keys), k, self.rate) for k in sizes] for sizes in self.joins]
@@ -86,7 +88,7 @@ def sub_networks(net: nn.Module, posterior: Posterior, *, rate: float = 0.15) ->
         Ghahramani, "Dropout as a Bayesian approximation", ICML 2016.
     """
     check_posterior(posterior)
-    _check_rate(rate)
+    check_rate(rate=rate)
     within = []
     while not isinstance(net, BlockNet):
         if not isinstance(inner := getattr(net, "net", None), nn.Module):
@@ -111,18 +113,14 @@ def all_sub_networks(net: BlockNet, *, rate: float = 0.15) -> Iterator[tuple[flo
     Raises:
         InputError: If `rate` is out of range.
     """
-    _check_rate(rate)
+    check_rate(rate=rate)
+    check_type("net", net, BlockNet, "a net of blocks")
     joins = tuple(map(topology.join_sizes, net.blocks))
     sizes = [k for block in joins for k in block]
     for masks in product(*(_masks(k) for k in sizes)):
         flat = iter(masks)
         alive = [[jnp.array(next(flat)) for _ in block] for block in joins]
         yield prod(_probability(mask, rate) for mask in masks), _named(alive)
-
-
-def _check_rate(rate: float):
-    if not 0 <= rate < 1:
-        raise InputError(f"`rate` must be in [0, 1), got {rate}")
 
 
 def _masks(num_inputs: int) -> list[tuple[bool, ...]]:

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import optax
 
+from jfractal.arguments import check_functions, check_weight
 from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.inference.elbo import elbo
@@ -57,9 +58,11 @@ def variational(
         Blundell et al., "Weight uncertainty in neural networks", ICML 2015.
     """
     check_counts(num_samples=num_samples)
-    if not callable(kl_weight) and not kl_weight >= 0:
-        raise InputError(f"`kl_weight` must be at least 0, got {kl_weight}")
-    mean_field({}, scale=scale, estimator=estimator)  # refuses now what it would refuse later
+    if not callable(kl_weight):
+        check_weight(kl_weight=kl_weight)
+    check_functions(where=where)
+    # Refuses now what it would refuse later.
+    mean_field(jnp.ones(1), scale=scale, where=lambda path, leaf: True, estimator=estimator)
 
     def lift(params: Params) -> Params:
         if not gaussians(params):

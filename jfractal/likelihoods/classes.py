@@ -107,9 +107,9 @@ class Categorical(Likelihood):
         shape, dtype = getattr(outputs, "shape", ()), getattr(outputs, "dtype", type(outputs))
         if len(shape) != 2 or shape[1] < 2 or not jnp.issubdtype(dtype, jnp.floating):
             raise InputError(
-                'a classifier must give floating-point logits "batch classes" of at least 2 '
-                f"classes, got {dtype} of shape {shape}: say what else they are by the likelihood "
-                "of a `jf.Model`, such as `Bernoulli()` for one logit"
+                '`outputs` of a classifier must be floating-point logits "batch classes" of at '
+                f"least 2 classes, got {dtype} of shape {shape}: say what else they are by the "
+                "likelihood of a `jf.Model`, such as `Bernoulli()` for one logit"
             )
         return Prediction.single(jax.nn.log_softmax(wide(outputs)))
 

@@ -9,7 +9,6 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpyro.diagnostics import effective_sample_size, gelman_rubin
 from scipy.special import ndtri
-from scipy.stats import rankdata
 
 from jfractal.arguments import as_array
 from jfractal.errors import InputError
@@ -159,5 +158,7 @@ def _split(x: ArrayLike) -> np.ndarray:
 
 def _normal_scores(x: np.ndarray) -> np.ndarray:
     """Normal quantiles of the pooled ranks, with Blom's offset (ibid., eq. 14)."""
+    from scipy.stats import rankdata  # here, since it would double what importing jfractal costs
+
     ranks = rankdata(x.reshape(-1, *x.shape[2:]), axis=0)
     return ndtri((ranks - 3 / 8) / (len(ranks) + 1 / 4)).reshape(x.shape)

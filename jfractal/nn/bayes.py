@@ -18,9 +18,13 @@ import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jax import lax
+from jax.interpreters.partial_eval import JaxprTracer
 
 from jfractal import ops
+from jfractal.arguments import as_array, check_values, check_weight, described
+from jfractal.counts import check_counts
 from jfractal.errors import InputError
+from jfractal.nn.dtypes import check_dtypes
 from jfractal.nn.estimators import draw
 from jfractal.posterior.gaussian import (
     Estimator,
@@ -52,6 +56,10 @@ class Conv(nn.Conv):
 
     conv_general_dilated: Any = ops.conv_general_dilated
 
+    def __post_init__(self):
+        check_dtypes(self)
+        super().__post_init__()
+
 
 class BayesDense(nn.Dense):
     """`nn.Dense` with Gaussian weights from `init` on; takes all its arguments.
@@ -71,9 +79,14 @@ class BayesDense(nn.Dense):
     estimator: Estimator = "reparam"
     parameterisation: Parameterisation = "softplus"
 
+    def __post_init__(self):
+        check_dtypes(self)
+        super().__post_init__()
+
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
         """Maps "*batch inputs" to "*batch features"."""
+        inputs = _checked(inputs)
         return _bayesian(self, nn.Dense, "dot_general", lax.dot_general)(inputs)
 
 
@@ -98,6 +111,7 @@ class BayesConv(Conv):
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
         """Maps "batch *space inputs" to "batch *space features"."""
+        inputs = _checked(inputs)
         return _bayesian(self, Conv, "conv_general_dilated", ops.conv_general_dilated)(inputs)
 
 
@@ -120,8 +134,13 @@ class BayesEmbed(nn.Embed):
     estimator: Estimator = "reparam"
     parameterisation: Parameterisation = "softplus"
 
+    def __post_init__(self):
+        check_dtypes(self)
+        super().__post_init__()
+
     def setup(self):
         """Makes the table."""
+        check_counts(num_embeddings=self.num_embeddings, features=self.features)
         init = _gaussian_init(self, self.embedding_init)
         shape = (self.num_embeddings, self.features)
         self.embedding = self.param("embedding", init, shape, self.param_dtype)
@@ -132,6 +151,11 @@ class BayesEmbed(nn.Embed):
         Raises:
             InputError: If the estimator is ``flipout``.
         """
+        inputs = _checked(inputs)
+        if not jnp.issubdtype(inputs.dtype, jnp.integer):
+            raise InputError(f"`inputs` must be integers, the tokens, got {described(inputs)}")
+        size = self.num_embeddings
+        check_values("inputs", inputs, f"in [0, {size})", lambda t: (t >= 0) & (t < size))
         table, key = self._table()
         lookup = self._flax("__call__")
         match table:
@@ -168,6 +192,7 @@ def _bayesian(layer: Any, base: type[nn.Module], operation: str, linear: Callabl
     Flax's layers let their operation and their type promotion be replaced; all else, from padding
     to precision, stays Flax's.
     """
+    check_counts(features=layer.features)
     options = {f.name: getattr(layer, f.name) for f in fields(base) if f.init}
     inner = base(
         **options
@@ -184,8 +209,17 @@ def _bayesian(layer: Any, base: type[nn.Module], operation: str, linear: Callabl
     return inner
 
 
+def _checked(inputs: Any) -> Array:
+    """Inputs as an array with at least one example and at least one feature."""
+    inputs = jnp.asarray(as_array("inputs", inputs))
+    if not inputs.ndim or not inputs.size:
+        raise InputError(f"`inputs` must have no empty axis, got shape {inputs.shape}")
+    return inputs
+
+
 def _gaussian_init(layer: Any, mean_init: Callable) -> Callable:
     if layer.mean_scale is not None:
+        check_weight(mean_scale=layer.mean_scale)
         mean_init = nn.initializers.normal(layer.mean_scale)
 
     def init(key: KeyArray, shape: tuple[int, ...], dtype: Any) -> Params:
@@ -246,13 +280,15 @@ def _keys(layer: nn.Module, leaves: Params) -> tuple[KeyArray | None, KeyArray |
             f"the weights of {path} are Gaussian: give `apply` rngs={{'posterior': key}}, or draw "
             "them first with `sample(params, key)`"
         )
-    if "local_reparam" in estimators:
+    # Flax's scan runs a layer once more, to see what it makes, and throws the results away.
+    rng: Any = scope.rngs["posterior"]
+    is_trial = isinstance(rng.rng, JaxprTracer)
+    if "local_reparam" in estimators and not is_trial:
         if scope.rng_counters["posterior"] > 0:
             raise InputError(
                 f"{path} is used more than once in a pass: 'local_reparam' draws outputs and "
                 "cannot let two uses share their weights; use another estimator"
             )
         layer.make_rng("posterior")  # counts the use
-    rng: Any = scope.rngs["posterior"]
     key_kernel, key_bias = jax.random.split(rng.as_jax_rng())
     return key_kernel, key_bias

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jfractal import topology
+from jfractal.nn.dtypes import Typed
 from jfractal.nn.joins import draw_alive, join
 from jfractal.typing import Array
 
@@ -25,7 +26,7 @@ class _Map(NamedTuple):
     channels: int
 
 
-class Block(nn.Module):
+class Block(Typed):
     """Runs a `topology` expression on feature maps.
 
     Parameters: one submodule for each distinct unit, under the unit's name, so that every
@@ -39,7 +40,8 @@ class Block(nn.Module):
         features: Channels that every unit emits.
         unit: Makes the module of a unit, ``unit(features, name=...)``, which is called as
             ``module(x, train=..., alone=...)``.
-        projection: Makes the module of a projection, ``projection(features, name=...)``.
+        projection: Makes the module of a projection, ``projection(features, name=...)``. Both get
+            `dtype` and `param_dtype` too, where those are given.
         drop_path_per: Whether all of a ``batch`` loses the same join inputs, or each ``example``
             its own.
         remat: Whether gradients compute units again, instead of keeping what is within them.
@@ -95,14 +97,15 @@ class Block(nn.Module):
 
     def _module(self, node: topology.Unit) -> nn.Module:
         make = self.projection if isinstance(node, topology.Projection) else self.unit
-        return make(self.features, name=node.name)
+        return make(self.features, name=node.name, **self.dtypes)
 
     def _join(self, node: topology.Join, name: str, inputs: list[_Map], drop_path: float) -> _Map:
         """Joins the maps that are not dead; of `concat`, the dead keep their place as zeros."""
         channels = topology.join_channels(node, [i.channels for i in inputs], self.features)
         logits = None
         if node.how == "convex":
-            logits = self.param(name, nn.initializers.zeros_init(), (len(inputs),))
+            dtype = jnp.float32 if self.param_dtype is None else self.param_dtype
+            logits = self.param(name, nn.initializers.zeros_init(), (len(inputs),), dtype)
         live = {i: value.x for i, value in enumerate(inputs) if value.x is not None}
         if not live:
             return _Map(None, channels)

@@ -7,22 +7,25 @@ from itertools import accumulate
 from math import prod
 
 import flax.linen as nn
+import jax.numpy as jnp
 
 from jfractal import ops, topology
+from jfractal.arguments import as_array, check_flags, check_fraction, described
+from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.nn.block import Block, DropPathPer
+from jfractal.nn.dtypes import Typed
 from jfractal.nn.initializers import KernelInit, aligned, he
-from jfractal.nn.recipe import recipe
 from jfractal.nn.units import Unit
 from jfractal.typing import Array, Logits
 
-__all__ = ["BlockNet", "Columns"]
+__all__ = ["BlockNet", "Columns", "example_shape"]
 
 Columns = int | tuple[int | None, ...] | None
 """Which column of a block runs alone: of every block, or one entry for each; None is all joined."""
 
 
-class BlockNet(nn.Module):
+class BlockNet(Typed):
     """Blocks at growing width, each an expression, a max-pool by 2 after each, a dense head.
 
     Parameters: ``block{i}/<unit>/…`` and ``head``. Collections: ``batch_stats`` with norm
@@ -40,6 +43,8 @@ class BlockNet(nn.Module):
         kernel_init: ``he``, or ``aligned``: all columns start as nearly the same function.
         lone: What runs if `__call__` is not told: see `column`.
         remat: Whether gradients compute units again instead of keeping what is within them.
+        dtype: Type of the computation and of the logits, e.g. ``jnp.bfloat16``, see `Typed`.
+        param_dtype: Type of the weights, see `Typed`.
     """
 
     num_classes: int
@@ -52,11 +57,6 @@ class BlockNet(nn.Module):
     kernel_init: KernelInit = "he"
     lone: Columns = None
     remat: bool = False
-
-    def __post_init__(self):
-        """Equal nets are equal, however their partials were made."""
-        self.unit, self.dense = recipe(self.unit), recipe(self.dense)
-        super().__post_init__()
 
     @nn.compact
     def __call__(
@@ -84,9 +84,14 @@ class BlockNet(nn.Module):
             InputError: If the images are too small for the number of blocks, there is no such
                 column, or `drop_path` is out of range.
         """
+        x = jnp.asarray(as_array("x", x))
+        if x.ndim < 2 or not x.size:
+            raise InputError(
+                f"`x` must have the axes `batch *space channels`, none of them empty, got {x.shape}"
+            )
         self._check_space(x.shape[1:-1])
-        if not 0 <= drop_path <= 1:
-            raise InputError(f"`drop_path` must be in [0, 1], got {drop_path}")
+        check_flags(train=train)
+        check_fraction(drop_path=drop_path)
         columns = self.lone_columns(column)
         for i, (expr, width, dropout, lone) in enumerate(
             zip(self.blocks, self.widths, self.dropout, columns, strict=True), start=1
@@ -106,9 +111,11 @@ class BlockNet(nn.Module):
                 self.drop_path_per,
                 self.remat,
                 name=f"block{i}",
+                **self.dtypes,
             )
             x = ops.max_pool(block(x, train=train, column=lone, drop_path=drop_path))
-        return self.dense(self.num_classes, name="head")(x.mean(axis=range(1, x.ndim - 1)))
+        head = self.dense(self.num_classes, name="head", **self.dtypes)
+        return head(x.mean(axis=range(1, x.ndim - 1)))
 
     def column(self, column: Columns) -> "BlockNet":
         """The net that runs one column, or one of each block, with the same parameters.
@@ -153,11 +160,14 @@ class BlockNet(nn.Module):
         if len(columns) != len(self.blocks):
             raise InputError(
                 f"`column` must be one column, or one for each of {len(self.blocks)} blocks, got "
-                f"{column}"
+                f"{described(column)}"
             )
         for expr, lone in zip(self.blocks, columns):
-            if lone is not None and lone not in topology.columns(expr):
-                raise InputError(f"`column` must be one of {topology.columns(expr)}, got {column}")
+            known = lone is None or (type(lone) is int and lone in topology.columns(expr))
+            if not known:
+                raise InputError(
+                    f"`column` must be one of {topology.columns(expr)}, got {described(column)}"
+                )
         return columns
 
     def project(self, channels: int) -> "BlockNet":
@@ -169,6 +179,7 @@ class BlockNet(nn.Module):
         Returns:
             A net that takes the variables of this one; nets without projections stay as they are.
         """
+        check_counts(channels=channels)
         blocks = zip(self.blocks, self._channels(channels), self.widths)
         return self.clone(blocks=tuple(topology.project(*block) for block in blocks))
 
@@ -203,7 +214,7 @@ class BlockNet(nn.Module):
         Raises:
             InputError: As `__call__`.
         """
-        *space, channels = shape
+        *space, channels = example_shape(shape)
         self._check_space(space)
         blocks = self.project(channels).blocks
         flops: dict[str, dict[str, int]] = {}
@@ -243,7 +254,7 @@ class BlockNet(nn.Module):
         Args:
             shape: As for `unit_flops`; of the spatial axes only their number matters.
         """
-        *space, channels = shape
+        *space, channels = example_shape(shape)
         *inputs, last = self._channels(channels)
         total = (last + 1) * self.num_classes
         for expr, n, width in zip(self.project(channels).blocks, inputs, self.widths):
@@ -254,3 +265,14 @@ class BlockNet(nn.Module):
             kinds = zip(topology.join_kinds(expr), topology.join_sizes(expr))
             total += sum(size for how, size in kinds if how == "convex")
         return total
+
+
+def example_shape(shape: Sequence[int]) -> Sequence[int]:
+    """The shape of an example."""
+    if not isinstance(shape, Sequence) or isinstance(shape, str) or not shape:
+        raise InputError(
+            f"`shape` must be that of one example, such as (32, 32, 3), got {described(shape)}"
+        )
+    for size in shape:
+        check_counts(shape=size)
+    return shape

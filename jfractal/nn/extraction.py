@@ -7,9 +7,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from jfractal import topology
+from jfractal.arguments import described
 from jfractal.errors import InputError
 from jfractal.nn.block_net import BlockNet, Columns
 from jfractal.nn.norms import EPSILON
+from jfractal.nn.surgery import check_net
+from jfractal.posterior.gaussian import gaussians
 from jfractal.typing import Array, Params, Variables
 
 __all__ = ["extract"]
@@ -36,10 +39,16 @@ def extract(
         InputError: If there is no such column, it leaves a ``concat`` or ``convex`` join without
             some of its inputs, or a batch norm stands in front of its layer (`order` ``pre``).
     """
+    check_net(net, variables)
     unit = net.unit(1, parent=None)
     has_batch_norm = unit.norm in ("batch", "batch_shared")
     if has_batch_norm and unit.order == "pre":
         raise InputError("`net` has a batch norm in front of each layer, which cannot be folded in")
+    if has_batch_norm and "batch_stats" not in variables:
+        raise InputError(
+            "`variables` must hold the `batch_stats` of a net with batch norms, got "
+            f"{tuple(variables)}"
+        )
     params: Params = {"head": variables["params"]["head"]}
     blocks = []
     for i, (expr, lone) in enumerate(zip(net.blocks, net.lone_columns(column)), start=1):
@@ -51,7 +60,7 @@ def extract(
             statistics = variables["batch_stats"][name]  # of projections there are none
             for k in kept.keys() & statistics.keys():
                 moments = statistics[k]["norm"][_route(unit.norm, lone)]
-                kept[k] = _fold(kept[k], moments, unit.last)
+                kept[k] = _fold(f"{name}/{k}", kept[k], moments, unit.last)
         params[name] = kept
         blocks.append(rest)
     folded = {"norm": "none", "use_bias": True} if has_batch_norm else {}
@@ -78,10 +87,20 @@ def _route(norm: str, lone: int | None) -> str:
     return "joined" if lone is None else "alone"
 
 
-def _fold(unit: Params, moments: dict[str, Array], last: str) -> dict[str, Any]:
-    norm = unit["norm"]
-    factor = norm["scale"] * lax.rsqrt(moments["var"] + EPSILON)
-    kernel = unit[last]["kernel"]
+def _fold(path: str, unit: Params, moments: dict[str, Array], last: str) -> dict[str, Any]:
+    if gaussians(unit):
+        raise InputError(
+            "`variables` must hold arrays where a batch norm is folded in, got Gaussian leaves: "
+            "draw them by `jf.sample(params, key)`, or take their `jf.mean(params)`"
+        )
+    try:
+        norm, kernel = unit["norm"], jnp.asarray(unit[last]["kernel"])
+        factor = norm["scale"] * lax.rsqrt(moments["var"] + EPSILON)
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"`variables` must be those of `net`, with a kernel and a norm at '{path}', got "
+            f"{described(unit)}"
+        ) from error
     layer = {
         "kernel": kernel * jnp.expand_dims(factor, range(kernel.ndim - 1)),
         "bias": norm["bias"] - moments["mean"] * factor,

@@ -7,6 +7,7 @@ from typing import Any
 import flax.linen as nn
 
 from jfractal import ops
+from jfractal.arguments import check_functions
 
 __all__ = ["fast"]
 
@@ -43,6 +44,7 @@ def fast(apply: Callable[..., Any]) -> Callable[..., Any]:
         >>> jf.nn.fast(net.apply)(variables, jnp.ones((2, 8, 8, 3))).shape
         (2, 8, 8, 4)
     """
+    check_functions(apply=apply)
     return apply if isinstance(apply, _Fast) else _Fast(apply)
 
 

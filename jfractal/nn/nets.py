@@ -10,6 +10,15 @@ from typing import Any, get_args
 import flax.linen as nn
 
 from jfractal import topology
+from jfractal.arguments import (
+    check_choice,
+    check_flags,
+    check_functions,
+    check_rate,
+    described,
+    naming,
+)
+from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.nn.bayes import BayesConv, BayesDense, Conv
 from jfractal.nn.block import DropPathPer
@@ -34,6 +43,8 @@ def block_net(
     drop_path_per: DropPathPer = "batch",
     kernel_init: KernelInit = "he",
     remat: bool = False,
+    dtype: Any = None,
+    param_dtype: Any = None,
 ) -> BlockNet:
     """A net whose blocks are any expression.
 
@@ -51,6 +62,9 @@ def block_net(
         drop_path_per: ``batch`` or ``example``.
         kernel_init: ``he`` or ``aligned``.
         remat: Whether gradients compute units again, for a part of the memory.
+        dtype: Type of the computation and of the logits, e.g. ``jnp.bfloat16``; that of the weights
+            and of the input, whichever is wider, if left out. Statistics are float32 or wider.
+        param_dtype: Type of the weights; float32 if left out.
 
     Returns:
         A Flax module, see `BlockNet`.
@@ -58,26 +72,25 @@ def block_net(
     Raises:
         InputError: If an argument is out of range, or units of one name in `block` differ.
     """
-    widths = tuple(widths)
-    rates = (dropout,) * len(widths) if isinstance(dropout, int | float) else tuple(dropout)
-    if num_classes < 1:
-        raise InputError(f"`num_classes` must be at least 1, got {num_classes}")
-    if not widths or min(widths) < 1:
-        raise InputError(f"`widths` must be one or more positive numbers, got {widths}")
-    if len(rates) != len(widths) or not all(0 <= rate < 1 for rate in rates):
+    check_counts(num_classes=num_classes)
+    check_choice("drop_path_per", drop_path_per, get_args(DropPathPer))
+    check_choice("kernel_init", kernel_init, get_args(KernelInit))
+    check_flags(remat=remat)
+    check_functions(conv=conv)
+    check_functions(**{k: v for k, v in {"unit": unit, "dense": dense}.items() if v is not None})
+    widths = _sequence("widths", widths)
+    for width in widths:
+        check_counts(widths=width)
+    one_rate = isinstance(dropout, int | float)
+    rates = (dropout,) * len(widths) if one_rate else _sequence("dropout", dropout)
+    for rate in rates:
+        check_rate(dropout=rate)
+    if len(rates) != len(widths):
         raise InputError(
-            "`dropout` must be one rate in [0, 1), or one for each of "
-            f"{len(widths)} blocks, got {dropout}"
+            f"`dropout` must be one rate, or one for each of {len(widths)} blocks, got {dropout}"
         )
-    if drop_path_per not in get_args(DropPathPer):
-        raise InputError(
-            f"`drop_path_per` must be one of {get_args(DropPathPer)}, got {drop_path_per!r}"
-        )
-    if kernel_init not in get_args(KernelInit):
-        raise InputError(
-            f"`kernel_init` must be one of {get_args(KernelInit)}, got {kernel_init!r}"
-        )
-    topology.units(block)  # complains if a name stands for two layers
+    with naming("block"):
+        topology.units(block)  # complains if a name stands for two layers
     get_norm(norm)
     unit = partial(unit or partial(ConvUnit, conv=conv), norm=norm)
     dense = dense or _dense_like(unit)
@@ -92,7 +105,15 @@ def block_net(
         drop_path_per,
         kernel_init,
         remat=remat,
+        dtype=dtype,
+        param_dtype=param_dtype,
     )
+
+
+def _sequence(name: str, value: Any) -> tuple:
+    if not isinstance(value, Sequence) or isinstance(value, str) or not value:
+        raise InputError(f"`{name}` must be one or more numbers, got {described(value)}")
+    return tuple(value)
 
 
 def _dense_like(layer: Any) -> Callable[..., nn.Module]:
@@ -114,7 +135,7 @@ def FractalNet(num_classes: int, *, columns: int = 3, **options: Any) -> BlockNe
         num_classes: Number of classes.
         columns: Columns C of every block.
         **options: Those of `block_net`: ``widths``, ``dropout``, ``conv``, ``unit``, ``dense``,
-            ``norm``, ``drop_path_per``, ``kernel_init``, ``remat``.
+            ``norm``, ``drop_path_per``, ``kernel_init``, ``remat``, ``dtype``, ``param_dtype``.
 
     Returns:
         A Flax module, see `BlockNet`.
@@ -135,7 +156,9 @@ def PlainNet(num_classes: int, *, depth: int = 4, **options: Any) -> BlockNet:
         depth: Units in each block.
         **options: Those of `block_net`.
     """
-    return block_net(topology.plain(depth), num_classes, **options)
+    with naming("depth"):
+        block = topology.plain(depth)
+    return block_net(block, num_classes, **options)
 
 
 def ResNet(num_classes: int, *, depth: int = 4, **options: Any) -> BlockNet:
@@ -151,9 +174,12 @@ def ResNet(num_classes: int, *, depth: int = 4, **options: Any) -> BlockNet:
 
     Source: He et al., CVPR 2016; of units in the order ``pre``: He et al., ECCV 2016.
     """
-    if depth < 2 or depth % 2:
+    check_counts(2, depth=depth)
+    if depth % 2:
         raise InputError(f"`depth` must be an even number of at least 2, got {depth}")
-    return block_net(topology.residual(depth // 2), num_classes, **options)
+    with naming("depth"):
+        block = topology.residual(depth // 2)
+    return block_net(block, num_classes, **options)
 
 
 def DenseNet(num_classes: int, *, depth: int = 4, **options: Any) -> BlockNet:
@@ -168,4 +194,6 @@ def DenseNet(num_classes: int, *, depth: int = 4, **options: Any) -> BlockNet:
 
     Source: Huang et al., CVPR 2017, without bottlenecks and compression.
     """
-    return block_net(topology.dense(depth), num_classes, **options)
+    with naming("depth"):
+        block = topology.dense(depth)
+    return block_net(block, num_classes, **options)

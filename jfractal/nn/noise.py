@@ -5,6 +5,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from jfractal.arguments import check_type
 from jfractal.typing import Array, Float
 
 __all__ = ["LearnedNoise"]
@@ -22,9 +23,15 @@ class LearnedNoise(nn.Module):
 
     net: nn.Module
 
+    def __post_init__(self):
+        """Refuses what is no module."""
+        check_type("net", self.net, nn.Module, "a Flax Linen module")
+        super().__post_init__()
+
     @nn.compact
     def __call__(self, x: Any, **options: Any) -> Float[Array, "batch outputs"]:
         """Maps what the net maps to "batch k" to "batch 2k": the means, then ρ."""
         means = self.net(x, **options)
-        rho = self.param("rho", nn.initializers.zeros_init(), means.shape[-1:], means.dtype)
+        dtype = jnp.promote_types(means.dtype, jnp.float32)
+        rho = self.param("rho", nn.initializers.zeros_init(), means.shape[-1:], dtype)
         return jnp.concatenate([means, jnp.broadcast_to(rho, means.shape)], axis=-1)

@@ -10,16 +10,54 @@ import jax.numpy as jnp
 from jax import lax
 
 from jfractal import ops
+from jfractal.arguments import check_choice
 from jfractal.errors import InputError
+from jfractal.nn.dtypes import Typed
 from jfractal.typing import Array
 
-__all__ = ["EPSILON", "MOMENTUM", "BatchNorm", "FilterResponseNorm", "get_norm"]
+__all__ = ["EPSILON", "MOMENTUM", "BatchNorm", "FilterResponseNorm", "Norm", "get_norm"]
 
 MOMENTUM = 0.9  # of running averages of batch statistics
 EPSILON = 1e-5  # added to variances of a batch
 
 
-class BatchNorm(nn.Module):
+class Norm(Typed):
+    """What is common to normalisation layers: the affine map, and the type of the outputs.
+
+    A subclass gives `normalised`. Statistics are float32 or wider.
+
+    Attributes:
+        dtype: Type of the outputs; that of the inputs if left out.
+        param_dtype: Type of ``scale`` and ``bias``.
+    """
+
+    param_dtype: Any = jnp.float32
+
+    def normalised(self, x: Array, *, train: bool, alone: bool) -> Array:
+        """The layer's function."""
+        raise NotImplementedError
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool, alone: bool) -> Array:
+        """Normalises feature maps.
+
+        Args:
+            x: "batch *space channels".
+            train: Whether to use and update statistics of the batch; only batch norms have any.
+            alone: Whether the unit's column runs alone, likewise.
+        """
+        y = self.normalised(x, train=train, alone=alone)
+        return y.astype(x.dtype if self.dtype is None else self.dtype)
+
+    def affine(self, x: Array) -> tuple[Array, Array]:
+        """Parameters ``scale`` and ``bias``, with as many axes as `x`."""
+        shape, channels = (1,) * (x.ndim - 1) + x.shape[-1:], x.shape[-1:]
+        scale = self.param("scale", nn.initializers.ones_init(), channels, self.param_dtype)
+        bias = self.param("bias", nn.initializers.zeros_init(), channels, self.param_dtype)
+        return jnp.reshape(scale, shape), jnp.reshape(bias, shape)
+
+
+class BatchNorm(Norm):
     """Batch normalisation with statistics for each route, and one affine map for all.
 
     The activations of a column that runs alone are distributed otherwise than within the joined
@@ -46,9 +84,8 @@ class BatchNorm(nn.Module):
     epsilon: float = EPSILON
     is_shared: bool = False
 
-    @nn.compact
-    def __call__(self, x: Array, *, train: bool, alone: bool) -> Array:
-        """Normalises "batch *space channels" by the statistics of the batch or of the route."""
+    def normalised(self, x: Array, *, train: bool, alone: bool) -> Array:
+        """By the statistics of the batch, or by those of the route."""
         channels, axes = x.shape[-1:], tuple(range(x.ndim - 1))
         route = "alone" if alone else "joined"
         statistics = {
@@ -59,12 +96,11 @@ class BatchNorm(nn.Module):
             )
             for name in ("joined", "alone", "shared")
         }
-        scale, bias = _affine(self, x)
+        scale, bias = self.affine(x)
         if not train:
             running = statistics["shared" if self.is_shared else route].value
             mean, var = (running[name].reshape(scale.shape) for name in ("mean", "var"))
-            y = (x - mean) * (scale * lax.rsqrt(var + self.epsilon)) + bias
-            return y.astype(x.dtype)
+            return (x - mean) * (scale * lax.rsqrt(var + self.epsilon)) + bias
         y, mean, var = ops.normalize(x, scale, bias, axes=axes, epsilon=self.epsilon)
         if not self.is_initializing():
             batch = {"mean": mean.reshape(channels), "var": var.reshape(channels)}
@@ -78,7 +114,7 @@ def _moved(averages: dict[str, Array], batch: dict[str, Array], momentum: float)
     return jax.tree.map(lambda old, new: momentum * old + (1 - momentum) * new, averages, batch)
 
 
-class FilterResponseNorm(nn.Module):
+class FilterResponseNorm(Norm):
     """Divides every channel of an image by its root mean square: no batch statistics.
 
     ``y = scale · x / sqrt(mean_pixels(x²) + ε) + bias``. The likelihood stays a function of the
@@ -91,15 +127,15 @@ class FilterResponseNorm(nn.Module):
 
     epsilon: float = 1e-6
 
-    @nn.compact
-    def __call__(self, x: Array, *, train: bool, alone: bool) -> Array:
-        """Normalises "batch *space channels"; `train` and `alone` make no difference."""
+    def normalised(self, x: Array, *, train: bool, alone: bool) -> Array:
+        """`train` and `alone` make no difference."""
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         square = jnp.mean(x**2, axis=range(1, x.ndim - 1), keepdims=True)
-        scale, bias = _affine(self, x)
-        return (x * lax.rsqrt(square + self.epsilon) * scale + bias).astype(x.dtype)
+        scale, bias = self.affine(x)
+        return x * lax.rsqrt(square + self.epsilon) * scale + bias
 
 
-class GroupNorm(nn.Module):
+class GroupNorm(Norm):
     """Group normalisation, 8 channels a group or, of fewer, all: no batch statistics.
 
     Parameters: ``scale`` and ``bias`` (channels,).
@@ -109,15 +145,14 @@ class GroupNorm(nn.Module):
 
     epsilon: float = 1e-6
 
-    @nn.compact
-    def __call__(self, x: Array, *, train: bool, alone: bool) -> Array:
-        """Normalises "batch *space channels"; `train` and `alone` make no difference."""
+    def normalised(self, x: Array, *, train: bool, alone: bool) -> Array:
+        """`train` and `alone` make no difference."""
         channels = x.shape[-1]
         group_size = min(8, channels)
         if channels % group_size:
             raise InputError(f"norm 'group' needs widths below 8 or multiples of 8, got {channels}")
         grouped = (channels // group_size, group_size)
-        scale, bias = (p.reshape(*p.shape[:-1], *grouped) for p in _affine(self, x))
+        scale, bias = (p.reshape(*p.shape[:-1], *grouped) for p in self.affine(x))
         pixels, within = tuple(range(1, x.ndim - 1)), x.ndim
         y, *_ = ops.normalize(
             x.reshape(*x.shape[:-1], *grouped),
@@ -129,7 +164,7 @@ class GroupNorm(nn.Module):
         return y.reshape(x.shape)
 
 
-class LayerNorm(nn.Module):
+class LayerNorm(Norm):
     """Normalises the channels of every pixel by themselves: no batch statistics.
 
     Parameters: ``scale`` and ``bias`` (channels,).
@@ -139,31 +174,21 @@ class LayerNorm(nn.Module):
 
     epsilon: float = 1e-6
 
-    @nn.compact
-    def __call__(self, x: Array, *, train: bool, alone: bool) -> Array:
-        """Normalises "batch *space channels"; `train` and `alone` make no difference."""
-        y, *_ = ops.normalize(x, *_affine(self, x), axes=(x.ndim - 1,), epsilon=self.epsilon)
+    def normalised(self, x: Array, *, train: bool, alone: bool) -> Array:
+        """`train` and `alone` make no difference."""
+        y, *_ = ops.normalize(x, *self.affine(x), axes=(x.ndim - 1,), epsilon=self.epsilon)
         return y
 
 
-class NoNorm(nn.Module):
+class NoNorm(Norm):
     """The identity."""
 
-    @nn.compact
-    def __call__(self, x: Array, *, train: bool, alone: bool) -> Array:
+    def normalised(self, x: Array, *, train: bool, alone: bool) -> Array:
         """Returns `x`."""
         return x
 
 
-def _affine(module: Any, x: Array) -> tuple[Array, Array]:
-    """Parameters ``scale`` and ``bias``, with as many axes as `x`."""
-    shape = (1,) * (x.ndim - 1) + x.shape[-1:]
-    scale = module.param("scale", nn.initializers.ones_init(), x.shape[-1:])
-    bias = module.param("bias", nn.initializers.zeros_init(), x.shape[-1:])
-    return jnp.reshape(scale, shape), jnp.reshape(bias, shape)
-
-
-NORMS: dict[str, Callable[..., nn.Module]] = {
+NORMS: dict[str, Callable[..., Norm]] = {
     "batch": BatchNorm,
     "batch_shared": partial(BatchNorm, is_shared=True),
     "frn": FilterResponseNorm,
@@ -173,7 +198,7 @@ NORMS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def get_norm(name: str) -> Callable[..., nn.Module]:
+def get_norm(name: str) -> Callable[..., Norm]:
     """The class of a normalisation layer.
 
     Args:
@@ -187,6 +212,5 @@ def get_norm(name: str) -> Callable[..., nn.Module]:
     Raises:
         InputError: If the name is unknown.
     """
-    if name not in NORMS:
-        raise InputError(f"`norm` must be one of {tuple(NORMS)}, got {name!r}")
+    check_choice("norm", name, NORMS)
     return partial(NORMS[name], name="norm")

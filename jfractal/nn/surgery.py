@@ -13,13 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jfractal import topology
+from jfractal.arguments import as_strings, check_fraction, check_type, described, naming
 from jfractal.errors import InputError
 from jfractal.nn.block_net import BlockNet
-from jfractal.posterior.gaussian import mean
+from jfractal.posterior.gaussian import check_weights, mean
 from jfractal.posterior.pruning import group_snr
 from jfractal.typing import Array, Bool, Float, Params, Variables
 
-__all__ = ["keep_columns", "path_snr", "prune_paths", "prune_units"]
+__all__ = ["check_net", "keep_columns", "path_snr", "prune_paths", "prune_units"]
 
 Alive = Sequence[Sequence[Sequence[bool] | Bool[np.ndarray, " inputs"]]]
 """Of every block and join, which inputs are alive."""
@@ -47,7 +48,8 @@ def prune_units(params: Params, layers: Sequence[str], fraction: float) -> Param
     Raises:
         InputError: If `fraction` is not between 0 and 1, or the layers are not a chain.
     """
-    _check_chain(params, layers)
+    check_fraction(fraction=fraction)
+    _check_chain(params, as_strings("layers", layers))
     small, pairs = dict(params), list(pairwise(layers))
     leave_together = jax.vmap(lambda *weights: group_snr(weights), in_axes=(-1, 0))
     ratios = [leave_together(small[name], small[after]["kernel"]) for name, after in pairs]
@@ -61,8 +63,14 @@ def prune_units(params: Params, layers: Sequence[str], fraction: float) -> Param
 
 
 def _check_chain(params: Params, layers: Sequence[str]) -> None:
-    if len(layers) < 2 or not set(layers) <= set(params):
-        raise InputError(f"`layers` must name two or more of {tuple(params)}, got {tuple(layers)}")
+    check_weights(params)
+    names = tuple(params) if isinstance(params, dict) else ()
+    kernels = [isinstance(params[name], dict) and "kernel" in params[name] for name in names]
+    names = tuple(name for name, known in zip(names, kernels) if known)
+    if len(layers) < 2 or not set(layers) <= set(names):
+        raise InputError(
+            f"`layers` must name two or more layers of `params`, {names}, got {tuple(layers)}"
+        )
     shapes = [np.shape(mean(params[name]).get("kernel")) for name in layers]
     if any(shape[-1:] != after[:-1] for shape, after in pairwise(shapes)):
         raise InputError(
@@ -72,6 +80,27 @@ def _check_chain(params: Params, layers: Sequence[str]) -> None:
 
 
 # Paths and columns of a net of blocks
+
+
+def check_net(net: BlockNet, variables: Variables) -> None:
+    """Refuses what is no net of blocks, and variables that are not its own.
+
+    Raises:
+        InputError: Naming a unit that the variables lack.
+    """
+    check_type("net", net, BlockNet, "a net of blocks, such as `jf.FractalNet(10)`")
+    params = variables.get("params") if isinstance(variables, dict) else None
+    for i, expr in enumerate(net.blocks, start=1):
+        block = params.get(f"block{i}") if isinstance(params, dict) else None
+        units = block if isinstance(block, dict) else {}
+        for name in topology.units(expr):
+            if not isinstance(units.get(name), dict) or not units[name]:
+                raise InputError(
+                    "`variables` must be those of `net`, {'params': ...}, whose `params` have "
+                    f"'block{i}/{name}', got {described(variables)}"
+                )
+    with naming("variables"):
+        check_weights(params)
 
 
 def path_snr(net: BlockNet, params: Params) -> list[list[Float[np.ndarray, " inputs"]]]:
@@ -85,6 +114,7 @@ def path_snr(net: BlockNet, params: Params) -> list[list[Float[np.ndarray, " inp
         For every block and join, in the order of `jfractal.topology.join_sizes`, one value for
         each input; infinite if no Gaussian weight would leave, as with a skip.
     """
+    check_net(net, {"params": params})
     return [_join_snr(expr, params[f"block{i}"]) for i, expr in enumerate(net.blocks, start=1)]
 
 
@@ -104,6 +134,8 @@ def prune_paths(net: BlockNet, variables: Variables, fraction: float) -> tuple[B
     Raises:
         InputError: If `fraction` is not between 0 and 1, or as by `keep_columns`.
     """
+    check_fraction(fraction=fraction)
+    check_net(net, variables)
     ratios = path_snr(net, variables["params"])
     flags = iter(_survivors([inputs for block in ratios for inputs in block], fraction))
     return _restrict(net, variables, [[next(flags) for _ in block] for block in ratios])
@@ -128,8 +160,12 @@ def keep_columns(
         InputError: If `columns` is empty or not of the net, a join is a ``concat`` or ``convex``
             one, or the net has projections that it does not show (see `BlockNet.project`).
     """
-    if not columns or not set(columns) <= set(net.columns):
-        raise InputError(f"`columns` must be one or more of {net.columns}, got {tuple(columns)}")
+    check_net(net, variables)
+    is_sequence = isinstance(columns, Sequence) and columns
+    if not is_sequence or not all(type(c) is int and c in net.columns for c in columns):
+        raise InputError(
+            f"`columns` must be one or more of {net.columns}, got {described(columns)}"
+        )
 
     def alive(expr: topology.Expr) -> list[list[bool]]:
         joins: list[list[bool]] = []
@@ -192,8 +228,6 @@ def _survivors(
     groups: Sequence[Array | np.ndarray], fraction: float
 ) -> list[Bool[np.ndarray, " members"]]:
     """Flags: of all groups together the lowest share dies, but of each group the best stays."""
-    if not 0 <= fraction <= 1:
-        raise InputError(f"`fraction` must be between 0 and 1, got {fraction}")
     ratios = np.concatenate([np.zeros(0), *groups])
     alive = np.ones(ratios.shape, bool)
     alive[np.argsort(ratios, kind="stable")[: round(fraction * ratios.size)]] = False

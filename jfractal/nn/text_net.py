@@ -4,15 +4,26 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
+import jax.numpy as jnp
 
-from jfractal.nn.block_net import BlockNet, Columns
-from jfractal.nn.recipe import recipe
+from jfractal.arguments import (
+    as_array,
+    check_functions,
+    check_rate,
+    check_type,
+    check_values,
+    described,
+)
+from jfractal.counts import check_counts
+from jfractal.errors import InputError
+from jfractal.nn.block_net import BlockNet, Columns, example_shape
+from jfractal.nn.dtypes import Typed
 from jfractal.typing import Array, Int, Logits
 
 __all__ = ["TextNet"]
 
 
-class TextNet(nn.Module):
+class TextNet(Typed):
     """A net over sequences of tokens: an embedding, then convolutions along the sequence.
 
     Parameters: ``embedding`` and those of `net`, under ``net``. Rng streams: those of `net`.
@@ -23,6 +34,8 @@ class TextNet(nn.Module):
         features: Size of an embedding.
         dropout: Probability of dropping a feature of an embedded token in training.
         embed: Layer of the embedding: `nn.Embed`, `BayesEmbed`, or a partial of one.
+        dtype: Type of the computation and of the logits, also of `net`, see `Typed`.
+        param_dtype: Type of the weights, also of `net`, see `Typed`.
     """
 
     net: BlockNet
@@ -32,8 +45,13 @@ class TextNet(nn.Module):
     embed: Callable[..., nn.Module] = nn.Embed
 
     def __post_init__(self):
-        """Equal nets are equal, however their partials were made."""
-        self.embed = recipe(self.embed)
+        """One setting of types is all."""
+        check_type("net", self.net, BlockNet, "a net of blocks, such as `jf.FractalNet(2)`")
+        check_counts(vocabulary_size=self.vocabulary_size, features=self.features)
+        check_rate(dropout=self.dropout)
+        check_functions(embed=self.embed)
+        if self.dtypes:
+            self.net = self.net.clone(**self.dtypes)
         super().__post_init__()
 
     @nn.compact
@@ -41,7 +59,14 @@ class TextNet(nn.Module):
         self, tokens: Int[Array, "batch length"], *, train: bool = False, **options: Any
     ) -> Logits:
         """Maps tokens to logits; takes the options of `BlockNet.__call__`."""
-        x = self.embed(self.vocabulary_size, self.features, name="embedding")(tokens)
+        tokens = jnp.asarray(as_array("tokens", tokens))
+        if tokens.ndim != 2 or not jnp.issubdtype(tokens.dtype, jnp.integer):
+            raise InputError(
+                f"`tokens` must be integers with the axes `batch length`, got {described(tokens)}"
+            )
+        size = self.vocabulary_size
+        check_values("tokens", tokens, f"in [0, {size})", lambda t: (t >= 0) & (t < size))
+        x = self.embed(self.vocabulary_size, self.features, name="embedding", **self.dtypes)(tokens)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return self.net(x, train=train, **options)
 
@@ -65,7 +90,7 @@ class TextNet(nn.Module):
             shape: (length,) of the text.
             column: Count this column alone, as for `__call__`.
         """
-        return self.net.num_flops((*shape, self.features), column=column)
+        return self.net.num_flops((*_length(shape), self.features), column=column)
 
     def num_params(self, shape: Sequence[int]) -> int:
         """Number of weights, as `BlockNet.num_params`, and of features of all tokens.
@@ -74,4 +99,10 @@ class TextNet(nn.Module):
             shape: As for `num_flops`.
         """
         embedding = self.vocabulary_size * self.features
-        return embedding + self.net.num_params((*shape, self.features))
+        return embedding + self.net.num_params((*_length(shape), self.features))
+
+
+def _length(shape: Sequence[int]) -> Sequence[int]:
+    if len(example_shape(shape)) != 1:
+        raise InputError(f"`shape` must be that of one text, (length,), got {described(shape)}")
+    return shape

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jfractal import ops
 from jfractal.errors import InputError
 from jfractal.nn.bayes import Conv
+from jfractal.nn.dtypes import Typed
 from jfractal.nn.initializers import Initializer, he
 from jfractal.nn.norms import get_norm
 from jfractal.typing import Array
@@ -19,7 +20,7 @@ __all__ = ["ConvUnit", "DenseUnit", "Order", "SeparableUnit", "Unit"]
 Order = Literal["post", "pre"]
 
 
-class Unit(nn.Module):
+class Unit(Typed):
     """linear – dropout – norm – ReLU or, of order ``pre``, norm – ReLU – linear – dropout.
 
     A subclass says what its linear part is, and what it costs.
@@ -31,6 +32,8 @@ class Unit(nn.Module):
         kernel_init: Initial kernel, see `jfractal.nn.initializers`.
         order: ``post`` (FractalNet) or ``pre`` (the pre-activation order of later residual nets).
         use_bias: Whether the linear part ends with a bias, as it does once a norm is folded in.
+        dtype: Type of the computation and of the outputs, see `Typed`.
+        param_dtype: Type of the weights, see `Typed`.
 
     Source: Larsson et al., ICLR 2017, §2; the place of the dropout is that of the authors' code.
         Pre-activation: He et al., "Identity mappings in deep residual networks", ECCV 2016.
@@ -80,11 +83,15 @@ class Unit(nn.Module):
             raise InputError(f"`order` must be one of {get_args(Order)}, got {self.order!r}")
 
         def activate(x: Array) -> Array:
-            return nn.relu(get_norm(self.norm)()(x, train=train, alone=alone))
+            return nn.relu(get_norm(self.norm)(**self.dtypes)(x, train=train, alone=alone))
 
         x = self.linear(activate(x) if self.order == "pre" else x)
         x = self._dropout(x) if train and self.dropout > 0 else x
         return x if self.order == "pre" else activate(x)
+
+    def _layer(self, layer: Callable[..., nn.Module], *, use_bias: bool) -> partial:
+        """A linear layer with the settings of the unit."""
+        return partial(layer, use_bias=use_bias, kernel_init=self.kernel_init, **self.dtypes)
 
     def _dropout(self, x: Array) -> Array:
         """`nn.Dropout`, whose draws take as long on CPU as the convolution before them."""
@@ -115,7 +122,7 @@ class ConvUnit(Unit):
     def linear(self, x: Array) -> Array:
         """One convolution."""
         window = (self.kernel_size,) * _num_space(x)
-        make = partial(self.conv, use_bias=self.use_bias, kernel_init=self.kernel_init)
+        make = self._layer(self.conv, use_bias=self.use_bias)
         return make(self.features, window, name="conv")(x)
 
     def macs(self, channels: int, space: int) -> int:
@@ -141,7 +148,7 @@ class SeparableUnit(Unit):
     def linear(self, x: Array) -> Array:
         """Every channel by itself over the window, then all channels of a pixel."""
         channels, space = x.shape[-1], _num_space(x)
-        make = partial(self.conv, use_bias=False, kernel_init=self.kernel_init)
+        make = self._layer(self.conv, use_bias=False)
         window, pixel = (self.kernel_size,) * space, (1,) * space
         x = make(channels, window, feature_group_count=channels, name="depthwise")(x)
         return make(self.features, pixel, use_bias=self.use_bias, name="pointwise")(x)
@@ -164,7 +171,7 @@ class DenseUnit(Unit):
 
     def linear(self, x: Array) -> Array:
         """One matrix."""
-        make = partial(self.dense, use_bias=self.use_bias, kernel_init=self.kernel_init)
+        make = self._layer(self.dense, use_bias=self.use_bias)
         return make(self.features, name="dense")(x)
 
     def macs(self, channels: int, space: int) -> int:

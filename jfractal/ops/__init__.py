@@ -4,6 +4,8 @@ from jfractal.ops.compiler import jit as jit
 from jfractal.ops.conv import conv_general_dilated as conv_general_dilated
 from jfractal.ops.maximum import maximum as maximum
 from jfractal.ops.memory import device_memory as device_memory
+from jfractal.ops.memory import even_part as even_part
+from jfractal.ops.memory import largest_batch as largest_batch
 from jfractal.ops.memory import live_bytes as live_bytes
 from jfractal.ops.memory import memory_budget as memory_budget
 from jfractal.ops.memory import side_by_side_budget as side_by_side_budget

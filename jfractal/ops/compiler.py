@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
+from jfractal.arguments import check_functions
+
 __all__ = ["compiler_options", "jit"]
 
 # By default XLA's CPU backend hands convolutions and matrix products to a library that runs many
@@ -42,8 +44,9 @@ def jit(function: Callable, **options: Any) -> Callable:
         **options: As for `jax.jit`.
 
     Returns:
-        The compiled function.
+        The compiled function, and as its `trace` that of `jax.jit`: a way to read its program.
     """
+    check_functions(function=function)
     inner = jax.jit(function, **options)
 
     @cache
@@ -55,6 +58,7 @@ def jit(function: Callable, **options: Any) -> Callable:
         run = inner if _is_traced((args, kwargs)) else outermost()
         return run(*args, **kwargs)
 
+    vars(call)["trace"] = inner.trace
     return call
 
 

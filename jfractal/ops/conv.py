@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jfractal.arguments import as_array
 from jfractal.errors import InputError
 from jfractal.ops.lowering import ConvSpec
 from jfractal.ops.trilinear import convolve
@@ -58,6 +59,12 @@ def conv_general_dilated(
     Raises:
         InputError: If `padding` is a string while `lhs_dilation` is not 1.
     """
+    lhs, rhs = jnp.asarray(as_array("lhs", lhs)), jnp.asarray(as_array("rhs", rhs))
+    if lhs.ndim != rhs.ndim or lhs.ndim < 2:
+        raise InputError(
+            "`lhs` and `rhs` must have the same number of axes, batch and channels and those in "
+            f"space, got the shapes {lhs.shape} and {rhs.shape}"
+        )
     dimensions = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
     num_spatial = lhs.ndim - 2
     rhs_dilation = tuple(rhs_dilation or (1,) * num_spatial)
@@ -82,4 +89,4 @@ def conv_general_dilated(
         jax.config.jax_default_matmul_precision if precision is None else precision,  # pyright: ignore
         None if preferred_element_type is None else np.dtype(preferred_element_type),
     )
-    return convolve(spec, jnp.asarray(lhs), jnp.asarray(rhs))
+    return convolve(spec, lhs, rhs)

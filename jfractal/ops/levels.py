@@ -3,7 +3,8 @@
 Each `vmap` is a `Level`: its size, and which of the three arrays of a convolution have it as an
 axis. A level that two of them have becomes a part of the one axis these two share: of the batch
 (input and output), of the output features (kernel and output), of the input features (input and
-kernel). What is left are levels that all three have: different convolutions of different inputs.
+kernel). What is left are levels that all three have: different convolutions of different inputs,
+see `jfractal.ops.candidates`.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,16 +13,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-from jfractal.ops import lowering
+from jfractal.ops.candidates import Platform
 from jfractal.ops.lowering import ROLES, ConvSpec, Role
 
 __all__ = ["Level", "evaluate", "num_axes"]
-
-# Different gradients of different inputs stand one after the other on CPU, up to so many: more are
-# a loop in the program, lest that grow with the number of examples.
-UNROLLED = 16
 
 
 class Level(NamedTuple):
@@ -64,8 +60,7 @@ def evaluate(
     like: jax.ShapeDtypeStruct,
     levels: Levels,
     arrays: Arrays,
-    *,
-    is_cpu: bool,
+    platform: Platform,
 ) -> jax.Array:
     """One array of a convolution from the other two.
 
@@ -75,41 +70,26 @@ def evaluate(
         like: Its shape and dtype without the axes of levels.
         levels: Every `vmap`.
         arrays: The other two.
-        is_cpu: Whether it is lowered for CPU.
+        platform: Which it is lowered for.
 
     Returns:
         The array, with the axes of its levels in front.
     """
-    run = partial(evaluate, is_cpu=is_cpu)
+    run = partial(evaluate, platform=platform)
     for i, level in enumerate(levels):
         if axes := _shared_axes(spec, level):
             return _folded(run, spec, result, like, levels, i, axes, arrays)
     if not levels:
-        single = lowering.on_cpu if is_cpu else lowering.on_accelerator
-        return single(spec, result, like, *(arrays[role] for role in ROLES if role != result))
+        operands = (arrays[role] for role in ROLES if role != result)
+        return platform.one(spec, result, like, *operands)
     level, *rest = levels
+    shapes = {role: array.shape[num_axes(levels, role) :] for role, array in arrays.items()}
+    chosen = platform.choose(spec, result, {**shapes, result: like.shape}, level.size)
+    run = partial(evaluate, platform=platform._replace(one=chosen.one))
     mapped = {role: array for role, array in arrays.items() if level.has(role)}
     one = lambda mapped: run(spec, result, like, tuple(rest), {**arrays, **mapped})
-    out = _map(one, mapped, level.size, is_cpu=is_cpu, in_loop=result == "g")
+    out = chosen.over(one, mapped)
     return out if level.has(result) else out.sum(0)
-
-
-def _map(
-    function: Callable[[Arrays], jax.Array],
-    mapped: Arrays,
-    size: int,
-    *,
-    is_cpu: bool,
-    in_loop: bool,
-) -> jax.Array:
-    """Different convolutions of different inputs."""
-    if not is_cpu:
-        return jax.vmap(function)(mapped)
-    # In a loop the program does not grow with their number.
-    if size > 1 and (in_loop or size > UNROLLED):
-        return lax.map(function, mapped)
-    slices = [{role: array[i] for role, array in mapped.items()} for i in range(size)]
-    return jnp.stack(list(map(function, slices)))
 
 
 def _shared_axes(spec: ConvSpec, level: Level) -> dict[Role, int] | None:

@@ -16,7 +16,16 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-__all__ = ["ROLES", "ConvSpec", "Role", "direct", "on_accelerator", "on_cpu", "varying_alike"]
+__all__ = [
+    "ROLES",
+    "ConvSpec",
+    "Role",
+    "as_matrix_product",
+    "direct",
+    "on_accelerator",
+    "on_cpu",
+    "varying_alike",
+]
 
 Role = str
 """An array of a convolution: ``x``, its input, ``w``, its kernel, ``g``, its output."""
@@ -99,12 +108,33 @@ def on_accelerator(
         a: The first of the two others, in the order x, w, g.
         b: The second.
     """
+    return _by(direct, spec, result, like, a, b)
+
+
+def as_matrix_product(
+    spec: ConvSpec, result: Role, like: jax.ShapeDtypeStruct, a: jax.Array, b: jax.Array
+) -> jax.Array:
+    """The same of a plain convolution, as a product with the matrix of all windows."""
+    out = like if result == "g" else b
+    product = lambda spec, x, w: _matrix_product(spec, out.shape, x, w)
+    return _by(product, spec, result, like, a, b)
+
+
+def _by(
+    forward: Callable,
+    spec: ConvSpec,
+    result: Role,
+    like: jax.ShapeDtypeStruct,
+    a: jax.Array,
+    b: jax.Array,
+) -> jax.Array:
+    """The forward pass itself, or its transpose."""
     if result == "g":
-        return direct(spec, a, b)
+        return forward(spec, a, b)
+    dtype = like.dtype
     spec, like, a, b = _of_one_dtype(spec, like, a, b)
-    if result == "x":
-        return _transpose(lambda x: direct(spec, x, a), like, b)
-    return _transpose(lambda w: direct(spec, a, w), like, b)
+    linear = (lambda x: forward(spec, x, a)) if result == "x" else (lambda w: forward(spec, a, w))
+    return _transpose(linear, like, b).astype(dtype)
 
 
 def on_cpu(

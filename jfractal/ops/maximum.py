@@ -3,6 +3,9 @@
 import jax
 import jax.numpy as jnp
 
+from jfractal.arguments import as_array
+from jfractal.errors import InputError
+
 __all__ = ["maximum"]
 
 
@@ -20,4 +23,7 @@ def maximum(x: jax.Array, y: jax.Array) -> jax.Array:
     Returns:
         The maximum.
     """
+    x, y = jnp.asarray(as_array("x", x)), jnp.asarray(as_array("y", y))
+    if x.shape != y.shape:
+        raise InputError(f"`x` and `y` must be of equal shape, got {x.shape} and {y.shape}")
     return jnp.where((x >= y) | jnp.isnan(x), x, y)

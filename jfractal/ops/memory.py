@@ -2,13 +2,22 @@
 
 import os
 from collections.abc import Callable, Iterator
-from math import prod
+from math import ceil, prod
 from typing import Any
 
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Var
 
-__all__ = ["device_memory", "live_bytes", "memory_budget", "side_by_side_budget"]
+from jfractal.arguments import check_functions
+
+__all__ = [
+    "device_memory",
+    "even_part",
+    "largest_batch",
+    "live_bytes",
+    "memory_budget",
+    "side_by_side_budget",
+]
 
 DEVICE_SHARE = 4  # of an accelerator's memory, the part of a pass is one in so many
 
@@ -32,12 +41,36 @@ def live_bytes(function: Callable, *args: Any) -> int:
     Returns:
         Bytes, results included.
     """
+    check_functions(function=function)
     return _peak(jax.make_jaxpr(function)(*args).jaxpr)
 
 
 def memory_budget() -> int:
     """Bytes that a pass over data may take: a part of an accelerator's memory, less on a CPU."""
     return _accelerator_share() or CPU_BUDGET
+
+
+def largest_batch(cost: Callable[[int], int], num_examples: int) -> int:
+    """The largest parts of equal size that data can be cut into within `memory_budget`.
+
+    Args:
+        cost: Bytes that a pass over so many examples takes.
+        num_examples: Of the data.
+
+    Returns:
+        Examples of a part, at least one.
+    """
+    budget = memory_budget()
+    if num_examples == 1 or (total := cost(num_examples)) <= budget:
+        return num_examples
+    # Weights and what is made of them alone cost the same on any part: the examples have to fit.
+    per_example = (total - cost(1)) / (num_examples - 1)
+    return even_part(num_examples, max(1, int(budget // per_example)))
+
+
+def even_part(total: int, most: int) -> int:
+    """The size of parts when a total is cut into as few as possible, of at most so many each."""
+    return ceil(total / ceil(total / most))
 
 
 def side_by_side_budget() -> int:

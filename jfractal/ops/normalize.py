@@ -13,6 +13,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jfractal.arguments import as_array, check_positive, described
+from jfractal.errors import InputError
+
 __all__ = ["Normalized", "normalize"]
 
 
@@ -51,8 +54,31 @@ def normalize(
 
     Source: the gradient is that of Ioffe & Szegedy, ICML 2015, §3.
     """
+    x, scale, bias = (
+        jnp.asarray(as_array(name, value))
+        for name, value in (("x", x), ("scale", scale), ("bias", bias))
+    )
+    check_positive(epsilon=epsilon)
+    _check_shapes(x, scale=scale, bias=bias)
+    is_list = isinstance(axes, Sequence) and axes and all(type(axis) is int for axis in axes)
+    if not is_list or not set(axes) <= set(range(x.ndim)) or len(set(axes)) < len(axes):
+        raise InputError(
+            f"`axes` must be different ones of the {x.ndim} of `x`, got {described(axes)}"
+        )
     value, *moments = _normalize(tuple(axes), epsilon, x, scale, bias)  # pyright: ignore
     return Normalized(value, *map(lax.stop_gradient, moments))
+
+
+def _check_shapes(x: jax.Array, **affine: jax.Array) -> None:
+    if not x.size:
+        raise InputError(f"`x` must have no empty axis, got shape {x.shape}")
+    for name, part in affine.items():
+        fits = part.ndim == x.ndim and all(n in (1, m) for n, m in zip(part.shape, x.shape))
+        if not fits:
+            raise InputError(
+                f"`{name}` must have the {x.ndim} axes of `x`, of size 1 or its own, {x.shape}, "
+                f"got {part.shape}"
+            )
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))

@@ -1,8 +1,10 @@
 """Pooling whose gradient is fast on every platform."""
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
+from jfractal.arguments import as_array
 from jfractal.errors import InputError
 from jfractal.ops.maximum import maximum
 
@@ -25,6 +27,11 @@ def max_pool(x: jax.Array) -> jax.Array:
     Raises:
         InputError: If a spatial axis is shorter than 2.
     """
+    x = jnp.asarray(as_array("x", x))
+    if x.ndim < 2 or not x.size:
+        raise InputError(
+            f"`x` must have the axes `batch *space channels`, none of them empty, got {x.shape}"
+        )
     space = x.shape[1:-1]
     if min(space, default=2) < 2:
         sizes = "×".join(map(str, space))

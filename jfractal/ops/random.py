@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jfractal.arguments import check_fraction, check_key
+
 __all__ = ["bernoulli", "normal"]
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -31,6 +33,7 @@ def normal(key: jax.Array, shape: Sequence[int] = (), dtype: Any = jnp.float32) 
     Returns:
         The draws.
     """
+    check_key("key", key)
     generic = partial(jax.random.normal, shape=tuple(shape), dtype=dtype)
     if jnp.dtype(dtype) != jnp.float32 or not _is_usual(key, prod(shape)):
         return generic(key)
@@ -48,6 +51,8 @@ def bernoulli(key: jax.Array, p: float, shape: Sequence[int] = ()) -> jax.Array:
     Returns:
         The draws.
     """
+    check_key("key", key)
+    check_fraction(p=p)
     generic = partial(jax.random.bernoulli, p=p, shape=tuple(shape))
     if jax.config.jax_enable_x64 or not _is_usual(key, prod(shape)):  # pyright: ignore
         return generic(key)

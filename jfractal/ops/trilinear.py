@@ -5,7 +5,8 @@ its derivative by one of the three, the *result*, as a function of the other two
 itself (``g``), its gradient by the input (``x``), or by the kernel (``w``). Each is bilinear, and
 its transpose in either operand is another of the three: so derivatives of every order and mode stay
 within the family, and `vmap` adds a level to a static tuple. What is compiled is decided when a
-program is lowered, by platform and shape, see `jfractal.ops.levels` and `jfractal.ops.lowering`.
+program is lowered, by platform and shape, see `jfractal.ops.levels`, `jfractal.ops.candidates` and
+`jfractal.ops.lowering`.
 """
 
 from functools import partial
@@ -16,10 +17,12 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from jfractal.errors import InputError
+from jfractal.ops.candidates import ACCELERATOR, CPU, Platform
 from jfractal.ops.levels import Level, Levels, evaluate, num_axes
 from jfractal.ops.lowering import ROLES, ConvSpec, Role, direct, varying_alike
 
-__all__ = ["convolve"]
+__all__ = ["convolve", "lower_on"]
 
 conv_p = Primitive("jfractal_conv")
 
@@ -52,6 +55,13 @@ def _bind(
 
 @conv_p.def_abstract_eval
 def _abstract(a, b, *, spec, result, like, levels):
+    for operand in (a, b):
+        if any(axis is not None for axis in operand.sharding.spec):
+            raise InputError(
+                "a convolution cannot follow axes of a mesh that are `AxisType.Explicit`: make "
+                "them `AxisType.Auto`, or call it within `jax.sharding.auto_axes`, got an array "
+                f"{operand.str_short()}"
+            )
     lead = tuple(level.size for level in levels if level.has(result))
     shape = (*lead, *like.shape)
     sharding = a.sharding.update(spec=jax.sharding.PartitionSpec(*(None,) * len(shape)))
@@ -102,11 +112,22 @@ batching.primitive_batchers[conv_p] = _batch
 # Lowering
 
 
-def _lower(a, b, *, spec, result, like, levels, is_cpu):
-    arrays = dict(zip(_operands(result), (a, b)))
-    return evaluate(spec, result, like, levels, arrays, is_cpu=is_cpu)
+def lower_on(name: str | None, platform: Platform) -> None:
+    """Says what convolutions are compiled to.
+
+    Args:
+        name: Of a platform of JAX, e.g. ``cuda``; None for all that are not named.
+        platform: What it is, e.g. ``ACCELERATOR._replace(choose=lambda *_: GROUPED)`` to measure
+            what grouped convolutions cost. What has been compiled, stays: `jax.clear_caches()`.
+    """
+
+    def lower(a, b, *, spec, result, like, levels):
+        arrays = dict(zip(_operands(result), (a, b)))
+        return evaluate(spec, result, like, levels, arrays, platform)
+
+    rule = mlir.lower_fun(lower, multiple_results=False)
+    mlir.register_lowering(conv_p, rule, platform=name, inline=False)
 
 
-for _platform in ("cpu", None):
-    _rule = mlir.lower_fun(partial(_lower, is_cpu=_platform == "cpu"), multiple_results=False)
-    mlir.register_lowering(conv_p, _rule, platform=_platform, inline=False)
+lower_on("cpu", CPU)
+lower_on(None, ACCELERATOR)

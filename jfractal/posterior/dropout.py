@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jfractal.arguments import check_key
 from jfractal.posterior.leaves import replace, select
 from jfractal.posterior.posterior import Posterior
 from jfractal.storage import storable
@@ -41,6 +42,7 @@ class Dropout(Posterior):
 
     def sample(self, key: KeyArray) -> Variables:
         """One draw of all masks, applied to the weights."""
+        check_key("key", key)
         kernels = select(self.params, lambda path, _: path in self.rates)
         sizes = [kernel.shape[-2] for kernel in kernels.values()]
         # Drawn together: one by one they would compile for much longer.

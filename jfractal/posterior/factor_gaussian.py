@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from jfractal import ops
+from jfractal.arguments import check_key
 from jfractal.posterior.leaves import replace, select
 from jfractal.posterior.posterior import Posterior
 from jfractal.storage import storable
@@ -41,6 +42,7 @@ class FactorGaussian(Posterior):
 
     def sample(self, key: KeyArray) -> Variables:
         """One draw of all weights, of the shapes and dtypes of `params`."""
+        check_key("key", key)
         key_own, key_shared = jax.random.split(key)
         flat, unravel = ravel_pytree(self.std)
         own = unravel(ops.normal(key_own, flat.shape, flat.dtype))

@@ -5,16 +5,24 @@ weights are uncertain; all other leaves stay arrays (point estimates). Everythin
 function of such a tree.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
 from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 
 from jfractal import ops
+from jfractal.arguments import (
+    as_array,
+    check_choice,
+    check_functions,
+    check_key,
+    check_positive,
+    described,
+)
 from jfractal.errors import InputError
+from jfractal.posterior.noise import normals
 from jfractal.posterior.posterior import check_tree
 from jfractal.posterior.routes import Routes
 from jfractal.storage import storable
@@ -25,6 +33,7 @@ __all__ = [
     "Gaussian",
     "Parameterisation",
     "Where",
+    "check_weights",
     "everywhere",
     "gaussians",
     "inverse_softplus",
@@ -32,8 +41,6 @@ __all__ = [
     "mean",
     "mean_field",
     "named_leaves",
-    "normal_like",
-    "normals",
     "sample",
     "variance",
 ]
@@ -73,6 +80,10 @@ class Gaussian:
     estimator: Estimator = field(default="reparam", metadata={"static": True})
     parameterisation: Parameterisation = field(default="softplus", metadata={"static": True})
 
+    def __post_init__(self):
+        check_choice("estimator", self.estimator, get_args(Estimator))
+        check_choice("parameterisation", self.parameterisation, get_args(Parameterisation))
+
     @property
     def std(self) -> Array:
         """Standard deviations."""
@@ -91,15 +102,25 @@ class Gaussian:
 
     def sample(self, key: KeyArray) -> Array:
         """One draw of the weights, of the shape and dtype of `mean`."""
+        check_key("key", key)
         return self.at(ops.normal(key, self.mean.shape, self.mean.dtype))
 
     def at(self, noise: Array) -> Array:
         """The weights that stand `noise` standard deviations from the mean."""
-        return self.mean + self.std * noise
+        return self.mean + self.std * self._alike("noise", noise)
+
+    def _alike(self, name: str, x: Array) -> Array:
+        """An array of the shape of the leaf."""
+        x = jnp.asarray(as_array(name, x))
+        if x.shape != self.mean.shape:
+            raise InputError(
+                f"`{name}` must have the shape of the leaf, {self.mean.shape}, got {x.shape}"
+            )
+        return x
 
     def log_prob(self, w: Array) -> Array:
         """Elementwise log density at `w`, in nats."""
-        return jax.scipy.stats.norm.logpdf(w, self.mean, self.std)
+        return jax.scipy.stats.norm.logpdf(self._alike("w", w), self.mean, self.std)
 
     def __jax_array__(self) -> Array:
         """Refuses: a distribution is not an array."""
@@ -143,6 +164,23 @@ def named_leaves(params: Params) -> list[tuple[str, Any]]:
     """The leaves of a tree and their paths, ``block1/conv/kernel``; a distribution is one leaf."""
     leaves = jax.tree_util.tree_leaves_with_path(params, is_leaf=_is_distribution)
     return [(_name(path), leaf) for path, leaf in leaves]
+
+
+def check_weights(params: Params, name: str = "params") -> None:
+    """Refuses what is no tree of weights: these are floating-point numbers, and nothing else is.
+
+    Raises:
+        InputError: If there are none, or a leaf is an integer, a truth value, a key, or no array.
+    """
+    leaves = named_leaves(params)
+    if not leaves:
+        raise InputError(f"`{name}` must hold at least one array, got {described(params)}")
+    for path, leaf in leaves:
+        for x in jax.tree.leaves(leaf):
+            if not jnp.issubdtype(getattr(x, "dtype", type(x)), jnp.floating):
+                raise InputError(
+                    f"`{name}` must be floating-point arrays, got {described(x)} at '{path}'"
+                )
 
 
 def gaussians(params: Params, where: Where = everywhere) -> list[Gaussian]:
@@ -197,13 +235,15 @@ def mean_field(
             mean_field(params, where=lambda path, leaf: path.endswith("kernel"))  # no biases
     """
     check_tree(params, "mean_field", "it with `posterior.mean()`")
-    if not scale > 0:
-        raise InputError(f"`scale` must be above 0, got {scale}")
-    if estimator not in get_args(Estimator):
-        raise InputError(f"`estimator` must be one of {get_args(Estimator)}, got {estimator!r}")
-    if parameterisation not in _RHO:
+    check_positive(scale=scale)
+    check_functions(where=where)
+    check_choice("estimator", estimator, get_args(Estimator))
+    check_choice("parameterisation", parameterisation, _RHO)
+    check_weights(params)
+    if isinstance(params, dict) and "batch_stats" in params:
         raise InputError(
-            f"`parameterisation` must be one of {tuple(_RHO)}, got {parameterisation!r}"
+            "`params` must hold weights alone, got batch statistics at 'batch_stats': give "
+            "`variables['params']`"
         )
 
     def lift(path: Any, leaf: Any) -> Any:
@@ -232,34 +272,24 @@ def sample(
         The tree with the chosen Gaussian leaves replaced by a draw.
     """
     check_tree(params, "sample", "`posterior.sample(key)`")
+    check_weights(params)
+    check_key("key", key)
+    check_functions(where=where)
     noise = iter(normals(key, [leaf.mean for leaf in gaussians(params) if where(leaf)]))
     return map_gaussians(lambda leaf: leaf.at(next(noise)) if where(leaf) else leaf, params)
-
-
-def normals(key: KeyArray, like: Sequence[Array]) -> list[Array]:
-    """Standard normal arrays, drawn together: one by one they would compile for much longer."""
-    if not like:
-        return []
-    flat = ops.normal(key, (sum(x.size for x in like),), jnp.result_type(*like))
-    parts = jnp.split(flat, list(accumulate(x.size for x in like[:-1])))
-    return [part.reshape(x.shape).astype(x.dtype) for part, x in zip(parts, like, strict=True)]
-
-
-def normal_like(key: KeyArray, tree: Params) -> Params:
-    """A tree of standard normal arrays, of the shapes and dtypes of a tree of arrays."""
-    leaves, structure = jax.tree.flatten(tree)
-    return jax.tree.unflatten(structure, normals(key, leaves))
 
 
 def mean(params: Params) -> Params:
     """The tree of means: the network at the centre of the posterior."""
     check_tree(params, "mean", "`posterior.mean()`")
+    check_weights(params)
     return map_gaussians(lambda leaf: leaf.mean, params)
 
 
 def variance(params: Params) -> Params:
     """The tree of variances, e.g. for the mass matrix of `nuts`; 0 where a leaf is an array."""
     check_tree(params, "variance", "`posterior.variance()`")
+    check_weights(params)
     zeros = jax.tree.map(
         lambda x: x if _is_gaussian(x) else jnp.zeros_like(x), params, is_leaf=_is_gaussian
     )

@@ -6,8 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jfractal.posterior.gaussian import normal_like
+from jfractal.arguments import check_key
 from jfractal.posterior.leaves import replace, select
+from jfractal.posterior.noise import normal_like
 from jfractal.posterior.posterior import Posterior
 from jfractal.storage import storable
 from jfractal.typing import Array, Float, KeyArray, Params, Variables
@@ -48,6 +49,7 @@ class KroneckerGaussian(Posterior):
 
     def sample(self, key: KeyArray) -> Variables:
         """One draw of all weights, of the shapes and dtypes of `params`."""
+        check_key("key", key)
         centre, noise = self._centre(), normal_like(key, self.std)
         draw = {}
         for path, m in centre.items():

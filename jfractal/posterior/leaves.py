@@ -4,8 +4,9 @@ from typing import Any
 
 import jax
 
+from jfractal.arguments import check_functions
 from jfractal.errors import InputError
-from jfractal.posterior.gaussian import Where, named_leaves
+from jfractal.posterior.gaussian import Where, check_weights, named_leaves
 from jfractal.typing import Params
 
 __all__ = ["replace", "select"]
@@ -17,6 +18,8 @@ def select(params: Params, where: Where) -> dict[str, Any]:
     Raises:
         InputError: If there are none.
     """
+    check_weights(params)
+    check_functions(where=where)
     leaves = dict(named_leaves(params))
     chosen = {path: leaf for path, leaf in leaves.items() if where(path, leaf)}
     if not chosen:

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jfractal.arguments import check_functions
 from jfractal.posterior.gaussian import Where, everywhere
 from jfractal.posterior.leaves import replace, select
 from jfractal.posterior.posterior import check_tree
@@ -44,6 +45,7 @@ def linearize(apply: Apply, params: Params, where: Where = everywhere) -> Apply:
         linearization", AISTATS 2021, eq. 7.
     """
     check_tree(params, "linearize", "`posterior.mean()` for the tree")
+    check_functions(apply=apply, where=where)
     centre = select(params, where)
 
     def tangent(variables: Variables, x: Any, **options: Any) -> Any:

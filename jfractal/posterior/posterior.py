@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jfractal import storage
+from jfractal.arguments import as_path, check_functions
 from jfractal.errors import InputError
 from jfractal.summary import kind
 from jfractal.typing import Apply, KeyArray, Params, Variables
@@ -45,6 +46,7 @@ class Posterior:
         Returns:
             Another such function of the variables that `sample` draws.
         """
+        check_functions(apply=apply)
         return apply
 
     def save(self, path: str | Path) -> None:
@@ -56,7 +58,7 @@ class Posterior:
         Raises:
             InputError: If the file cannot be written.
         """
-        storage.save(path, self)
+        storage.save(as_path("path", path), self)
 
     def __repr__(self) -> str:
         leaves = jax.tree_util.tree_leaves_with_path(self)

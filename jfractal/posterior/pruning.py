@@ -7,8 +7,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jfractal.errors import InputError
-from jfractal.posterior.gaussian import Gaussian, Where, everywhere, gaussians, map_gaussians
+from jfractal.arguments import check_fraction, check_functions
+from jfractal.counts import check_counts
+from jfractal.posterior.gaussian import (
+    Gaussian,
+    Where,
+    check_weights,
+    everywhere,
+    gaussians,
+    map_gaussians,
+)
 from jfractal.posterior.posterior import check_tree
 from jfractal.typing import Array, Bool, Params, Scalar
 
@@ -30,10 +38,11 @@ def snr(params: Params) -> Params:
     """
 
     check_tree(params, "snr", INSTEAD)
+    check_weights(params)
 
     def ratio(leaf: Any) -> Array:
         if isinstance(leaf, Gaussian):
-            return jnp.abs(leaf.mean) / _not_zero(leaf.std)
+            return jnp.abs(leaf.wide.mean) / _not_zero(leaf.wide.std)
         return jnp.full(jnp.shape(leaf), jnp.inf)
 
     return jax.tree.map(ratio, params, is_leaf=_is_gaussian)
@@ -53,7 +62,9 @@ def group_snr(params: Params, *, where: Where = everywhere) -> Scalar:
         A scalar; infinite if there is no Gaussian leaf in the group: nothing of it is in doubt.
     """
     check_tree(params, "group_snr", INSTEAD)
-    group = gaussians(params, where)
+    check_weights(params)
+    check_functions(where=where)
+    group = [leaf.wide for leaf in gaussians(params, where)]
     if not group:
         return jnp.asarray(jnp.inf)
     signal = jnp.sqrt(sum((leaf.mean**2).sum() for leaf in group))
@@ -74,6 +85,8 @@ def unit_snr(params: Params, *, axis: int = -1) -> Params:
     """
 
     check_tree(params, "unit_snr", INSTEAD)
+    check_weights(params)
+    check_counts(-2, -1, axis=axis)
 
     def by_slice(leaf: Any) -> Array:
         return jax.vmap(group_snr, in_axes=axis)(jax.tree.map(jnp.atleast_2d, leaf))
@@ -103,8 +116,9 @@ def prune(params: Params, fraction: float, *, where: Where = everywhere) -> Para
     Source: Blundell et al., ICML 2015, §5.1 and Table 2.
     """
     check_tree(params, "prune", INSTEAD)
-    if not 0 <= fraction <= 1:
-        raise InputError(f"`fraction` must be between 0 and 1, got {fraction}")
+    check_weights(params)
+    check_fraction(fraction=fraction)
+    check_functions(where=where)
     ratios = [snr(leaf).ravel() for leaf in gaussians(params, where)]
     if not ratios:
         return params

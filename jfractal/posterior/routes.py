@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jfractal.arguments import as_array, check_type
+from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.storage import storable
 from jfractal.typing import Array, Float, Scalar
@@ -41,7 +43,7 @@ class Routes:
         Raises:
             InputError: If there are none, one is not above 0, or they do not sum to 1.
         """
-        p = np.asarray(probs, np.float64)
+        p = np.asarray(as_array("probs", probs), np.float64)
         if p.ndim != 1 or not p.size or not (p > 0).all() or abs(p.sum() - 1) > 1e-5:
             raise InputError(
                 f"`probs` must be one or more numbers above 0 that sum to 1, got {probs}"
@@ -55,9 +57,8 @@ class Routes:
         Raises:
             InputError: If `num_routes` is smaller than 1.
         """
-        if num_routes < 1:
-            raise InputError(f"`num_routes` must be at least 1, got {num_routes}")
-        return cls.of([1 / num_routes] * num_routes)
+        check_counts(num_routes=num_routes)
+        return cls.of(np.full(num_routes, 1 / num_routes))  # known under `jit`, too
 
     @property
     def log_probs(self) -> Float[Array, " routes"]:
@@ -76,4 +77,5 @@ class Routes:
             prior: The distribution p; uniform if left out.
         """
         prior = Routes.uniform(len(self.logits)) if prior is None else prior
+        check_type("prior", prior, Routes, "a distribution over routes, a `Routes`")
         return (self.probs * (self.log_probs - prior.log_probs)).sum()

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jfractal.arguments import check_key, check_rate
 from jfractal.posterior import gaussian
 from jfractal.posterior.posterior import Posterior
 from jfractal.storage import storable
@@ -85,6 +86,7 @@ class Samples(Posterior):
 
     def sample(self, key: KeyArray) -> Variables:
         """One of the draws, uniformly."""
+        check_key("key", key)
         return self.member(jax.random.uniform(key)).variables
 
     def member(self, u: float | Scalar) -> Point:
@@ -118,6 +120,7 @@ class Ensemble(Posterior):
 
     def sample(self, key: KeyArray) -> Variables:
         """A draw of one of the members, uniformly."""
+        check_key("key", key)
         key_member, key_draw = jax.random.split(key)
         return self.member(jax.random.uniform(key_member)).sample(key_draw)
 
@@ -137,8 +140,14 @@ class Ensemble(Posterior):
         return jax.tree.map(lambda m, v: v.mean(0) + m.var(0), means, variances)
 
 
+def check_place(u: float | Scalar) -> None:
+    """Refuses what is not in [0, 1), where there is a draw or a member at each place."""
+    check_rate(u=u)
+
+
 def _slice(stacked: Any, u: float | Scalar) -> Any:
     """Slice ``⌊u · n⌋`` of the leading axis, of length n, of every array of a tree."""
+    check_place(u)
     n = jax.tree.leaves(stacked)[0].shape[0]
     # In float32 the product may round up to n.
     index = jnp.minimum(jnp.floor(jnp.asarray(u) * n).astype(int), n - 1)

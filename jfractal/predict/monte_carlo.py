@@ -6,6 +6,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from jfractal.arguments import check_flags
 from jfractal.errors import InputError
 from jfractal.inference.model import Model
 from jfractal.likelihoods import Categorical, Likelihood
@@ -65,6 +66,7 @@ def predict(
             p = jf.predict(model, fit.posterior, x, key, num_samples=100)
             p.probs, p.epistemic
     """
+    check_flags(keep_samples=keep_samples)
     apply, likelihood = _parts(model)
     answers = run(
         Question(apply, partial(_read, likelihood)),

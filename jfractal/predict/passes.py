@@ -12,9 +12,11 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jfractal import ops
+from jfractal.arguments import as_array, check_key, check_type
 from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.identity import ByContent
+from jfractal.out_of_memory import out_of_memory
 from jfractal.posterior.posterior import Posterior, check_posterior
 from jfractal.predict.gathering import Gathering
 from jfractal.predict.plan import live_bytes, plan
@@ -23,9 +25,11 @@ from jfractal.typing import Array, KeyArray
 
 __all__ = ["run"]
 
+LOWER = "lower `batch_size` or `samples_per_pass`, or predict with `keep_samples=False`"
 DATA, SAMPLES = "data", "samples"  # axes of a mesh
 
 
+@out_of_memory("a pass", LOWER)
 def run(
     question: Question,
     gathering: Gathering,
@@ -40,11 +44,14 @@ def run(
 ) -> Any:
     """The answers to a question under draws of the weights, gathered; see `sample_outputs`."""
     check_posterior(posterior)
+    check_key("key", key)
     decided = {"batch_size": batch_size, "samples_per_pass": samples_per_pass}
     check_counts(
         num_samples=num_samples, **{name: n for name, n in decided.items() if n is not None}
     )
     num_examples = _count(x)
+    if mesh is not None:
+        check_type("mesh", mesh, Mesh, "a `jax.sharding.Mesh`")
     if mesh is not None and not set(mesh.axis_names) <= {DATA, SAMPLES}:
         raise InputError(
             f"`mesh` must have no axes but `{DATA}` and `{SAMPLES}`, got {mesh.axis_names}"
@@ -136,7 +143,7 @@ def _placed_turns(turns: Turn, mesh: Mesh | None) -> Turn:
 
 def _count(x: Any) -> int:
     """The number of examples, which all arrays of a tree must share."""
-    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(x)]
+    shapes = [as_array("x", leaf).shape for leaf in jax.tree.leaves(x)]
     sizes = {shape[0] if shape else 0 for shape in shapes}
     if len(sizes) != 1 or 0 in sizes:
         raise InputError(

@@ -51,26 +51,12 @@ def plan(
         A `Plan`, of at least one example and one draw.
     """
     if batch_size is None:
-        batch_size = _even(num_examples, _most_examples(cost, num_examples))
+        batch_size = ops.largest_batch(cost, num_examples)
     batch_size = min(batch_size, num_examples)
     if samples_per_pass is None:
         samples_per_pass = max(1, ops.side_by_side_budget() // cost(batch_size))
-    samples_per_pass = _even(num_samples, samples_per_pass)
+    samples_per_pass = ops.even_part(num_samples, samples_per_pass)
     return Plan(batch_size, samples_per_pass, ceil(num_samples / samples_per_pass))
-
-
-def _most_examples(cost: Callable[[int], int], num_examples: int) -> int:
-    budget = ops.memory_budget()
-    if num_examples == 1 or (total := cost(num_examples)) <= budget:
-        return num_examples
-    # Weights and their draw cost the same on any batch: not they, the examples have to fit.
-    per_example = (total - cost(1)) / (num_examples - 1)
-    return max(1, int(budget // per_example))
-
-
-def _even(total: int, most: int) -> int:
-    """The size of parts when a total is cut into as few as possible, of at most so many each."""
-    return ceil(total / ceil(total / most))
 
 
 def live_bytes(function: ByContent[Callable], *args: Any) -> int:

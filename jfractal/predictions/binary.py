@@ -1,16 +1,16 @@
 """The prediction of a truth value, or of many: one logit, or several labels."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jfractal.errors import InputError
 from jfractal.metrics import uncertainty
+from jfractal.metrics.inputs import scores, truths
 from jfractal.metrics.interval import Interval, credible_interval
-from jfractal.predictions.mixture import Mixture, average, wide
+from jfractal.predictions.mixture import Mixture, average
 from jfractal.typing import Array, Float, Shaped
 
 __all__ = ["BinaryPrediction"]
@@ -39,8 +39,14 @@ class BinaryPrediction(Mixture):
         Args:
             log_odds: Logits of each label.
         """
-        log_odds = wide(log_odds)
+        (log_odds,) = cls.read(log_odds)
         return cls(log_odds, uncertainty.total_entropy(_both(log_odds)[None]))
+
+    @classmethod
+    def read(cls, *parameters: Any) -> tuple[Array, ...]:
+        """Log odds, which may be infinite."""
+        (log_odds,) = parameters
+        return (scores("log_odds", log_odds, "*batch"),)
 
     def mixed(self, log_weights: Float[Array, " parts"]) -> Self:
         """The log odds of ``Σ_r w_r p_r``, and the mean of the aleatoric uncertainties."""
@@ -91,9 +97,7 @@ class BinaryPrediction(Mixture):
                 kept.
         """
         draws, log_weights = self.kept("log_prob")
-        if jnp.shape(y) != self.log_odds.shape:
-            raise InputError(f"`y` must have shape {self.log_odds.shape}, got {jnp.shape(y)}")
-        is_true = jnp.asarray(y, bool)[None]
+        is_true = truths("y", y, self.log_odds.shape, "log_odds")[None]
         log_probs = jax.nn.log_sigmoid(jnp.where(is_true, draws.log_odds, -draws.log_odds))
         of_draws = jnp.sum(log_probs, axis=range(2, log_probs.ndim))
         return jax.nn.logsumexp(of_draws + log_weights[:, None], axis=0)

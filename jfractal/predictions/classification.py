@@ -1,15 +1,16 @@
 """The prediction of a class."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jfractal.metrics import uncertainty
+from jfractal.metrics.inputs import log_probabilities
 from jfractal.metrics.interval import Interval, credible_interval
-from jfractal.predictions.mixture import Mixture, average, wide
+from jfractal.predictions.mixture import Mixture, average
 from jfractal.typing import Array, Float, Int, Scalar
 
 __all__ = ["Prediction"]
@@ -42,8 +43,14 @@ class Prediction(Mixture):
         Args:
             log_probs: Normalised log probabilities, in nats.
         """
-        log_probs = wide(log_probs)
+        (log_probs,) = cls.read(log_probs)
         return cls(log_probs, uncertainty.total_entropy(log_probs[None]))
+
+    @classmethod
+    def read(cls, *parameters: Any) -> tuple[Array, ...]:
+        """Log probabilities."""
+        (log_probs,) = parameters
+        return (log_probabilities("log_probs", log_probs),)
 
     def mixed(self, log_weights: Float[Array, " parts"]) -> Self:
         """``log Σ_r w_r p_r`` and the mean of the aleatoric uncertainties."""

@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jfractal.arguments import described
 from jfractal.errors import InputError
+from jfractal.metrics.inputs import log_shares
 from jfractal.summary import summary
 from jfractal.typing import Array, Float
 
@@ -43,6 +45,11 @@ class Mixture:
         """What one draw predicts, from the parameters of its distribution, "batch ..." each."""
         raise NotImplementedError
 
+    @classmethod
+    def read(cls, *parameters: Any) -> tuple[Array, ...]:
+        """The parameters of `single`, found to be what they are called, with any leading axes."""
+        return tuple(jnp.asarray(x) for x in parameters)
+
     def mixed(self, log_weights: Float[Array, " parts"]) -> Self:
         """The statistics of the mixture of parts, which are stacked along a leading axis.
 
@@ -62,7 +69,14 @@ class Mixture:
         Raises:
             InputError: If `log_weights` is not one number for each draw.
         """
-        return over_draws(jax.vmap(cls.single)(*map(jnp.asarray, parameters)), log_weights)
+        # Here, for within `vmap` only shapes are known.
+        parameters = cls.read(*parameters)
+        if not all(x.ndim for x in parameters):
+            raise InputError(
+                f"`parameters` must have a leading axis of draws, got shapes "
+                f"{[x.shape for x in parameters]}"
+            )
+        return over_draws(jax.vmap(cls.single)(*parameters), log_weights)
 
     __repr__ = summary
 
@@ -91,9 +105,7 @@ def over_draws(draws: M, log_weights: Float[ArrayLike, " samples"] | None = None
         InputError: If `log_weights` is not one number for each draw.
     """
     n = len(jax.tree.leaves(draws)[0])
-    log_weights = jnp.full(n, -jnp.log(n)) if log_weights is None else jnp.asarray(log_weights)
-    if log_weights.shape != (n,):
-        raise InputError(f"`log_weights` must have shape {(n,)}, got {log_weights.shape}")
+    log_weights = log_shares(log_weights, n, "draws")
     return replace(_mixed(draws, log_weights), draws=draws, log_weights=log_weights)
 
 
@@ -114,12 +126,12 @@ def mixture(predictions: Sequence[M], log_weights: Float[ArrayLike, " prediction
         InputError: If there are no predictions, they differ in kind, or there is not one weight
             for each.
     """
-    log_weights = jnp.asarray(log_weights)
-    if not predictions or log_weights.shape != (len(predictions),):
+    is_list = isinstance(predictions, Sequence) and predictions
+    if not is_list or not all(isinstance(p, Mixture) for p in predictions):
         raise InputError(
-            "`log_weights` must hold one number for each of one or more `predictions`, got shape "
-            f"{log_weights.shape} for {len(predictions)}"
+            f"`predictions` must be a list of one or more predictions, got {described(predictions)}"
         )
+    log_weights = log_shares(log_weights, len(predictions), "predictions")
     kinds = sorted({type(p).__name__ for p in predictions})
     if len(kinds) > 1:
         raise InputError(f"`predictions` must be of one kind, got {' and '.join(kinds)}")
@@ -142,6 +154,7 @@ def average(
     x: Float[Array, " parts *shape"], log_weights: Float[Array, " parts"]
 ) -> Float[Array, "*shape"]:
     """The mean over parts, weighted by their shares."""
+    log_weights = log_shares(log_weights, len(x), "parts")
     return jnp.average(x, axis=0, weights=jnp.exp(log_weights))
 
 

@@ -1,17 +1,18 @@
 """The prediction of a number."""
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.stats import norm
 from jax.typing import ArrayLike
 
-from jfractal.concrete import concrete
+from jfractal.arguments import as_array
 from jfractal.errors import InputError
+from jfractal.metrics.inputs import non_negative, real
 from jfractal.metrics.interval import Interval, gaussian_mixture_interval
-from jfractal.predictions.mixture import Mixture, average, wide
+from jfractal.predictions.mixture import Mixture, average
 from jfractal.typing import Array, Float
 
 __all__ = ["RegressionPrediction"]
@@ -45,8 +46,19 @@ class RegressionPrediction(Mixture):
             mean: Its mean.
             scale: Its standard deviation, that of the noise.
         """
-        mean = wide(mean)
-        return cls(mean, jnp.square(wide(scale)), jnp.zeros_like(mean))
+        mean, scale = cls.read(mean, scale)
+        return cls(mean, jnp.square(scale), jnp.zeros_like(mean))
+
+    @classmethod
+    def read(cls, *parameters: Any) -> tuple[Array, ...]:
+        """Means, and standard deviations of their shape."""
+        mean, scale = parameters
+        mean, scale = real("mean", mean), non_negative("scale", scale)
+        if mean.shape != scale.shape:
+            raise InputError(
+                f"`scale` must have the shape of `mean`, {mean.shape}, got {scale.shape}"
+            )
+        return mean, scale
 
     def mixed(self, log_weights: Float[Array, " parts"]) -> Self:
         """The law of total variance: ``Var[μ] = E_r[Var_r[μ]] + Var_r[E_r[μ]]``."""
@@ -100,15 +112,13 @@ class RegressionPrediction(Mixture):
         """
         event = self.mean.shape[1:]
         for name, value in {"target_mean": target_mean, "target_scale": target_scale}.items():
-            if jnp.shape(value) not in {(), event}:
+            if as_array(name, value).shape not in {(), event}:
                 raise InputError(
                     f"`{name}` must be a number or have the shape {event} of a target, got shape "
                     f"{jnp.shape(value)}"
                 )
-        known = concrete(target_scale)
-        if known is not None and not (known > 0).all():
-            raise InputError(f"`target_scale` must be above 0, got {target_scale}")
-        shift, factor = wide(target_mean), wide(target_scale)
+        shift = real("target_mean", target_mean)
+        factor = non_negative("target_scale", target_scale, zero=False)
 
         def scaled(p: Self) -> Self:
             shift_, factor_ = (jnp.broadcast_to(a, p.mean.shape) for a in (shift, factor))
@@ -136,9 +146,10 @@ class RegressionPrediction(Mixture):
                 kept.
         """
         _, log_weights = self.kept("log_prob")
-        if jnp.shape(y) != self.mean.shape:
-            raise InputError(f"`y` must have shape {self.mean.shape}, got {jnp.shape(y)}")
-        log_probs = norm.logpdf(wide(y)[None], self.means, self.scales)
+        y = real("y", y)
+        if y.shape != self.mean.shape:
+            raise InputError(f"`y` must have shape {self.mean.shape}, got {y.shape}")
+        log_probs = norm.logpdf(y[None], self.means, self.scales)
         of_draws = jnp.sum(log_probs, axis=range(2, log_probs.ndim))
         return jax.nn.logsumexp(of_draws + log_weights[:, None], axis=0)
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 
-from jfractal.posterior.gaussian import Gaussian, named_leaves
+from jfractal.arguments import check_key
+from jfractal.posterior.gaussian import Gaussian, check_weights, named_leaves
 from jfractal.posterior.posterior import check_tree
 from jfractal.posterior.pruning import pruned
 from jfractal.posterior.routes import Routes
@@ -54,6 +55,9 @@ def kl_by_leaf(params: Params, prior: PriorLike, key: KeyArray | None = None) ->
     """
     check_tree(params, "kl", "it with the `params` of a `MeanField`; others have no KL here")
     prior = as_prior(prior)
+    check_weights(params)
+    if key is not None:
+        check_key("key", key)
     named = named_leaves(params)
     routes = {path: x.kl() for path, x in named if isinstance(x, Routes)}
     leaves = {path: x for path, x in named if isinstance(x, Gaussian)}

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jfractal.arguments import described, naming
 from jfractal.errors import InputError
 from jfractal.inference.batch import Batch, batch_size
 
@@ -120,10 +121,17 @@ def as_arrays(batch: Any) -> Batch:
 def _as_array(leaf: Any) -> Any:
     if isinstance(leaf, jax.Array):
         return leaf
-    array = np.asarray(leaf)
-    if not (jnp.issubdtype(array.dtype, np.number) or array.dtype == bool):
-        raise InputError(f"`data` must be arrays of numbers, got a {type(leaf).__name__}")
+    array = _read(leaf)
+    if array is None or not (jnp.issubdtype(array.dtype, np.number) or array.dtype == bool):
+        raise InputError(f"`data` must be arrays of numbers, got {described(leaf)}")
     return array
+
+
+def _read(leaf: Any) -> np.ndarray | None:
+    try:
+        return np.asarray(leaf)
+    except (TypeError, ValueError, RuntimeError):  # whatever another library's array raises
+        return None
 
 
 def _epochs(data: Batches, skip: int) -> Iterator[Fetched]:
@@ -147,7 +155,8 @@ def _checked(fetched: Iterator[Fetched]) -> Iterator[Fetched]:
         if item.batch is None:
             yield item
             return
-        batch_size(item.batch)
+        with naming("data"):
+            batch_size(item.batch)
         shapes = jax.tree.map(lambda x: (x.shape, x.dtype.name), item.batch)
         if expected is not None and shapes != expected:
             raise InputError(

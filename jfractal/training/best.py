@@ -57,7 +57,7 @@ class Best:
             self.state = jax.tree.map(jnp.copy, state)
 
     def _value_of(self, figures: Row) -> float | None:
-        monitor = self._monitor or DEFAULT
+        monitor = DEFAULT if self._monitor is None else self._monitor
         name = monitor.removeprefix("-")
         if name in figures:
             return float(figures[name]) * (-1 if name != monitor else 1)

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from jfractal.arguments import as_path
 from jfractal.errors import InputError
 from jfractal.training.plan import Row
 
@@ -36,7 +37,7 @@ class TensorBoard:
     def __init__(self, directory: str | Path):
         self._files = _imported("tensorboardX.event_file_writer", "tensorboard")
         self._events = _imported("tensorboardX.proto.event_pb2", "tensorboard")
-        self._directory = Path(directory)
+        self._directory = as_path("directory", directory)
         self._writer: Any = None
 
     def __call__(self, row: Row) -> None:
@@ -95,4 +96,7 @@ def _imported(module: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise InputError(f"`{module}` is not installed: pip install 'jfractal[{extra}]'") from error
+        package = module.partition(".")[0]
+        raise InputError(
+            f"`{package}` is not installed: pip install 'jfractal[{extra}]'"
+        ) from error

@@ -1,5 +1,6 @@
 """Checkpoints of a fit: atomic, checked, written beside the training."""
 
+import re
 import warnings
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +21,7 @@ Tree = TypeVar("Tree")
 Columns = Mapping[str, np.ndarray]
 
 KEPT = 3  # files, the newest
+NAME = re.compile(r"step-\d{8,}\.npz")
 HISTORY = "history "  # before the names of its columns
 
 
@@ -49,8 +51,7 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         if self._is_writer:
             self._lock.__enter__()
-            for path in self._directory.glob(".step-*.part"):  # of a process that was killed
-                path.unlink(missing_ok=True)
+            storage.discard_parts(self._directory)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -85,13 +86,16 @@ class Checkpoints:
             last.result()
 
     def _write(self, step: int, arrays: Columns, about: dict[str, Any]) -> None:
-        storage.write(self._directory / f"step-{step:08}.npz", arrays, about)
-        for path in self._paths()[KEPT:]:
+        written = self._directory / f"step-{step:08}.npz"
+        storage.write(written, arrays, about)
+        others = [path for path in self._paths() if path != written]  # of more steps, if damaged
+        for path in others[KEPT - 1 :]:
             path.unlink(missing_ok=True)
 
     def _paths(self) -> list[Path]:
-        """The files there are, the newest first."""
-        return sorted(self._directory.glob("step-*.npz"), reverse=True)
+        """The files there are, that of most steps first."""
+        files = [x for x in self._directory.iterdir() if NAME.fullmatch(x.name) and x.is_file()]
+        return sorted(files, key=_step, reverse=True)
 
     def restore(self, template: Tree) -> tuple[int, Tree, dict[str, np.ndarray]] | None:
         """The newest checkpoint that is whole. A damaged one is named in a warning.
@@ -106,17 +110,22 @@ class Checkpoints:
         Raises:
             InputError: If all are damaged, or they are of another fit.
         """
-        paths = self._paths()
-        for path in paths:
+        damaged = []
+        for path in self._paths():
             try:
                 arrays, about = storage.read(path)
             except InputError as error:
-                warnings.warn(f"{error}: it is passed over", stacklevel=2)
+                damaged.append(error)
                 continue
+            for error in damaged:
+                warnings.warn(f"{error}: it is passed over", stacklevel=2)
             self._check(path, about, template)
-            return about["step"], _filled(template, arrays), _history(arrays)
-        if paths:
-            raise InputError(f"`directory`: all checkpoints in {self._directory} are damaged")
+            return _step(path), _filled(template, arrays), _history(arrays)
+        if damaged:
+            raise InputError(
+                f"`directory`: all checkpoints in {self._directory} are damaged; remove them to "
+                "begin anew"
+            )
         return None
 
     def _check(self, path: Path, saved: dict[str, Any], template: Any) -> None:
@@ -131,6 +140,14 @@ class Checkpoints:
                     f"`directory`: {path} is a checkpoint of another fit, whose {name} is "
                     f"{before!r}, not {now!r}: choose another directory"
                 )
+
+
+def _step(path: Path) -> int:
+    """Steps taken before a checkpoint, by its content; of a damaged one, by its name."""
+    try:
+        return int(storage.read_about(path)["step"])
+    except (InputError, KeyError, TypeError, ValueError):
+        return int(path.stem.removeprefix("step-"))
 
 
 def _plain(x: Any) -> Any:

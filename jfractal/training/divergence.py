@@ -1,4 +1,4 @@
-"""Why a fit cannot go on: numbers that are not finite, or no memory; and what to try."""
+"""Why a fit cannot go on: numbers that are not finite; and what to try."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,9 +10,10 @@ import numpy as np
 from jfractal import ops
 from jfractal.errors import DivergenceError
 from jfractal.inference.method import Method
+from jfractal.posterior.gaussian import Gaussian
 from jfractal.training.plan import Plan
 
-__all__ = ["check_figures", "check_memory", "check_posterior"]
+__all__ = ["check_figures", "check_posterior"]
 
 
 def check_figures(method: Method, plan: Plan, rows: Mapping[str, np.ndarray], first: int) -> None:
@@ -54,21 +55,6 @@ def check_posterior(method: Method, plan: Plan, state: Any, step: int) -> None:
     )
 
 
-def check_memory(error: Exception) -> None:
-    """Says what to lower if a device has run out of memory.
-
-    Raises:
-        MemoryError: If that is what the error says.
-    """
-    if "RESOURCE_EXHAUSTED" in str(error):
-        first_line = str(error).partition("\n")[0]
-        raise MemoryError(
-            "a step needs more memory than there is: lower `batch_size`, the `num_samples` of the "
-            "method or the members of an ensemble, use `remat` in the net, or spread the fit over "
-            f"a `mesh` ({first_line})"
-        ) from error
-
-
 def _advice(plan: Plan) -> str:
     data = "The data are finite numbers" + (", before `augment`" if plan.augment else "")
     return (
@@ -83,5 +69,11 @@ def _listed(bad: np.ndarray) -> str:
 
 @ops.jit
 def _is_finite(tree: Any) -> Any:
-    floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    is_gaussian = lambda x: isinstance(x, Gaussian)
+    # By its deviation, which is 0 where the rho of a pruned weight is -∞.
+    parts = [
+        (leaf.mean, leaf.std) if is_gaussian(leaf) else leaf
+        for leaf in jax.tree.leaves(tree, is_leaf=is_gaussian)
+    ]
+    floats = [x for x in jax.tree.leaves(parts) if jnp.issubdtype(x.dtype, jnp.inexact)]
     return jnp.all(jnp.stack([jnp.isfinite(x).all() for x in floats]))

@@ -1,29 +1,33 @@
 """Drives a fit: steps, figures, validations and checkpoints, in their order."""
 
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
+from jfractal.arguments import check_type, naming
 from jfractal.errors import DivergenceError
+from jfractal.forked import check_not_forked
 from jfractal.inference.batch import Batch, batch_size
-from jfractal.inference.method import Info, Method, Start
+from jfractal.inference.method import Method, Start
+from jfractal.out_of_memory import out_of_memory
 from jfractal.posterior.posterior import Posterior
 from jfractal.training.batches import Batches, as_arrays
 from jfractal.training.best import Best
 from jfractal.training.checkpoint import Checkpoints
 from jfractal.training.devices import check_mesh, gathered, placed, state_spec
-from jfractal.training.divergence import check_figures, check_memory, check_posterior
+from jfractal.training.divergence import check_figures, check_posterior
 from jfractal.training.history import History
 from jfractal.training.interrupts import Interrupts
-from jfractal.training.loop import Keys
+from jfractal.training.loop import Keys, data_check
 from jfractal.training.plan import Plan, Row
 from jfractal.training.progress import Progress
-from jfractal.training.report import Report
+from jfractal.training.report import Report, Unread
 from jfractal.training.sources import source_of
 from jfractal.training.validation import validate
 from jfractal.typing import KeyArray
@@ -32,16 +36,11 @@ __all__ = ["Driver"]
 
 FAST, SLOW = 0.1, 0.5  # seconds of a dispatch
 SAVE_EVERY = 30.0  # seconds from one checkpoint to the next, if no number of steps is given
+LOWER = (
+    "lower `batch_size`, the `num_samples` of the method or the members of an ensemble, use "
+    "`remat` in the net, or spread the fit over a `mesh`"
+)
 STEPS_IN_STEP = 16  # of a dispatch of several processes, which must not go by their clocks
-
-
-class Unread(NamedTuple):
-    """Figures of a dispatch that is under way."""
-
-    first: int
-    info: Info
-    epochs: np.ndarray
-    batch: Batch | None
 
 
 class Driver:
@@ -61,6 +60,7 @@ class Driver:
     """
 
     def __init__(self, method: Method, plan: Plan, data: Batch | Batches, key: KeyArray):
+        check_not_forked()
         self.method, self.plan = method, plan
         check_mesh(plan.mesh, method)
         self._keys = Keys.of(key)
@@ -86,29 +86,38 @@ class Driver:
         Returns:
             What interrupted it, or None.
         """
-        with ExitStack() as stack:
-            interrupts = stack.enter_context(Interrupts())
-            if self._checkpoints is not None:
-                stack.enter_context(self._checkpoints)
-            stack.callback(self._source.close)
-            stack.callback(self._progress.close)
-            try:
-                self._begin(params)
-                self._loop(interrupts)
-            except DivergenceError:
+        interrupts = Interrupts()
+        try:
+            with interrupts, ExitStack() as stack:
+                stack.enter_context(out_of_memory("a step", LOWER))
+                if self._checkpoints is not None:
+                    stack.enter_context(self._checkpoints)
+                stack.callback(self._source.close)
+                stack.callback(self._progress.close)
+                self._work(params, interrupts)
+        except KeyboardInterrupt as error:
+            # A second one may come within a step: then nothing is known of the state.
+            if interrupts.is_forced or not self._has_state():
                 raise
-            except jax.errors.JaxRuntimeError as error:
-                check_memory(error)
-                raise
-            except BaseException as error:
-                # A second interrupt may come within a step: then nothing is known of the state.
-                if interrupts.is_forced or self.state is None:
-                    raise
-                self._rescue()
-                if not isinstance(error, KeyboardInterrupt):
-                    raise
-                return error
+            return error
         return None
+
+    def _work(self, params: Start, interrupts: Interrupts) -> None:
+        """The fit; a state that is worth keeping is kept, whatever ends it."""
+        try:
+            self._begin(params)
+            self._loop(interrupts)
+        except DivergenceError:
+            raise
+        except BaseException:
+            if self._has_state() and not interrupts.is_forced:
+                self._rescue()
+            raise
+
+    def _has_state(self) -> bool:
+        """Whether there is a state; a step that fails within may have taken its buffers."""
+        arrays = [x for x in jax.tree.leaves(self.state) if isinstance(x, jax.Array)]
+        return bool(arrays) and not any(x.is_deleted() for x in arrays)
 
     def _rescue(self) -> None:
         """Keeps what there is."""
@@ -127,31 +136,20 @@ class Driver:
                 self.best.restore(best)
                 self.report.history = History(history)
         self._first_step = self.step
-        self._source.seek(self.step)
-        self._check(self._source.batch, state, self.plan.augment)
+        self._check = data_check(self.method, state, self._keys.init, self.plan.augment)
+        with naming("data"):
+            self._source.seek(self.step, self._check)
         if self.plan.validation is not None and not callable(self.plan.validation):
-            examples = as_arrays(self.plan.validation)
-            batch_size(examples)
-            self._check(examples, state, None)
+            with naming("validation"):
+                examples = as_arrays(self.plan.validation)
+                batch_size(examples)
+                data_check(self.method, state, self._keys.init, None)(examples)
         # Its buffers will be donated: neither the caller's weights may be, nor one buffer twice.
         spec = P() if self.plan.mesh is None else state_spec(self.plan.mesh, self.method)
         self.state = placed(jax.tree.map(jnp.copy, state), self.plan.mesh, spec)
 
     def _best_of(self, state: Any) -> Any:
         return self.best.saved(() if self.plan.validation is None else state)
-
-    def _check(self, batch: Batch | None, state: Any, augment: Any) -> None:
-        """Looks at data before a compiled program hides them; nothing is computed."""
-        if batch is None:
-            return
-        x, y, key = batch[0], jax.tree.map(jnp.asarray, batch[1]), self._keys.init
-
-        def log_likelihood(state: Any, x: Any) -> Any:
-            x = x if augment is None else augment(key, x)
-            posterior = self.method.posterior(state)
-            return self.method.model.log_likelihood(posterior.sample(key), (x, y))
-
-        jax.eval_shape(log_likelihood, state, x)
 
     def _loop(self, interrupts: Interrupts) -> None:
         self._progress.start(self.step, self._total)
@@ -243,7 +241,8 @@ class Driver:
         try:
             check_figures(self.method, self.plan, rows, unread.first)
         except DivergenceError:
-            self._check(unread.batch, self.state, self.plan.augment)
+            if unread.batch is not None:
+                self._check(unread.batch)
             raise
         steps = np.arange(unread.first, unread.first + number) + 1
         means = {name: x.reshape(number, -1).mean(1) for name, x in rows.items()}
@@ -270,7 +269,9 @@ class Driver:
     def _figures(self, posterior: Posterior) -> Row:
         validation = self.plan.validation
         if callable(validation):
-            return dict(validation(posterior))
+            figures = validation(posterior)
+            check_type("validation", figures, Mapping, "a function that returns figures by name")
+            return dict(figures)
         assert validation is not None
         return validate(self.method.model, posterior, validation, self._keys.validation)
 

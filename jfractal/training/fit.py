@@ -7,6 +7,7 @@ from typing import Any
 
 from jax.sharding import Mesh
 
+from jfractal.arguments import as_path, check_key, check_type, described
 from jfractal.errors import InputError
 from jfractal.inference.batch import Batch
 from jfractal.inference.method import Method, Start
@@ -94,7 +95,8 @@ def fit(
     was interrupted and resumed, nor on what is logged. Equal calls compile once.
 
     An interrupt, such as Ctrl-C, stops the fit after the step at hand: what there is is saved and
-    returned, and `Fit.interrupted` is set.
+    returned, and `Fit.interrupted` is set, also if it came in the last step and the fit is
+    complete. A second one stops it at once.
 
     Args:
         method: What to fit, e.g. ``jf.variational(model, optax.adam(1e-3))``.
@@ -140,6 +142,10 @@ def fit(
             fit = jf.fit(method, params, (x, y), key, num_epochs=20, batch_size=128)
             fit.posterior, fit.history["loss"]
     """
+    check_type("method", method, Method, "a method, such as `jf.variational(model, optimizer)`")
+    check_key("key", key)
+    if not isinstance(callbacks, Sequence) or isinstance(callbacks, str):
+        raise InputError(f"`callbacks` must be a list of functions, got {described(callbacks)}")
     plan = Plan(
         num_epochs=num_epochs,
         num_steps=num_steps,
@@ -152,7 +158,7 @@ def fit(
         patience=patience,
         callbacks=tuple(callbacks),
         log_every=log_every,
-        directory=None if directory is None else Path(directory),
+        directory=None if directory is None else as_path("directory", directory),
         checkpoint_every=checkpoint_every,
         mesh=mesh,
         progress=progress,

@@ -1,5 +1,6 @@
 """An interrupt waits for the end of a step: state and rows are whole when it is raised."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -16,8 +17,10 @@ __all__ = ["Interrupts"]
 class Interrupts:
     """Holds SIGINT and SIGTERM back until `check`; a second one of a kind is not held.
 
-    Signals that the process does not handle in Python keep their effect. Only the main thread
-    receives signals; in others this does nothing.
+    What no `check` has let through comes at the end of the block, unless an error comes there
+    already. Signals that the process does not handle in Python keep their effect, and a forked
+    process handles its own at once. Only the main thread receives signals; in others this does
+    nothing.
 
     Attributes:
         is_forced: Whether a second one came through, at whatever moment.
@@ -28,6 +31,7 @@ class Interrupts:
     def __init__(self) -> None:
         self._before: dict[int, Callable[[int, FrameType | None], Any]] = {}
         self._held: int | None = None
+        self._process = os.getpid()
         self.is_forced = False
 
     def __enter__(self) -> "Interrupts":
@@ -39,15 +43,19 @@ class Interrupts:
                     signal.signal(number, self._hold)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if kind is None or issubclass(kind, KeyboardInterrupt):
+            self._release()
 
     def _hold(self, number: int, frame: FrameType | None) -> None:
-        if self._held == number:
-            self.is_forced = True
+        self.is_forced |= self._held == number
+        if self.is_forced or os.getpid() != self._process:
+            self._held = None
             self._before[number](number, frame)
-        self._held = number
+        else:
+            self._held = number
 
     def check(self) -> None:
         """Lets the signal through that was held back, if there is one.
@@ -55,9 +63,13 @@ class Interrupts:
         With several processes, which take their steps together, one that is interrupted stops all.
         """
         if _is_held_by_any(self._held is not None):
-            number, self._held = self._held, None
-            if number is None:
+            if self._held is None:
                 raise KeyboardInterrupt("another process was interrupted")
+            self._release()
+
+    def _release(self) -> None:
+        number, self._held = self._held, None
+        if number is not None:
             self._before[number](number, None)
 
 

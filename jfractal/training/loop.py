@@ -1,5 +1,6 @@
 """Steps of a method as one compiled program: the inside of `fit`, and `scan` for your own."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jfractal import ops
+from jfractal.arguments import check_key, check_type, naming
 from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.identity import ByContent
@@ -17,11 +19,23 @@ from jfractal.inference.batch import Batch
 from jfractal.inference.batch import batch_size as count_examples
 from jfractal.inference.ensemble import PerMember
 from jfractal.inference.method import Info, Method, Start
+from jfractal.inference.net_errors import named_errors
+from jfractal.likelihoods import per_example
+from jfractal.nn.fast import fast
 from jfractal.posterior.posterior import Posterior
 from jfractal.training.devices import batch_spec, state_spec
 from jfractal.typing import Array, Int, KeyArray
 
-__all__ = ["Keys", "Program", "advance", "check_batch_size", "epoch_orders", "one_step", "scan"]
+__all__ = [
+    "Keys",
+    "Program",
+    "advance",
+    "check_batch_size",
+    "data_check",
+    "epoch_orders",
+    "one_step",
+    "scan",
+]
 
 
 class Keys(NamedTuple):
@@ -212,12 +226,17 @@ def scan(
             one = lambda data, key: scan(method, start, data, key, num_steps=100)
             posteriors, history = jax.jit(jax.vmap(one))(splits, jax.random.split(key, 20))
     """
-    num_data = count_examples(data)
+    check_type("method", method, Method, "a method, such as `jf.variational(model, optimizer)`")
+    check_key("key", key)
+    with naming("data"):
+        num_data = count_examples(data)
     check_counts(num_steps=num_steps)
     check_batch_size(batch_size, num_data)
     program = Program(ByContent(method), ByContent(None), batch_size, num_data)
     keys, data = Keys.of(key), jax.tree.map(jnp.asarray, data)
     state = method.init(params, keys.init)
+    with naming("data"):
+        data_check(method, state, keys.init)(data)
     per_epoch = 1 if batch_size is None else num_data // batch_size
     orders = epoch_orders(program, keys.order, 0, -(-num_steps // per_epoch))
 
@@ -226,6 +245,35 @@ def scan(
 
     state, history = lax.scan(step, state, jnp.arange(num_steps))
     return method.posterior(state), history
+
+
+def data_check(
+    method: Method, state: Any, key: KeyArray, augment: Any = None
+) -> Callable[[Batch], None]:
+    """A look at batches of the same shapes before a compiled program hides them.
+
+    It computes nothing, and of each batch after the first looks at the targets only.
+
+    Raises:
+        InputError: When called, if a batch does not run through the net, or the likelihood refuses
+            its targets.
+    """
+    model, outputs = method.model, None
+    shapes = jax.eval_shape(lambda: state)  # the arrays themselves would live as long as the fit
+
+    def apply(state: Any, x: Any) -> Any:
+        x = x if augment is None else augment(key, x)
+        with named_errors(x):
+            return fast(model.apply)(method.posterior(state).sample(key), x)
+
+    def check(batch: Batch) -> None:
+        nonlocal outputs
+        x, y = batch[0], jax.tree.map(jnp.asarray, batch[1])
+        if outputs is None:
+            outputs = jax.eval_shape(apply, shapes, x)
+        jax.eval_shape(lambda outputs: per_example(model.likelihood, outputs, y), outputs)
+
+    return check
 
 
 def check_batch_size(batch_size: int | None, num_data: int) -> None:

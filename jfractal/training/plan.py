@@ -7,6 +7,7 @@ from typing import Any
 
 from jax.sharding import Mesh
 
+from jfractal.arguments import check_flags, check_functions, check_type, described
 from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.inference.batch import Batch
@@ -51,17 +52,23 @@ class Plan:
                 f"give one of `num_epochs` and `num_steps`, got {self.num_epochs} and "
                 f"{self.num_steps}"
             )
-        names = ("num_epochs", "num_steps", "num_data", "log_every")
+        check_counts(log_every=self.log_every)
+        names = ("num_epochs", "num_steps", "num_data")
         names += ("validate_every", "patience", "checkpoint_every")
         given = {name: getattr(self, name) for name in names}
         check_counts(**{name: count for name, count in given.items() if count is not None})
         for name in ("patience", "monitor", "validate_every"):
             if getattr(self, name) is not None and self.validation is None:
                 raise InputError(f"`{name}` needs `validation`, the figures that it is about")
-        for callback in self.callbacks:
-            if not callable(callback):
-                raise InputError(f"`callbacks` must be functions of a row, got {callback!r}")
-        if self.augment is not None and not callable(self.augment):
+        if not all(map(callable, self.callbacks)):
             raise InputError(
-                f"`augment` must be a function of a key and inputs, got {self.augment!r}"
+                f"`callbacks` must be functions of a row, got {described(self.callbacks)}"
             )
+        if self.augment is not None:
+            check_functions(augment=self.augment)
+        if self.monitor is not None:
+            check_type("monitor", self.monitor, str, "the name of a figure")
+        if self.progress is not None:
+            check_flags(progress=self.progress)
+        if self.mesh is not None:
+            check_type("mesh", self.mesh, Mesh, "a `jax.sharding.Mesh`")

@@ -3,13 +3,25 @@
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 import numpy as np
 
+from jfractal.inference.batch import Batch
+from jfractal.inference.method import Info
 from jfractal.training.history import VALIDATION, History
 from jfractal.training.plan import Callback, Row
 
-__all__ = ["Report"]
+__all__ = ["Report", "Unread"]
+
+
+class Unread(NamedTuple):
+    """Figures of a dispatch that is under way."""
+
+    first: int
+    info: Info
+    epochs: np.ndarray
+    batch: Batch | None
 
 
 class Report:

@@ -1,11 +1,13 @@
 """Where the batches of a fit come from: arrays on the device, or an iterable."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from jfractal import ops
+from jfractal.arguments import naming
 from jfractal.errors import InputError
 from jfractal.identity import ByContent
 from jfractal.inference.batch import Batch
@@ -31,19 +33,22 @@ def source_of(method: Method, plan: Plan, data: Batch | Batches, keys: Keys) -> 
     """
     about = ByContent(method), ByContent(plan.augment)
     if is_arrays(data):
-        examples = as_arrays(data)
-        num_data = count_examples(examples)
+        with naming("data"):
+            examples = as_arrays(data)
+            num_data = count_examples(examples)
         if plan.num_data not in (None, num_data):
             raise InputError(f"`num_data` belongs to iterables; `data` has {num_data} examples")
         check_batch_size(plan.batch_size, num_data)
         program = Program(*about, plan.batch_size, num_data, plan.mesh)
         return Arrays(program, examples, keys.order, keys.steps)
-    if plan.batch_size is not None:
-        raise InputError("`batch_size` belongs to arrays; an iterable has batches of its own")
-    if not (callable(data) or hasattr(data, "__iter__")):
+    if not (callable(data) or hasattr(data, "__iter__")) or isinstance(data, str | dict):
         raise InputError(
             "`data` must be inputs and targets (x, y), an iterable of such batches, or a function "
             f"of the epoch that returns one, got a {type(data).__name__}"
+        )
+    if plan.batch_size is not None:
+        raise InputError(
+            "`batch_size` belongs to arrays; `data` is an iterable, which has batches of its own"
         )
     program = Program(*about, None, plan.num_data or _length(data), plan.mesh)
     return Stream(program, data, keys.steps)  # type: ignore[arg-type]
@@ -86,8 +91,9 @@ class Arrays:
         self._orders: Any = None
         self._origin = -1
 
-    def seek(self, step: int) -> None:
-        """Goes to the batch of a step."""
+    def seek(self, step: int, check: Callable[[Batch], None]) -> None:
+        """Goes to the batch of a step, and has all data looked at."""
+        check(self.batch)
 
     def close(self) -> None:
         """Ends what runs beside the fit: nothing."""
@@ -152,10 +158,17 @@ class Stream:
         self._batches: Prefetched | None = None
         self._last: Fetched | None = None
 
-    def seek(self, step: int) -> None:
-        """Goes to the batch of a step."""
+    def seek(self, step: int, check: Callable[[Batch], None]) -> None:
+        """Goes to the batch of a step, and has every batch looked at before it is put anywhere."""
         self.close()
-        self._batches = Prefetched(self._data, step, self._put)
+
+        def put(batch: Batch) -> Batch:
+            with naming("data"):
+                check(batch)
+            return self._put(batch)
+
+        self._batches = Prefetched(self._data, step, put)
+        self._batches.peek()
 
     def close(self) -> None:
         """Ends the thread that fetches batches."""

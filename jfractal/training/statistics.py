@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jfractal.arguments import as_array, check_finite, check_functions, described, naming
 from jfractal.errors import InputError
+from jfractal.inference.net_errors import named_errors
 from jfractal.nn.block_net import Columns
 from jfractal.nn.norms import MOMENTUM
 from jfractal.typing import Array, PyTree, Variables
@@ -47,8 +49,18 @@ def recalibrate(
 
     Source: Yu & Huang, "Universally slimmable networks", ICCV 2019, §4 (post-statistics).
     """
-    if not variables.get("batch_stats"):
-        raise InputError("`variables` must hold `batch_stats` to recalibrate, got none")
+    check_functions(apply=apply)
+    if not isinstance(variables, dict) or not variables.get("batch_stats"):
+        raise InputError(
+            f"`variables` must hold `batch_stats` to recalibrate, got {described(variables)}"
+        )
+    for name, value in (("batches", batches), ("routes", routes)):
+        if not isinstance(value, Iterable) or isinstance(value, str | dict) or not value:
+            raise InputError(f"`{name}` must be a list of one or more, got {described(value)}")
+    if not all(route is None or isinstance(route, int | tuple) for route in routes):
+        raise InputError(
+            f"`routes` must be columns, tuples of them, or None, got {described(routes)}"
+        )
     # From averages of zero, one step leaves (1 − momentum) times the statistics of the batch.
     blank = jax.tree.map(jnp.zeros_like, variables["batch_stats"])
 
@@ -63,8 +75,10 @@ def recalibrate(
     total, is_empty = jax.tree.map(_zeros, blank, is_leaf=_is_moments), True
     for x in batches:
         is_empty = False
+        check_finite("batches", x := jnp.asarray(as_array("batches", x)))
         for route in routes:
-            total = add(total, x, route)
+            with naming("batches"), named_errors(x):
+                total = add(total, x, route)
     if is_empty:
         raise InputError("`batches` must hold at least one batch, got none")
     pooled = jax.tree.map(_pooled, total, variables["batch_stats"], is_leaf=_is_sums)

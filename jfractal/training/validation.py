@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 
 from jfractal import ops
+from jfractal.arguments import check_key, naming
 from jfractal.identity import ByContent
-from jfractal.inference.batch import Batch
+from jfractal.inference.batch import Batch, batch_size
+from jfractal.inference.method import check_model
 from jfractal.inference.model import Model
 from jfractal.likelihoods import per_example
-from jfractal.posterior.posterior import Posterior
+from jfractal.posterior.posterior import Posterior, check_posterior
 from jfractal.posterior.samples import Point
 from jfractal.predict.draws import sample_outputs
 from jfractal.typing import KeyArray
@@ -37,10 +39,19 @@ def validate(model: Model, posterior: Posterior, data: Batch, key: KeyArray) -> 
     Returns:
         Figures by name: ``nll``, and e.g. ``accuracy``.
     """
+    check_model(model)
+    check_posterior(posterior)
+    check_key("key", key)
+    with naming("data"):
+        batch_size(data)
     x, y = data
     num_samples = len(posterior) if isinstance(posterior, Sized) else NUM_SAMPLES
     num_samples = 1 if isinstance(posterior, Point) else num_samples
     outputs = sample_outputs(model.apply, posterior, x, key, num_samples=num_samples)
+    with naming("data"):  # targets are looked at before a compiled program hides them
+        targets = jax.tree.map(jnp.asarray, y)
+        check = lambda outputs: per_example(model.likelihood, outputs, targets)
+        jax.eval_shape(check, jax.tree.map(lambda a: a[0], outputs))
     return {name: float(value) for name, value in _figures(ByContent(model), outputs, y).items()}
 
 

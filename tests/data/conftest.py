@@ -37,9 +37,9 @@ def data_directory(tmp_path, monkeypatch):
 def encode():
     """Pixels to the bytes of an image file."""
 
-    def encode(pixels, image_format="PNG"):
+    def encode(pixels, image_format="PNG", **options):
         stream = io.BytesIO()
-        Image.fromarray(pixels.squeeze()).save(stream, image_format)
+        Image.fromarray(pixels.squeeze()).save(stream, image_format, **options)
         return stream.getvalue()
 
     return encode
@@ -49,11 +49,11 @@ def encode():
 def write_parquet():
     """Encoded images and labels to a parquet file with the publishers' columns."""
 
-    def write(file, column, encoded, labels):
+    def write(file, column, encoded, labels, label="label"):
         file.parent.mkdir(parents=True, exist_ok=True)
         rows = [{"bytes": data, "path": None} for data in encoded]
         kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-        columns = {column: pa.array(rows, kind), "label": pa.array(labels, pa.int64())}
+        columns = {column: pa.array(rows, kind), label: pa.array(labels, pa.int64())}
         pq.write_table(pa.table(columns), file)
 
     return write
@@ -63,14 +63,14 @@ def write_parquet():
 def write_cifar10(data_directory, encode, write_parquet):
     """Writes 20 + 10 random CIFAR-10 images in a format, and returns their pixels and labels."""
 
-    def write(image_format="PNG"):
+    def write(image_format="PNG", **options):
         folder = data_directory / "uoft-cs/cifar10/plain_text"
         rng = np.random.default_rng(0)
         written = {}
         for split, size in (("train", 20), ("test", 10)):
             pixels = rng.integers(0, 256, (size, 32, 32, 3), np.uint8)
             labels = np.arange(size) % 10
-            encoded = [encode(image, image_format) for image in pixels]
+            encoded = [encode(image, image_format, **options) for image in pixels]
             write_parquet(folder / f"{split}-00000-of-00001.parquet", "img", encoded, labels)
             written[split] = pixels, labels
         return written

@@ -4,15 +4,24 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from jfractal.data import DataUnavailable, cifar10, digits, fashion_mnist, load_images, mnist
+from jfractal.data import (
+    DataUnavailable,
+    cifar10,
+    cifar100,
+    digits,
+    fashion_mnist,
+    load_images,
+    mnist,
+)
 from jfractal.data.cache import cache_directory
 from jfractal.errors import InputError
 
 SHORT = "20 of 50,000 training images, 10 of 10,000 test images"
 
 
-def test_cifar10_from_png(write_cifar10):
-    written = write_cifar10("PNG")
+@pytest.mark.parametrize("options", [("PNG",), ("WEBP", "lossless")])
+def test_cifar10_of_every_pixel(write_cifar10, options):
+    written = write_cifar10(options[0], **dict.fromkeys(options[1:], True))
     data = cifar10()
     np.testing.assert_array_equal(data.train_images, written["train"][0])
     np.testing.assert_array_equal(data.train_labels, written["train"][1])
@@ -23,11 +32,22 @@ def test_cifar10_from_png(write_cifar10):
     assert data.class_names[0] == "airplane" and len(data.class_names) == 10
 
 
-def test_jpeg_is_not_passed_off_as_the_original(write_cifar10):
-    write_cifar10("JPEG")
+@pytest.mark.parametrize("image_format", ["JPEG", "WEBP"])
+def test_a_lossy_copy_is_not_passed_off_as_the_original(write_cifar10, image_format):
+    write_cifar10(image_format)
     data = load_images("cifar10", strict=True)
-    assert data.name == f"CIFAR-10 (JPEG copy, {SHORT})"
+    assert data.name == f"CIFAR-10 ({image_format} copy, {SHORT})"
     assert data.note.startswith(data.name)
+
+
+def test_cifar100_has_its_fine_labels(data_directory, encode, write_parquet):
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    for split in ("train", "test"):
+        file = data_directory / f"uoft-cs/cifar100/cifar100/{split}-00000-of-00001.parquet"
+        write_parquet(file, "img", [encode(x) for x in pixels], [0, 8, 99], "fine_label")
+    data = cifar100()
+    np.testing.assert_array_equal(data.test_labels, [0, 8, 99])
+    assert [data.class_names[i] for i in data.test_labels] == ["apple", "bicycle", "worm"]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +113,9 @@ def test_broken_files_are_never_replaced_by_digits(write_cifar10, data_directory
 
 
 def test_unknown_name():
-    with pytest.raises(InputError, match=r"cifar10, mnist, fashion_mnist, digits, got 'cifar'"):
+    with pytest.raises(
+        InputError, match=r"cifar10, cifar100, mnist, fashion_mnist, digits, got 'cifar'"
+    ):
         load_images("cifar")
 
 

@@ -100,6 +100,14 @@ def test_truncated_file(data_directory, keep):
         load_table("some/set", "train")
 
 
+def test_damaged_text(data_directory):
+    write(data_directory / "some/set", "train", ["f\u00fcr", "und"])
+    file = data_directory / "some/set/train.parquet"
+    file.write_bytes(file.read_bytes().replace("\u00fc".encode(), b"\xc3\x28"))
+    with pytest.raises(InputError, match=r"not a complete parquet file: .*UTF"):
+        load_table("some/set", "train")
+
+
 def test_file_without_rows(data_directory):
     write(data_directory / "some/set", "train", [])
     with pytest.raises(InputError, match=r"train\.parquet: no rows"):

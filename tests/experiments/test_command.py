@@ -96,7 +96,7 @@ def test_run_leaves_all_files_and_prints_its_directory_last(capsys):
     assert printed.err == ""
     assert printed.out.count(str(directory)) == 1
     assert {path.name for path in directory.iterdir()} == {
-        *("config.json", "metrics.jsonl", "rows.jsonl", "result.json", "report.html"),
+        *(".lock", "config.json", "metrics.jsonl", "rows.jsonl", "result.json", "report.html"),
         *("figures", "checkpoints"),
     }
     assert read(directory, "rows.jsonl") == {"metric": "total", "value": 1}

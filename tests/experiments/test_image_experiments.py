@@ -71,7 +71,7 @@ def test_interrupted_and_resumed_is_uninterrupted(tmp_path, monkeypatch):
         (["--train.batch-size", "0"], "`batch_size` must be at least 1, got 0"),
         (["--train.num-epochs", "0"], "`num_epochs` must be at least 1, got 0"),
         (["--train.learning-rate", "0"], "`learning_rate` must be above 0"),
-        (["--train.local-rate", "1"], "`drop_path` must be in [0, 1)"),
+        (["--train.local-rate", "1"], "`local_rate` must be in [0, 1)"),
         (["--train.num-devices", "3"], "`num_devices` must be between 1 and 2"),
         (["--data.name", "cifar11"], "must be one of"),
         (["--data.num-validation", "0"], "`num_validation`"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jfractal as jf
-from experiments._methods import FitConfig, num_gradients, recipes
+from experiments._methods import METHODS, FitConfig, computed_in, num_gradients, recipes
 from experiments._perceptron import Perceptron, classifier, start
 from experiments.report import shown
 from experiments.rows import Rows, mean_and_error
@@ -37,6 +37,29 @@ def problem():
 def fits(x, y):
     net = Perceptron((8,), 2)
     return net, recipes(CONFIG, classifier(net, 1.0), start(net, x), len(x))
+
+
+def test_methods_are_the_recipes():
+    assert tuple(fits(jnp.zeros((40, 2)), jnp.zeros(40, int))[1]) == METHODS
+
+
+def test_the_net_computes_in_half_precision_and_all_else_does_not(problem):
+    x, y = problem
+    net, seen = Perceptron((4,), 2), []
+
+    def apply(variables, x):
+        seen.extend(leaf.dtype for leaf in jax.tree.leaves((variables, x)))
+        return net.apply(variables, x)
+
+    model = replace(classifier(net, 1.0), apply=apply)
+    params = start(net, x)(jax.random.key(0))
+    half = computed_in("bfloat16", model)
+    loss = lambda params: -half.log_joint(params, (x, y))
+    value, gradient = jax.value_and_grad(loss)(params)
+    assert {str(dtype) for dtype in seen} == {"bfloat16"}
+    assert {leaf.dtype for leaf in jax.tree.leaves((value, gradient))} == {jnp.dtype("float32")}
+    np.testing.assert_allclose(value, -model.log_joint(params, (x, y)), rtol=0.02)
+    assert computed_in("float32", model) is model
 
 
 @pytest.mark.slow

@@ -1,8 +1,10 @@
 import json
 import math
+import os
 import platform
 import re
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import chex
@@ -14,18 +16,20 @@ import pytest
 from experiments import registry, run
 from experiments.run import Options, Run, finite
 from jfractal.errors import DivergenceError, InputError
+from tests.training.problems import KEY, MAP, PARAMS, X, Y
 
 
-def begin(directory, **settings):
-    return Run.open("counting", Options(out=directory, **settings), "the command")
+def begin(directory=None, name="counting", **settings):
+    with Run.open(name, Options(out=directory, **settings), "the command") as made:
+        return made
 
 
-def resume(directory, **settings):
+def resume(directory=None, **settings):
     return begin(directory, resume=True, **settings)
 
 
 def test_default_directory_is_named_by_the_time_and_never_reused():
-    first, second = (Run.open("counting", Options(), "") for _ in range(2))
+    first, second = (begin() for _ in range(2))
     assert re.fullmatch(r"runs/counting/\d{8}-\d{6}", str(first.directory))
     assert first.directory < second.directory
 
@@ -124,11 +128,62 @@ def test_once_drops_what_an_interrupted_part_has_logged(tmp_path):
 
 
 def test_resume_takes_the_newest_run_of_the_name():
-    Run.open("counting", Options(), "")
-    newest = Run.open("counting", Options(), "")
-    Run.open("other", Options(), "")
+    begin()
+    newest = begin()
+    begin(name="other")
     Path("runs/counting/99999999-000000").mkdir()  # no run: it has no config.json
-    assert Run.open("counting", Options(resume=True), "").directory == newest.directory
+    assert resume().directory == newest.directory
+
+
+def test_the_newest_run_is_the_last_even_if_the_clock_was_set_back(monkeypatch):
+    begin()
+    monkeypatch.setattr(run, "datetime", Yesterday)
+    newest = begin()
+    assert min(Path("runs/counting").iterdir()) == newest.directory
+    os.utime(newest.directory / "config.json", (0, 0))
+    assert resume().directory == newest.directory
+    (newest.directory / "config.json").write_text("{")
+    with pytest.raises(InputError, match=r"`resume`: .* is damaged, mend it"):
+        resume()
+    assert begin().record["number"] == 2
+
+
+class Yesterday(datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return datetime.now(tz) - timedelta(days=1)
+
+
+def test_another_process_is_refused(tmp_path):
+    message = "`out`: another process works in"
+    with Run.open("counting", Options(out=tmp_path), ""):
+        for again in (begin, resume):
+            with pytest.raises(InputError, match=message):
+                again(tmp_path)
+    resume(tmp_path)
+
+
+def test_no_row_is_lost_or_told_twice_if_a_validation_is_interrupted(tmp_path):
+    calls = []
+
+    def validation(posterior):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return {"nll": float(jnp.square(posterior.mean()["Dense_0"]["kernel"]).sum())}
+
+    def fitted(directory, **settings):
+        options = {"num_steps": 9, "validate_every": 3, "log_every": 1, "name": "net"}
+        with Run.open("fit", Options(out=directory, **settings), "") as made:
+            made.fit(MAP, PARAMS, (X, Y), KEY, validation=validation, **options)
+            return made.rows()
+
+    with pytest.raises(KeyboardInterrupt):
+        fitted(tmp_path / "a")
+    assert fitted(tmp_path / "a", resume=True) == fitted(tmp_path / "b")
+    assert [row["step"] for row in fitted(tmp_path / "a", resume=True)] == [
+        *(1, 2, 3, 3, 4, 5, 6, 6, 7, 8, 9, 9)
+    ]
 
 
 @pytest.mark.parametrize("out", [None, Path("elsewhere")])
@@ -139,16 +194,17 @@ def test_resume_without_a_run_is_refused(out):
 
 def test_resume_with_other_settings_names_the_first_that_differs(tmp_path):
     config = registry.load("counting").PRESETS["laptop"]
-    Run.open("counting", replace(config, out=tmp_path), "the command")
+    with Run.open("counting", replace(config, out=tmp_path), "the command"):
+        pass
     changed = replace(config, counter=replace(config.counter, stride=7), end="nan")
     with pytest.raises(InputError, match=r"`counter\.stride` 1, not 7; .*the command"):
-        Run.open("counting", replace(changed, out=tmp_path, resume=True), "")
+        Run.open("counting", replace(changed, out=tmp_path, resume=True), "").__enter__()
 
 
 def test_resume_of_another_experiment_is_refused(tmp_path):
     begin(tmp_path)
     with pytest.raises(InputError, match="`name` 'counting', not 'other'"):
-        Run.open("other", Options(out=tmp_path, resume=True), "")
+        resume(tmp_path, name="other")
 
 
 def test_resume_on_another_device_warns(tmp_path, monkeypatch):

@@ -1,3 +1,5 @@
+from itertools import product
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -79,8 +81,9 @@ def test_a_pruned_posterior_is_trained_on(estimator):
     for step in range(3):
         state, info = jax.jit(method.update)(state, (x, x[:, :1]), jax.random.fold_in(key, step))
         assert all(jnp.isfinite(value) for value in info.values())
-    trained = method.posterior(state).params
-    for name in ("kernel", "bias"):
+    posterior = method.posterior(state)
+    fit = jf.fit(method, pruned, (x, x[:, :1]), key, num_steps=3)
+    for trained, name in product((posterior.params, fit.posterior.params), ("kernel", "bias")):
         gone = np.asarray(pruned[name].std == 0)
         np.testing.assert_array_equal(trained[name].std == 0, gone)
         np.testing.assert_array_equal(trained[name].mean[gone], 0)

@@ -218,18 +218,19 @@ EMBED = [{}, {"dtype": jnp.bfloat16}, {"num_embeddings": 1}]
 
 
 def table_of(layer, scale=0.3, **options):
-    params = layer.init(jax.random.key(0), TOKENS)
+    params = layer.init(jax.random.key(0), TOKENS % layer.num_embeddings)
     return mean_field(mean(params), scale=scale, **options)
 
 
 @pytest.mark.parametrize("options", EMBED)
 def test_an_embedding_that_finds_an_array_is_that_of_flax(options):
     options = {"num_embeddings": 5, "features": 4} | options
-    params = nn.Embed(**options).init(jax.random.key(0), TOKENS)
-    q = BayesEmbed(**options, scale=0.2).init(jax.random.key(0), TOKENS)
+    tokens = TOKENS % options["num_embeddings"]
+    params = nn.Embed(**options).init(jax.random.key(0), tokens)
+    q = BayesEmbed(**options, scale=0.2).init(jax.random.key(0), tokens)
     jax.tree.map(np.testing.assert_array_equal, mean(q), params)
-    expected = nn.Embed(**options).apply(params, TOKENS)
-    actual = BayesEmbed(**options).apply(params, TOKENS)
+    expected = nn.Embed(**options).apply(params, tokens)
+    actual = BayesEmbed(**options).apply(params, tokens)
     assert actual.dtype == expected.dtype
     np.testing.assert_array_equal(actual, expected)
 
@@ -238,11 +239,11 @@ def test_an_embedding_that_finds_an_array_is_that_of_flax(options):
 @pytest.mark.parametrize("estimator", OF_A_TABLE)
 def test_moments_of_an_embedding(estimator, options):
     layer = BayesEmbed(**{"num_embeddings": 5, "features": 4} | options)
-    q = table_of(layer, estimator=estimator)
-    y = draws(lambda key: layer.apply(q, TOKENS, rngs={"posterior": key}))
+    q, tokens = table_of(layer, estimator=estimator), TOKENS % layer.num_embeddings
+    y = draws(lambda key: layer.apply(q, tokens, rngs={"posterior": key}))
     assert y.shape[1:] == (2, 3, 4)
     if options.get("dtype") is None:
-        assert_moments(y, layer.apply(mean(q), TOKENS), 0.3**2)
+        assert_moments(y, layer.apply(mean(q), tokens), 0.3**2)
 
 
 def test_an_embedding_is_one_draw_of_the_table():

@@ -12,9 +12,10 @@ from jax.flatten_util import ravel_pytree
 
 import jfractal as jf
 from jfractal.nn import estimators
-from jfractal.posterior.gaussian import Estimator, mean_field
+from jfractal.posterior.gaussian import Estimator, mean_field, normal_like
 
 KEY = jax.random.key(0)
+NORMS = ["batch", "frn", "group", "layer", "none"]
 X = np.random.default_rng(0).normal(size=(2, 4, 4, 2))
 PLAIN = partial(nn.Conv, conv_general_dilated=lax.conv_general_dilated)
 
@@ -34,7 +35,7 @@ def net_and_weights(norm, conv=jf.nn.Conv):
     return outputs, start
 
 
-@pytest.mark.parametrize("norm", ["batch", "frn", "group", "layer", "none"])
+@pytest.mark.parametrize("norm", NORMS)
 def test_hessian_and_gauss_newton_products_of_nets(norm):
     """Those of the same net of plain convolutions; the curvature is symmetric."""
     with jax.enable_x64(True):
@@ -55,20 +56,41 @@ def test_hessian_and_gauss_newton_products_of_nets(norm):
             np.testing.assert_allclose(a[0] @ other, a[1] @ one, rtol=1e-8, atol=1e-8)
 
 
-@pytest.mark.parametrize("norm", ["batch", "layer"])
+@pytest.mark.parametrize("norm", NORMS)
 def test_a_linearized_net_is_its_tangent(norm):
     """A step ten times shorter has an error a hundred times smaller."""
     with jax.enable_x64(True):
-        outputs, w = net_and_weights(norm)
-        direction = jax.random.normal(KEY, w.shape, w.dtype)
-        apply = lambda variables, _: outputs(variables["params"])
-        tangent = jax.jit(jf.linearize(apply, w))
+        x = jnp.asarray(X)
+        net = jf.FractalNet(2, columns=2, widths=(2,), norm=norm)
+        variables = jax.tree.map(lambda a: a.astype(x.dtype), net.init(KEY, x))
+        params = variables["params"]
+        direction = normal_like(KEY, params)
+        tangent = jax.jit(jf.linearize(net.apply, params))
 
         def error(size):
-            moved = {"params": w + size * direction}
-            return jnp.abs(tangent(moved, None) - apply(moved, None)).max()
+            moved = jax.tree.map(lambda w, d: w + size * d, params, direction)
+            given = {**variables, "params": moved}
+            return jnp.abs(tangent(given, x) - net.apply(given, x)).max()
 
-        assert 90 < error(1e-5) / error(1e-6) < 110
+        assert 80 < error(1e-5) / error(1e-6) < 120
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("norm", NORMS)
+def test_laplace_of_a_net_is_that_of_plain_convolutions(norm):
+    """Gauss-Newton matrices, the evidence, and what the linearised nets predict."""
+    x, y = jnp.asarray(X, jnp.float32), jnp.array([0, 1])
+    results = []
+    for conv in (jf.nn.Conv, PLAIN):
+        net = jf.FractalNet(2, columns=2, widths=(2,), norm=norm, conv=conv)
+        model = jf.Model.from_linen(
+            net, prior=jf.priors.Gaussian(1.0), likelihood=jf.likelihoods.Categorical()
+        )
+        q = jf.laplace(model, net.init(KEY, x), (x, y), structure="diagonal")
+        p = jf.predict(model, q, x, KEY, num_samples=8)
+        results.append((q.variance(), q.log_marginal_likelihood, p.probs))
+    for a, b in zip(*map(jax.tree.leaves, results), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("estimator", Estimator.__args__)

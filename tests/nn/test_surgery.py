@@ -101,7 +101,7 @@ def test_layers_of_arrays_and_without_bias_are_cut_alike():
 
 def test_what_is_no_chain_is_refused(mlp):
     _, q = mlp
-    with pytest.raises(InputError, match="`fraction` must be between 0 and 1, got 2"):
+    with pytest.raises(InputError, match=r"`fraction` must be in \[0, 1\], got 2"):
         prune_units(q, LAYERS, 2)
     for layers in [("BayesDense_0",), ("BayesDense_0", "Dense_7")]:
         with pytest.raises(InputError, match=r"`layers` must name two or more of \('BayesDense_0'"):
@@ -229,7 +229,7 @@ def test_what_cannot_be_spared_is_refused():
     for columns in [(), (1, 3)]:
         with pytest.raises(InputError, match=r"`columns` must be one or more of \(1, 2\), got"):
             keep_columns(net, variables, columns)
-    with pytest.raises(InputError, match="`fraction` must be between 0 and 1, got -1"):
+    with pytest.raises(InputError, match=r"`fraction` must be in \[0, 1\], got -1"):
         prune_paths(net, variables, -1)
     for how in ("concat", "convex"):
         joined = block_net(topology.fractal(2, how=how), 5, widths=(4,), norm="frn")

@@ -12,43 +12,9 @@ import pytest
 from jfractal.nn import FractalNet
 
 torch = pytest.importorskip("torch")
+from benchmarks.torch_net import TorchFractalNet  # noqa: E402, for it needs PyTorch
+
 WIDTHS = (4, 6)
-
-
-class TorchFractalNet(torch.nn.Module):
-    """conv – BN – ReLU units, flat mean joins, 2×2 max-pools, one linear layer."""
-
-    def __init__(self, num_classes, columns, widths):
-        super().__init__()
-        self.columns, self.blocks, channels = columns, torch.nn.ModuleList(), 3
-        for width in widths:
-            units = torch.nn.ModuleDict()
-            for column in range(1, columns + 1):
-                for k in range(1, 2 ** (column - 1) + 1):
-                    inputs = channels if k == 1 else width
-                    units[f"column{column}_unit{k}"] = torch.nn.Sequential(
-                        torch.nn.Conv2d(inputs, width, 3, padding=1, bias=False),
-                        torch.nn.BatchNorm2d(width),
-                        torch.nn.ReLU(),
-                    )
-            self.blocks.append(units)
-            channels = width
-        self.head = torch.nn.Linear(channels, num_classes)
-
-    def forward(self, x):
-        for units in self.blocks:
-            inputs = {column: x for column in range(1, self.columns + 1)}
-            for time in range(1, 2 ** (self.columns - 1) + 1):
-                # A unit of column c takes 2^(C − c) steps of the deepest column.
-                ends = {}
-                for column in inputs:
-                    k, rest = divmod(time, 2 ** (self.columns - column))
-                    if rest == 0:
-                        ends[column] = units[f"column{column}_unit{k}"](inputs[column])
-                joined = torch.stack(list(ends.values())).mean(0)
-                inputs.update(dict.fromkeys(ends, joined))
-            x = torch.nn.functional.max_pool2d(joined, 2)
-        return self.head(x.mean((2, 3)))
 
 
 def carry_over(net, params):

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jfractal import ops
+from jfractal.errors import InputError
 
 NHWC, NWC = ("NHWC", "HWIO", "NHWC"), ("NWC", "WIO", "NWC")
 LARGE, SMALL = (2, 6, 7, 6), (2, 4, 3, 6)  # on either side of the switch to a matrix product
@@ -268,3 +269,19 @@ def test_shapes_that_do_not_match_are_refused():
     x, w = normal(12, SMALL, (3, 3, 3, 5))
     with pytest.raises((TypeError, ValueError)):
         same(ops.conv_general_dilated)(x, w)
+
+
+def test_explicit_axes_of_a_mesh_are_left_to_the_caller():
+    """Within `auto_axes` they are those of any other mesh."""
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Explicit,))
+    x, w = normal(13, LARGE, (3, 3, 6, 5))
+    expected = same(ops.conv_general_dilated)(x, w)
+    with jax.set_mesh(mesh):
+        x, w = jax.device_put(x, NamedSharding(mesh, P("data"))), jax.device_put(w, P())
+        with pytest.raises(InputError, match=r"`AxisType\.Explicit`.*float32\[2@data,6,7,6\]"):
+            jax.jit(same(ops.conv_general_dilated))(x, w)
+        follow = jax.sharding.auto_axes(same(ops.conv_general_dilated), out_sharding=P("data"))
+        gradient = jax.jit(jax.grad(lambda x, w: (follow(x, w) ** 2).sum(), (0, 1)))(x, w)
+        y = jax.jit(follow)(x, w)
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
+    assert [g.shape for g in gradient] == [x.shape, w.shape]

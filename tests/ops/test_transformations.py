@@ -5,18 +5,24 @@ import subprocess
 import sys
 from functools import partial
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export, lax
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+import jfractal as jf
 from jfractal import ops
+from jfractal.nn.estimators import draw
+from jfractal.posterior.gaussian import Estimator, Gaussian
 
 NHWC, NWC = ("NHWC", "HWIO", "NHWC"), ("NWC", "WIO", "NWC")
 KEY = jax.random.key(7)
+ESTIMATORS = Estimator.__args__  # in half precision their draws are other draws
 
 
 def conv(convolve, x, w, strides=(1, 1), numbers=NHWC, **options):
@@ -44,6 +50,34 @@ def of_norm(axes, scale):
         return ops.normalize(x, 1 + w, w, axes=axes, epsilon=1e-3).value
 
     return ours, partial(normalized, axes=axes), (2, 2, 3, 2), scale
+
+
+def plain_estimator(name, x, w):
+    """The estimators as the papers have them, in plain JAX, with the noise of ours."""
+    std, normal = jax.nn.softplus(w - 1), partial(jax.random.normal, dtype=w.dtype)
+    key_noise, *keys = jax.random.split(KEY, 3)
+    signs = lambda key, like: jax.random.rademacher(key, like.shape, like.dtype)
+    match name:
+        case "reparam":
+            return x @ (w + std * normal(KEY, w.shape))
+        case "local_reparam":
+            return x @ w + jnp.sqrt(x**2 @ std**2) * normal(KEY, (len(x), w.shape[1]))
+        case "flipout":
+            noise = std * normal(key_noise, w.shape)
+            return x @ w + signs(keys[1], x @ w) * ((x * signs(keys[0], x)) @ noise)
+        case "antithetic":
+            noise = std * normal(KEY, w.shape)
+            return jnp.concatenate([x[:1] @ (w + noise), x[1:] @ (w - noise)])
+        case "per_example":
+            noise = normal(KEY, (len(x), *w.shape))
+            return jnp.stack([x[i] @ (w + std * noise[i]) for i in range(len(x))])
+
+
+def of_estimator(name):
+    def ours(x, w):
+        return draw(jnp.matmul, x, Gaussian(w, w - 1, name), KEY)
+
+    return ours, partial(plain_estimator, name), (2, 3), (3, 2)
 
 
 # Each: our function of (x, w), the same in plain JAX, and the shapes of x and w.
@@ -74,6 +108,7 @@ OPERATIONS = {
         (6,),
         (6,),
     ),
+    **{name: of_estimator(name) for name in ESTIMATORS},
 }
 
 
@@ -183,6 +218,10 @@ TRANSFORMATIONS = {
     "map": lambda f, x, w: lax.map(lambda x: grad(f)(x, w), many(x)),
 }
 
+# Of whole nets, whose programs are long: what the tests of `nn` do not show.
+NORMS = ("batch", "frn", "group", "layer", "none")
+OF_NETS = ("grad of vmap kernels", "linear_transpose", "reverse over reverse", "checkpoint", "scan")
+
 
 def arrays(name, dtype=None):
     rng = np.random.default_rng(0)
@@ -207,8 +246,40 @@ def test_equals_plain_jax(transformation, operation):
     assert_equal(*results, 1e-10)
 
 
+def of_net(norm):
+    """A fractal net as a function of images and of all its weights, and that of plain convolutions.
+
+    The norms themselves are operations of the table.
+    """
+    nets = [
+        jf.FractalNet(2, columns=2, widths=(2,), norm=norm, conv=conv)
+        for conv in (jf.nn.Conv, partial(nn.Conv, conv_general_dilated=lax.conv_general_dilated))
+    ]
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 2, 2, 1)))
+    variables = jax.tree.map(lambda a: a.astype(x.dtype), nets[0].init(KEY, x))
+    w, unravel = ravel_pytree(variables["params"])
+
+    def outputs(net, x, w):
+        given = {**variables, "params": unravel(w)}
+        options = {"train": True, "mutable": ["batch_stats"]}
+        return net.apply(given, x, **options)[0]
+
+    return *(partial(outputs, net) for net in nets), x, w
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("transformation", OF_NETS)
+@pytest.mark.parametrize("norm", NORMS)
+def test_whole_nets_equal_those_of_plain_convolutions(norm, transformation):
+    with jax.enable_x64(True):
+        ours, theirs, x, w = of_net(norm)
+        transform = TRANSFORMATIONS[transformation]
+        results = [jax.jit(partial(transform, f))(x, w) for f in (ours, theirs)]
+    assert_equal(*results, 1e-8)
+
+
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("operation", [name for name in OPERATIONS if name not in ESTIMATORS])
 def test_narrow_types(operation, dtype):
     """A result and its gradients have the type of the arguments, and its precision."""
     ours, theirs, *_ = OPERATIONS[operation]

@@ -204,9 +204,9 @@ def test_a_leaf_is_lifted_again_from_its_mean(params):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"scale": 0.0}, "`scale` must be above 0, got 0.0"),
-        ({"scale": -1.0}, "`scale` must be above 0, got -1.0"),
-        ({"scale": float("nan")}, "`scale` must be above 0, got nan"),
+        ({"scale": 0.0}, "`scale` must be above 0 and finite, got 0.0"),
+        ({"scale": -1.0}, "`scale` must be above 0 and finite, got -1.0"),
+        ({"scale": float("nan")}, "`scale` must be above 0 and finite, got nan"),
     ],
 )
 def test_mean_field_refuses_a_scale(params, options, message):
@@ -280,7 +280,8 @@ def test_kl_adds_up_over_weights():
 
 def test_point_estimates_have_no_kl(params):
     assert kl(params, priors.Gaussian()) == 0
-    assert kl({}, priors.ScaleMixture(), jax.random.key(0)) == 0
+    with pytest.raises(InputError, match="`params` must hold at least one array"):
+        kl({}, priors.ScaleMixture(), jax.random.key(0))
 
 
 def test_kl_depends_on_the_scale_and_not_on_its_square():

@@ -123,5 +123,5 @@ def test_no_gradient_reaches_the_mean_of_what_is_gone():
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan")])
 def test_a_share_is_between_0_and_1(fraction):
-    with pytest.raises(InputError, match=f"`fraction` must be between 0 and 1, got {fraction}"):
+    with pytest.raises(InputError, match=rf"`fraction` must be in \[0, 1\], got {fraction}"):
         prune(TREE, fraction)

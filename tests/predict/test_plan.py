@@ -15,7 +15,7 @@ def cost(size):
 @pytest.fixture
 def budget(monkeypatch):
     def set_budget(size):
-        monkeypatch.setattr(module.ops, "memory_budget", lambda: size)
+        monkeypatch.setattr(module.ops.memory, "memory_budget", lambda: size)
         monkeypatch.setattr(module.ops, "side_by_side_budget", lambda: size)
 
     return set_budget

@@ -273,7 +273,7 @@ def test_equal_calls_compile_once():
 )
 @pytest.mark.parametrize("keep_samples", [True, False])
 def test_what_cannot_be_a_classifier(apply, shown, keep_samples):
-    with pytest.raises(jf.InputError, match="a classifier must give floating-point") as refusal:
+    with pytest.raises(jf.InputError, match="a classifier must be floating-point") as refusal:
         jf.predict(apply, jf.Point({}), X, KEY, keep_samples=keep_samples)
     assert f"got {shown}: say what else they are" in str(refusal.value)
 

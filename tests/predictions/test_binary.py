@@ -58,7 +58,7 @@ def test_credible_intervals_are_quantiles_of_the_draws():
 
 def test_bad_input():
     prediction = jf.BinaryPrediction.of(LOGITS)
-    with pytest.raises(jf.InputError, match=r"`y` must have shape \(5, 4\), got \(5,\)"):
+    with pytest.raises(jf.InputError, match=r"`y` must have the shape of `log_odds`, \(5, 4\)"):
         prediction.log_prob(jnp.zeros(5))
     single = jf.BinaryPrediction.single(LOGITS[0])
     for name, ask in {

@@ -85,17 +85,22 @@ def test_predictions_are_pytrees(kind):
 
 def test_a_mixture_needs_a_weight_for_each():
     sure = jf.Prediction.of(jnp.zeros((1, 1, 1)))
-    for predictions, weights in (([], jnp.zeros(0)), ([sure], jnp.zeros(2))):
-        with pytest.raises(jf.InputError, match="`log_weights` must hold one number for each"):
-            jf.mixture(predictions, weights)
-    with pytest.raises(jf.InputError, match=r"`log_weights` must have shape \(1,\), got \(2,\)"):
-        jf.Prediction.of(jnp.zeros((1, 1, 1)), log_weights=jnp.zeros(2))
+    two = jnp.log(jnp.array([0.5, 0.5]))
+    with pytest.raises(jf.InputError, match="`predictions` must be a list of one or more"):
+        jf.mixture([], two)
+    for ask in (
+        lambda: jf.mixture([sure], two),
+        lambda: jf.Prediction.of(jnp.zeros((1, 1, 1)), log_weights=two),
+    ):
+        with pytest.raises(jf.InputError, match=r"`log_weights` must be one number.*\(1,\), got"):
+            ask()
 
 
 def test_a_mixture_is_of_one_kind():
     with pytest.raises(jf.InputError, match="one kind, got BinaryPrediction and Prediction"):
         jf.mixture(
-            [of("classes", jax.random.key(0)), of("labels", jax.random.key(0))], jnp.zeros(2)
+            [of("classes", jax.random.key(0)), of("labels", jax.random.key(0))],
+            jnp.log(jnp.array([0.5, 0.5])),
         )
 
 

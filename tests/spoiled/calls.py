@@ -14,7 +14,7 @@ import numpy as np
 
 import jfractal
 from jfractal.data import DataUnavailable
-from jfractal.errors import InputError
+from jfractal.errors import DivergenceError, InputError
 from tests.spoiled.spoils import spoils
 
 __all__ = ["Call", "Fault"]
@@ -33,6 +33,7 @@ class Call:
             result makes sense: labels of `spoils`, or their beginnings with a ``*``. A list in
             place of an array, and None where it is the default, always may.
         name: Of the call in messages.
+        known_as: By the name of an argument, what else a message may call it.
         may_be_nan: Whether a result may be NaN: that of a diagnostic, which so says what it sees.
     """
 
@@ -41,6 +42,7 @@ class Call:
     may: Mapping[str, str] = field(default_factory=dict)
     name: str = ""
     may_be_nan: bool = False
+    known_as: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return self.name or getattr(self.function, "__qualname__", repr(self.function))
@@ -64,10 +66,12 @@ class Call:
             result = self.run({argument: spoiled})
         except AssertionError:  # what an assertion is for
             return None if self._may(argument, label) else "an assertion that fails"
-        except DataUnavailable:
-            return None  # the name of a set that does not exist may be that of one out of reach
+        except (DataUnavailable, DivergenceError):
+            # The name of a set that does not exist may be that of one out of reach; and weights
+            # that are finite may have no finite density.
+            return None
         except Exception as error:
-            return _of_error(error, argument)
+            return _of_error(error, self.known_as.get(argument, argument), argument)
         if not self._may(argument, label):
             return "silently accepted"
         return "a result that is NaN" if _has_nan(result) and not self.may_be_nan else None
@@ -99,7 +103,7 @@ class Fault:
         return f"{self.call}({self.argument}: {self.label}): {self.outcome}"
 
 
-def _of_error(error: Exception, argument: str) -> str | None:
+def _of_error(error: Exception, *names: str) -> str | None:
     """What is wrong with an error, None if it is ours and names the argument."""
     *_, last = traceback.extract_tb(error.__traceback__)
     first = (str(error).splitlines() or [""])[0]
@@ -109,7 +113,7 @@ def _of_error(error: Exception, argument: str) -> str | None:
     if not is_ours:
         place = f"{Path(last.filename).parent.name}/{Path(last.filename).name}:{last.lineno}"
         return f"{type(error).__name__} from {place}: {first[:120]}"
-    if not re.search(rf"`{argument}\b", first):
+    if not re.search(rf"`({'|'.join(names)})\b", first):
         return f"{type(error).__name__} that does not name it: {first[:120]}"
     return None
 

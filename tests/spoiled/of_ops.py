@@ -38,7 +38,12 @@ def calls() -> Iterator[Call]:
     yield Call(
         ops.normalize,
         {"x": X, "scale": SCALE, "bias": SCALE, "axes": (0, 1, 2), "epsilon": 1e-5},
-        {"x": f"{VALUES}, a row less", "scale": VALUES, "bias": VALUES, "axes": "a part less"},
+        {
+            "x": f"{VALUES}, booleans, a row less",
+            "scale": f"{VALUES}, booleans",
+            "bias": f"{VALUES}, booleans",
+            "axes": "a part less",
+        },
         may_be_nan=True,
     )
     yield Call(ops.live_bytes, {"function": lambda: jnp.zeros(3)})

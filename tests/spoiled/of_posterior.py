@@ -1,114 +1,151 @@
-"""Spoiled calls of `jfractal.priors` and `jfractal.likelihoods`."""
+"""Spoiled calls of `jfractal.posterior` and of `jfractal.storage`."""
 
 from collections.abc import Iterator
-from functools import partial
+from pathlib import Path
+from tempfile import mkdtemp
 
+import jax
 import jax.numpy as jnp
-import numpy as np
-from numpyro import distributions as dist
 
-from jfractal import likelihoods, priors
+import jfractal as jf
+from jfractal import posterior, priors, storage
 from tests.spoiled.calls import Call
+from tests.spoiled.problem import BATCH, KEY, MODEL, NET, PARAMS, SHIFTED
 
-RNG = np.random.default_rng(0)
-LOGITS = RNG.normal(size=(6, 3)).astype(np.float32)
-LABELS = RNG.integers(0, 3, 6)
-BINARY = RNG.integers(0, 2, 6)
-Y = RNG.normal(size=(6, 1)).astype(np.float32)
-PARAMS = {"kernel": jnp.asarray(LOGITS)}
-PRIOR = priors.Gaussian(1.0)
-# Outputs of a net may be anything, also NaN: that is what the log likelihood then is.
-OUTPUTS = "NaN, all NaN, inf, -inf, negative, zero, doubled, huge, booleans, half precision"
-SHIFTED = "negative, zero, doubled, huge, booleans, half precision"
-WEIGHTS = "entry NaN, entry all NaN, entry inf, entry -inf, entry negative, entry zero"
-WEIGHTS += ", entry doubled, entry huge, entry half precision, entry empty, entry an axis more"
-WEIGHTS += ", entry a row less, entry a column less, entry flat, entry a scalar, in a list"
+PLACE = Path(mkdtemp())
+Q = jf.mean_field(PARAMS)
+KEPT = (
+    ", ".join(
+        f"entry {word}"
+        for word in (
+            "negative",
+            "zero",
+            "doubled",
+            "huge",
+            "half precision",
+            "a row less",
+            "a column less",
+            "flat",
+            "an axis more",
+            "empty",
+            "a scalar",
+            "None",
+            "NaN",
+            "all NaN",
+            "inf",
+            "-inf",
+        )
+    )
+    + ", in a list"
+)
 
-KEPT = ", ".join(word for word in WEIGHTS.split(", ") if not word.endswith(("NaN", "inf")))
+
+NONE = {"params": "entry None"}  # no leaf, for JAX
+
+
+def everything(path: str, leaf: jax.Array) -> bool:
+    return True
 
 
 def calls() -> Iterator[Call]:
-    yield from _priors()
-    yield from _likelihoods()
+    yield from _trees()
+    yield from _posteriors()
+    yield Call(posterior.Routes.of, {"probs": (0.25, 0.75)})
+    yield Call(posterior.Routes.uniform, {"num_routes": 2})
+    routes = posterior.Routes.uniform(2)
+    yield Call(routes.kl, {"prior": posterior.Routes.of((0.25, 0.75))})
+    yield Call(
+        posterior.linearize,
+        {"apply": NET.apply, "params": PARAMS, "where": everything},
+        {"params": KEPT},
+    )
+    path = PLACE / "tree.npz"
+    yield Call(
+        storage.save,
+        {"path": path, "tree": {"w": PARAMS["kernel"]}},
+        {"path": "a string", "tree": "*"},
+    )
+    storage.save(path, PARAMS)
+    yield Call(storage.load, {"path": path})
 
 
-def _priors() -> Iterator[Call]:
+def _trees() -> Iterator[Call]:
     yield Call(
-        priors.Gaussian,
-        {"scale": 1.0, "mean": 0.0},
-        {"scale": "two of them, a flag", "mean": "negative, two of them, a flag, a number, zero"},
+        posterior.mean_field,
+        {
+            "params": PARAMS,
+            "scale": 0.1,
+            "where": everything,
+            "estimator": "reparam",
+            "parameterisation": "softplus",
+        },
+        {"params": KEPT},
+        may_be_nan=True,
     )
-    yield Call(priors.ScaleMixture, {"pi": 0.5, "scale1": 1.0, "scale2": 0.1})
-    for prior in (priors.Laplace, priors.Cauchy, priors.HorseshoeLike, priors.FanIn):
-        yield Call(prior, {"scale": 1.0})
-    yield Call(priors.StudentT, {"df": 3.0, "scale": 1.0})
-    yield Call(priors.HierarchicalScale, {"concentration": 1.0, "rate": 1.0})
-    yield Call(priors.Distribution, {"distribution": dist.Normal(0.0, 1.0)})
-    yield Call(priors.as_prior, {"prior": PRIOR})
-    yield Call(
-        priors.ByPath,
-        {"rules": [("*/bias", PRIOR)], "default": PRIOR},
-        {"rules": "empty, a part less"},
-    )
-    yield Call(
-        priors.CentredOn,
-        {"params": PARAMS, "scale": 1.0, "relative": 0.1},
-        {"params": KEPT, "relative": "zero"},
-    )
-    for prior in (
-        PRIOR,
-        priors.Laplace(),
-        priors.ScaleMixture(),
-        priors.StudentT(3.0),
-        priors.HierarchicalScale(1.0, 1.0),
-        priors.FanIn(),
-        priors.ByPath([("*", PRIOR)], default=PRIOR),
-    ):
+    yield Call(posterior.sample, {"params": Q, "key": KEY, "where": lambda leaf: True}, NONE)
+    for function in (posterior.mean, posterior.variance, posterior.snr, posterior.group_snr):
+        yield Call(function, {"params": Q}, NONE)
         yield Call(
-            prior.tree_log_prob,
+            function,
             {"params": PARAMS},
-            {"params": WEIGHTS},
-            name=f"{type(prior).__name__}.tree_log_prob",
+            {"params": KEPT},
+            f"{function.__name__} of arrays",
             may_be_nan=True,
         )
-
-
-def _likelihoods() -> Iterator[Call]:
-    yield Call(likelihoods.Gaussian, {"scale": 1.0})
-    yield Call(likelihoods.HeteroscedasticGaussian, {"min_scale": 1e-3})
+    yield Call(posterior.group_snr, {"params": Q, "where": everything}, NONE)
+    yield Call(posterior.unit_snr, {"params": Q, "axis": -1}, NONE | {"axis": "negative"})
     yield Call(
-        likelihoods.Categorical,
-        {"weights": (1.0, 2.0)},
-        {"weights": "a part less, part a number, part a flag"},
+        posterior.prune,
+        {"params": Q, "fraction": 0.5, "where": everything},
+        NONE | {"fraction": "zero"},
     )
-    yield Call(likelihoods.check_likelihood, {"likelihood": likelihoods.Categorical()})
-    for likelihood, outputs, targets, kept in (
-        (likelihoods.Categorical(), np.pad(LOGITS, ((0, 0), (0, 1))), LABELS, ""),
-        (likelihoods.Categorical(weights=(1.0, 2.0, 3.0)), LOGITS, LABELS, ""),
-        (likelihoods.Bernoulli(), LOGITS[:, 0], BINARY, "booleans, floats"),
-        (likelihoods.Gaussian(1.0), Y, Y, SHIFTED),
-        (likelihoods.HeteroscedasticGaussian(), LOGITS[:, :2], Y, SHIFTED),
+    prior = priors.Gaussian(1.0)
+    yield Call(priors.kl, {"params": Q, "prior": prior, "key": KEY}, NONE)
+    yield Call(priors.kl_by_leaf, {"params": Q, "prior": prior, "key": KEY}, NONE)
+    leaf = Q["kernel"]
+    yield Call(
+        posterior.Gaussian,
+        {
+            "mean": PARAMS["kernel"],
+            "rho": PARAMS["kernel"],
+            "estimator": "reparam",
+            "parameterisation": "softplus",
+        },
+        {"mean": "*", "rho": "*"},
+        may_be_nan=True,
+    )
+    yield Call(leaf.sample, {"key": KEY})
+    yield Call(
+        leaf.at,
+        {"noise": PARAMS["kernel"]},
+        {"noise": f"{SHIFTED}, NaN, all NaN, inf, -inf"},
+        may_be_nan=True,
+    )
+    yield Call(
+        leaf.log_prob,
+        {"w": PARAMS["kernel"]},
+        {"w": f"{SHIFTED}, NaN, all NaN, inf, -inf"},
+        may_be_nan=True,
+    )
+
+
+def _posteriors() -> Iterator[Call]:
+    stacked = jax.tree.map(lambda w: jnp.stack([w, -w]), PARAMS)
+    ensemble = posterior.Ensemble(posterior.Point({"params": stacked}))
+    for q in (
+        posterior.MeanField(Q),
+        posterior.Samples(stacked),
+        ensemble,
+        posterior.Dropout(PARAMS, {"kernel": 0.2}),
+        jf.laplace(MODEL, PARAMS, BATCH),
+        jf.laplace(MODEL, PARAMS, BATCH, structure="kronecker"),
+        jf.laplace(MODEL, PARAMS, BATCH).gaussian,
+        jf.laplace(MODEL, PARAMS, BATCH, structure="kronecker").gaussian,
     ):
-        asked = partial(likelihoods.per_example, likelihood)
-        is_wider = type(likelihood) is likelihoods.Categorical and not likelihood.weights
-        outputs_kept = OUTPUTS + ", a column less" * is_wider
-        for function, name in (
-            (likelihood.log_likelihood, "log_likelihood"),
-            (asked, "per_example"),
-        ):
-            yield Call(
-                function,
-                {"outputs": outputs, "targets": targets},
-                {"outputs": outputs_kept, "targets": kept},
-                name=f"{type(likelihood).__name__}.{name}",
-                may_be_nan=True,
-            )
-    for likelihood in (likelihoods.Gaussian(1.0), likelihoods.HeteroscedasticGaussian()):
-        shapes = "an axis more, a row less, flat, a scalar, empty"
-        yield Call(
-            likelihood.moments,
-            {"outputs": LOGITS[:, :2]},
-            {"outputs": f"{OUTPUTS}, {shapes}, a column less, a number"},
-            name=f"{type(likelihood).__name__}.moments",
-            may_be_nan=True,
-        )
+        name = type(q).__name__
+        yield Call(q.sample, {"key": KEY}, name=f"{name}.sample")
+        yield Call(q.predictive, {"apply": NET.apply}, name=f"{name}.predictive")
+        if hasattr(q, "member"):
+            yield Call(q.member, {"u": 0.5}, {"u": "zero"}, name=f"{name}.member")
+    yield Call(q.save, {"path": PLACE / "q.npz"}, {"path": "a string"}, name="Posterior.save")
+    yield Call(posterior.Point({"params": PARAMS}).sample, {"key": KEY}, {"key": "*"})

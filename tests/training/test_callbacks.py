@@ -72,7 +72,7 @@ def test_not_installed(monkeypatch, tmp_path):
     for name in list(sys.modules):
         if name.partition(".")[0] == "tensorboardX":
             monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(jf.InputError, match=r"`tensorboardX.* is not .* 'jfractal\[tensorboard\]'"):
+    with pytest.raises(jf.InputError, match=r"^`tensorboardX` is not .* 'jfractal\[tensorboard\]'"):
         TensorBoard(tmp_path)
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(jf.InputError, match=r"`wandb` is not .* 'jfractal\[wandb\]'"):

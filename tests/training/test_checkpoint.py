@@ -1,6 +1,7 @@
 """Checkpoints are whole, or are found not to be."""
 
 import os
+import shutil
 import threading
 
 import jax
@@ -47,7 +48,36 @@ def test_a_damaged_one_is_named_and_the_one_before_is_taken(tmp_path, kind):
     assert same_fit(again, jf.fit(MAP, PARAMS, (X, Y), KEY, num_steps=12, batch_size=8))
 
 
-@pytest.mark.filterwarnings("ignore:.*it is passed over")
+def test_the_newest_is_that_of_most_steps(tmp_path):
+    """Whatever its name and its time say."""
+    fit(tmp_path)
+    os.utime(tmp_path / "step-00000008.npz", (0, 0))
+    shutil.copy(tmp_path / "step-00000004.npz", tmp_path / "step-00000099.npz")
+    (tmp_path / "step-00000100.npz").mkdir()
+    rows = []
+    options = {"directory": tmp_path, "num_steps": 12, "callbacks": [rows.append], "log_every": 1}
+    again = jf.fit(MAP, PARAMS, (X, Y), KEY, **options, **OPTIONS)
+    assert rows[0]["step"] == 9
+    assert same_fit(again, jf.fit(MAP, PARAMS, (X, Y), KEY, num_steps=12, batch_size=8))
+
+
+def test_files_of_others_stay_and_do_not_count(tmp_path):
+    """Those of ours that are damaged do not push out the good ones."""
+    damaged = [tmp_path / f"step-000000{i}.npz" for i in (97, 98, 99)]
+    for path in (tmp_path / "step-notes.npz", tmp_path / "step-1.npz", *damaged):
+        path.write_text("no checkpoint")
+    with pytest.raises(jf.InputError, match=r"`directory`: all checkpoints in .* are damaged"):
+        fit(tmp_path)
+    tree = {"w": np.zeros(3, np.float32)}
+    with Checkpoints(tmp_path, {}) as checkpoints:
+        for step in (2, 4):
+            checkpoints.save(step, tree, {})
+        checkpoints.save(6, tree, {})
+    with Checkpoints(tmp_path, {}) as checkpoints, pytest.warns(UserWarning, match="passed over"):
+        assert checkpoints.restore(tree)[0] == 6
+    assert {"step-notes.npz", "step-1.npz"} <= set(os.listdir(tmp_path))
+
+
 def test_all_are_damaged(tmp_path):
     fit(tmp_path)
     for path in tmp_path.glob("step-*.npz"):
@@ -114,7 +144,8 @@ def test_a_full_disk_stops_the_fit_and_costs_no_checkpoint(tmp_path, monkeypatch
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", full)
-        with pytest.raises(jf.InputError, match=r"cannot write .*: No space left on device"):
+        full_disk = r"cannot write .*: No space left on device; free 0\.\d MB there, and call again"
+        with pytest.raises(jf.InputError, match=full_disk):
             fit(tmp_path)
     assert same_fit(fit(tmp_path), jf.fit(MAP, PARAMS, (X, Y), KEY, num_steps=8, batch_size=8))
 

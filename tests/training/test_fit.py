@@ -194,8 +194,8 @@ def test_a_short_repr():
         ({"num_steps": 1, "log_every": 0}, "`log_every` must be at least 1"),
         ({"num_steps": 1, "patience": 1}, "`patience` needs `validation`"),
         ({"num_steps": 1, "monitor": "nll"}, "`monitor` needs `validation`"),
-        ({"num_steps": 1, "callbacks": [3]}, "`callbacks` must be functions of a row, got 3"),
-        ({"num_steps": 1, "augment": 3}, "`augment` must be a function of a key and inputs"),
+        ({"num_steps": 1, "callbacks": [3]}, "`callbacks` must be functions of a row, got "),
+        ({"num_steps": 1, "augment": 3}, "`augment` must be a function, got "),
     ],
 )
 def test_bad_input(options, match):
@@ -209,7 +209,7 @@ WRONG = {
     "NaN": ((np.where(X > 1, np.nan, X), Y), "the inputs must be finite numbers, got a NaN"),
     "other lengths": ((X[1:], Y), "the same number of examples"),
     "no examples": ((X[:0], Y[:0]), "the same number of examples, at least 1"),
-    "words": ((np.array(["a"] * 40), Y), "`data` must be arrays of numbers, got a ndarray"),
+    "words": ((np.array(["a"] * 40), Y), "`data` must be arrays of numbers, got <U1"),
     "nothing": ((None, Y), "`data` must have inputs, got None"),
     "other features": ((X[:, :3], Y), "`data`|`x`|inputs|`params`"),
     "a number": (3, r"`data` must be inputs and targets \(x, y\), an iterable .*, got a int"),

@@ -1,5 +1,6 @@
 """What ends a fit before its last step: no better validation, NaN, no memory, a signal."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -11,8 +12,9 @@ import optax
 import pytest
 
 import jfractal as jf
+from jfractal.training.driver import Driver
 from jfractal.training.interrupts import Interrupts
-from tests.training.problems import KEY, MAP, MODEL, PARAMS, X, Y, same
+from tests.training.problems import KEY, MAP, MODEL, PARAMS, X, Y, same, same_fit
 
 BATCHES = {"num_steps": 40, "batch_size": 8, "validate_every": 2}
 
@@ -172,6 +174,49 @@ def test_a_second_interrupt_stops_at_once(tmp_path):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     again = jf.fit(MAP, PARAMS, (X, Y), KEY, **options)
     assert same(again.state, jf.fit(MAP, PARAMS, (X, Y), KEY, num_steps=10, batch_size=8).state)
+
+
+@pytest.mark.parametrize("where", ["_dispatch", "_save"])
+def test_an_interrupt_in_the_last_step_is_not_lost(tmp_path, monkeypatch, where):
+    """The fit is complete, and says that it was interrupted."""
+    work = getattr(Driver, where)
+
+    def interrupted(driver):
+        if driver.step == 4 or where == "_dispatch":
+            os.kill(os.getpid(), signal.SIGINT)
+        work(driver)
+
+    call = lambda **options: jf.fit(
+        MAP, PARAMS, (X, Y), KEY, num_steps=4, batch_size=8, checkpoint_every=4, **options
+    )
+    whole = call()
+    with monkeypatch.context() as patch:
+        patch.setattr(Driver, where, interrupted)
+        patch.setattr(Driver, "_next_stop", lambda driver: 4)
+        fit = call(directory=tmp_path)
+    assert isinstance(fit.interrupted, KeyboardInterrupt)
+    assert same_fit(fit, whole) and same_fit(call(directory=tmp_path), whole)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_signal_after_the_last_look_comes_at_the_end():
+    with pytest.raises(KeyboardInterrupt), Interrupts():
+        os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(OSError, match="full"), Interrupts():
+        os.kill(os.getpid(), signal.SIGINT)
+        raise OSError("full")
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:RuntimeWarning", "ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_holds_nothing_back(handler):
+    """The workers of a data loader are ended by SIGTERM."""
+    with Interrupts():
+        if (process := os.fork()) == 0:
+            with contextlib.suppress(Stopped):
+                os.kill(os.getpid(), signal.SIGTERM)
+                os._exit(1)
+            os._exit(0)
+        assert os.waitpid(process, 0)[1] == 0
 
 
 def test_another_thread_leaves_signals_alone():

@@ -7,5 +7,5 @@ from jfractal.inference.mcmc.hamiltonian import nuts as nuts
 from jfractal.inference.mcmc.hamiltonian import quarter_period as quarter_period
 from jfractal.inference.mcmc.microcanonical import adjusted_mclmc as adjusted_mclmc
 from jfractal.inference.mcmc.microcanonical import mclmc as mclmc
-from jfractal.inference.mcmc.sampler import Precision as Precision
+from jfractal.inference.mcmc.plan import Precision as Precision
 from jfractal.inference.mcmc.starts import Starts as Starts

@@ -11,12 +11,21 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jfractal import ops
+from jfractal.arguments import (
+    as_array,
+    check_flags,
+    check_functions,
+    check_key,
+    check_positive,
+    naming,
+)
 from jfractal.errors import InputError
 from jfractal.identity import ByContent
+from jfractal.inference.net_errors import named_errors
 from jfractal.metrics.convergence import ebfmi, ess, ess_tail, rhat
 from jfractal.posterior.gaussian import named_leaves
 from jfractal.posterior.posterior import Posterior
-from jfractal.posterior.samples import Point, Samples
+from jfractal.posterior.samples import Point, Samples, check_place
 from jfractal.storage import storable
 from jfractal.typing import Apply, Array, Float, KeyArray, Params, Scalar, Variables
 
@@ -107,10 +116,12 @@ class Chains(Posterior):
 
     def sample(self, key: KeyArray) -> Variables:
         """One of the draws, uniformly over all chains."""
+        check_key("key", key)
         return self.member(jax.random.uniform(key)).variables
 
     def member(self, u: float | Scalar) -> Point:
         """Draw ``⌊u · chains · draws⌋``, with u in [0, 1), chain after chain."""
+        check_place(u)
         number = self.num_chains * self.num_draws
         # In float32 the product may round up to their number.
         place = jnp.minimum(jnp.floor(jnp.asarray(u) * number).astype(int), number - 1)
@@ -131,7 +142,9 @@ class Chains(Posterior):
 
     def outputs(self, apply: Apply, x: Any) -> Float[Array, "chains draws batch *event"]:
         """The net's output at `x` for every draw, e.g. for R-hat and ESS of predictions."""
-        return _outputs(ByContent(apply), self.num_draws, self.variables, x)
+        check_functions(apply=apply)
+        with named_errors(x):
+            return _outputs(ByContent(apply), self.num_draws, self.variables, x)
 
     @property
     def _sampled(self) -> dict[str, Any]:
@@ -200,10 +213,19 @@ class Chains(Posterior):
         Source: Vehtari et al., "Rank-normalization, folding, and localization", 2021, §4;
             Betancourt, "Diagnosing suboptimal cotangent disintegrations", 2016, §6 (E-BFMI).
         """
+        check_flags(weights=weights)
+        check_positive(max_rhat=max_rhat)
         statistics = {name: np.asarray(value) for name, value in self.statistics.items()}
         sizes = _convergence(statistics["log_joint"], "")
         if outputs is not None:
-            sizes |= _convergence(np.asarray(outputs), "_predictions")
+            shape = self.num_chains, self.num_draws
+            if (outputs := np.asarray(as_array("outputs", outputs))).shape[:2] != shape:
+                raise InputError(
+                    f"`outputs` must have the axes `chains draws *event`, {shape} and more, got "
+                    f"shape {outputs.shape}"
+                )
+            with naming("outputs"):
+                sizes |= _convergence(outputs, "_predictions")
         if weights:
             flat = [w.reshape(*w.shape[:2], -1) for w in self._sampled.values()]
             sizes |= _convergence(np.concatenate(flat, axis=-1), "_weights")

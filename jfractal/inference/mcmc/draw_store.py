@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,6 +78,7 @@ class DrawStore:
         directory = Path(directory)
         store = cls(directory, about, np.empty(0), blank, warmup_gradients)
         try:
+            storage.discard_parts(directory)
             if (directory / STATE).exists():
                 store._load(directory)
             elif (directory / DRAWS).exists():
@@ -174,7 +176,9 @@ class DrawStore:
 def _opened(path: Path, shape: tuple[int, ...], *, begun: bool) -> np.memmap:
     """The file of draws; a new one, unless some are counted already."""
     if not begun:
-        return np.lib.format.open_memmap(path, "w+", np.float32, shape)
+        draws = np.lib.format.open_memmap(path, "w+", np.float32, shape)
+        _allocate(path)
+        return draws
     try:
         # To be read first: NumPy makes a file that is to be written to as long as it claims to be.
         draws = np.load(path, mmap_mode="r")
@@ -189,6 +193,13 @@ def _opened(path: Path, shape: tuple[int, ...], *, begun: bool) -> np.memmap:
             f"{draws.dtype} of shape {draws.shape}"
         )
     return np.lib.format.open_memmap(path, "r+")
+
+
+def _allocate(path: Path) -> None:
+    """Takes the space of a file at once: on a full disk, a write to its memory would be the end."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _checksum(draws: np.ndarray) -> str:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from numpyro.infer import HMC, NUTS
 
+from jfractal.arguments import check_flags, check_number, check_positive
 from jfractal.counts import check_counts
-from jfractal.errors import InputError
 from jfractal.inference.batch import Batch
 from jfractal.inference.mcmc.chains import Chains
 from jfractal.inference.mcmc.euclidean import Hamiltonian
-from jfractal.inference.mcmc.sampler import Device, Plan, Precision, run
+from jfractal.inference.mcmc.plan import Device, Plan, Precision
+from jfractal.inference.mcmc.sampler import run
 from jfractal.inference.mcmc.starts import Starts
 from jfractal.inference.model import Model
 from jfractal.posterior.gaussian import Where, everywhere
@@ -93,7 +94,7 @@ def nuts(
         Hoffman & Gelman, "The No-U-Turn sampler", JMLR 2014; Phan et al., "Composable effects for
         flexible and accelerated probabilistic programming in NumPyro", 2019.
     """
-    check_fraction(target_accept)
+    check_acceptance(target_accept)
     check_counts(max_tree_depth=max_tree_depth)
     options = {"target_accept_prob": target_accept, "max_tree_depth": max_tree_depth}
     return run(
@@ -175,9 +176,9 @@ def hmc(
     References:
         Neal, "MCMC using Hamiltonian dynamics", 2011.
     """
-    check_fraction(target_accept)
-    if not 0 < trajectory_length < float("inf"):
-        raise InputError(f"`trajectory_length` must be above 0 and finite, got {trajectory_length}")
+    check_acceptance(target_accept)
+    check_positive(trajectory_length=trajectory_length)
+    check_flags(adapt_mass=adapt_mass)
     options = {
         "target_accept_prob": target_accept,
         "trajectory_length": float(trajectory_length),
@@ -225,14 +226,10 @@ def quarter_period(scale: float, temperature: float = 1.0) -> float:
     Source: Izmailov et al., "What are Bayesian neural network posteriors really like?", ICML 2021,
         §3.2 (there at T = 1).
     """
-    if not scale > 0 or not temperature > 0:
-        raise InputError(
-            f"`scale` and `temperature` must be above 0, got {scale} and {temperature}"
-        )
+    check_positive(scale=scale, temperature=temperature)
     return pi / 2 * scale * sqrt(temperature)
 
 
-def check_fraction(target_accept: float) -> None:
+def check_acceptance(target_accept: float) -> None:
     """Refuses what is no acceptance probability."""
-    if not 0 < target_accept < 1:
-        raise InputError(f"`target_accept` must be between 0 and 1, got {target_accept}")
+    check_number("between 0 and 1", lambda x: 0 < x < 1, target_accept=target_accept)

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from jfractal.errors import InputError
+from jfractal.arguments import check_flags, check_positive
 from jfractal.inference.batch import Batch
 from jfractal.inference.mcmc.chains import Chains
-from jfractal.inference.mcmc.hamiltonian import check_fraction
-from jfractal.inference.mcmc.sampler import Device, Plan, Precision, run
+from jfractal.inference.mcmc.hamiltonian import check_acceptance
+from jfractal.inference.mcmc.plan import Device, Plan, Precision
+from jfractal.inference.mcmc.sampler import run
 from jfractal.inference.mcmc.starts import Starts
 from jfractal.inference.model import Model
 from jfractal.posterior.gaussian import Where, everywhere
@@ -87,8 +88,8 @@ def mclmc(
         2024; Sommer et al., "Microcanonical Langevin ensembles: advancing the sampling of Bayesian
         neural networks", ICLR 2025 (MILE).
     """
-    if not 0 < energy_variance < float("inf"):
-        raise InputError(f"`energy_variance` must be above 0 and finite, got {energy_variance}")
+    check_positive(energy_variance=energy_variance)
+    check_flags(adapt_mass=adapt_mass)
     # Here, for blackjax starts JAX when it is imported, which is the caller's to do.
     from jfractal.inference.mcmc.isokinetic import Unadjusted
 
@@ -171,7 +172,8 @@ def adjusted_mclmc(
         Robnik, Cohn-Gordon & Seljak, "Metropolis adjusted microcanonical Hamiltonian Monte Carlo",
         2025.
     """
-    check_fraction(target_accept)
+    check_acceptance(target_accept)
+    check_flags(adapt_mass=adapt_mass)
     # Here, for blackjax starts JAX when it is imported, which is the caller's to do.
     from jfractal.inference.mcmc.isokinetic import Adjusted
 

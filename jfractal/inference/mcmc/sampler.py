@@ -2,11 +2,9 @@
 
 import contextlib
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +15,13 @@ from jax.sharding import PartitionSpec as P
 from tqdm import tqdm
 
 from jfractal import ops
-from jfractal.counts import check_counts
+from jfractal.arguments import (
+    check_key,
+    check_values,
+    naming,
+)
 from jfractal.errors import InputError
+from jfractal.forked import check_not_forked
 from jfractal.identity import ByContent
 from jfractal.inference.batch import Batch, batch_size
 from jfractal.inference.mcmc.chains import Chains
@@ -26,58 +29,20 @@ from jfractal.inference.mcmc.checks import check_starts, check_target
 from jfractal.inference.mcmc.draw_store import DrawStore
 from jfractal.inference.mcmc.kernel import COUNTS, Kernel
 from jfractal.inference.mcmc.parts import Parts
-from jfractal.inference.mcmc.starts import Starts, starting_points
+from jfractal.inference.mcmc.plan import Plan, Precision
+from jfractal.inference.mcmc.starts import starting_points
 from jfractal.inference.mcmc.target import Target, chunk_size
 from jfractal.inference.method import check_model
 from jfractal.inference.model import Model
 from jfractal.lock import Lock
-from jfractal.posterior.gaussian import Where
+from jfractal.out_of_memory import out_of_memory
+from jfractal.posterior.gaussian import check_weights
 from jfractal.typing import KeyArray, Params, Variables
 
-__all__ = ["Device", "Plan", "Precision", "run"]
-
-Precision = Literal["float32", "float64"]
-Device: TypeAlias = Any
-"""A `jax.Device`."""
+__all__ = ["run"]
 
 MAX_ROWS, MAX_BYTES = 64, 2**26  # of draws that a program holds before they are kept
 FAST, SLOW = 2.0, 8.0  # seconds between two looks at the chains
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Where chains start, how many run for how long, and what is kept of them; see `nuts`."""
-
-    starts: Starts
-    where: Where
-    num_chains: int
-    num_warmup: int
-    num_draws: int
-    thinning: int
-    inverse_mass: Params | None
-    temperature: float
-    batch_size: int | None
-    precision: Precision
-    directory: str | Path | None
-    devices: Sequence[Device] | None
-    progress: bool | None
-
-    def __post_init__(self):
-        check_counts(num_chains=self.num_chains, num_warmup=self.num_warmup, thinning=self.thinning)
-        check_counts(4, num_draws=self.num_draws)  # the diagnostics halve the chains
-        if self.batch_size is not None:
-            check_counts(batch_size=self.batch_size)
-        if not 0 < self.temperature < float("inf"):
-            raise InputError(f"`temperature` must be above 0 and finite, got {self.temperature}")
-        if self.precision not in get_args(Precision):
-            raise InputError(
-                f"`precision` must be one of {get_args(Precision)}, got {self.precision!r}"
-            )
-        if self.devices is not None and (not self.devices or self.num_chains % len(self.devices)):
-            raise InputError(
-                f"`num_chains` must be a multiple of the number of `devices`, got "
-                f"{self.num_chains} and {len(self.devices)}"
-            )
 
 
 @dataclass(frozen=True)
@@ -90,6 +55,11 @@ class Program:
     mesh: Mesh | None
 
 
+@out_of_memory(
+    "a step of the chains",
+    "lower `batch_size` or `num_chains`, sample fewer weights by `where`, keep the draws in a "
+    "`directory`, or spread the chains over `devices`",
+)
 def run(kernel: Kernel, model: Model, data: Batch, key: KeyArray, plan: Plan) -> Chains:
     """Runs the chains of a kernel, or what is left of them.
 
@@ -100,11 +70,15 @@ def run(kernel: Kernel, model: Model, data: Batch, key: KeyArray, plan: Plan) ->
         key: Random key.
         plan: The rest.
     """
+    check_not_forked()
     check_model(model)
-    batch_size(data)
+    check_key("key", key)
+    with naming("data"):
+        batch_size(data)
     key_init, key_run = jax.random.split(key)
     variables, parts = starting_points(plan.starts, key_init, plan.num_chains, plan.where)
-    check_target(model, jax.tree.map(lambda x: x[0], variables), data, plan.batch_size)
+    with naming("data"):
+        check_target(model, jax.tree.map(lambda x: x[0], variables), data, plan.batch_size)
     inverse_mass = _inverse_mass(plan.inverse_mass, variables, parts)
     data = jax.tree.map(jnp.asarray, data)
     # What starts in the usual precision is the same start in both.
@@ -147,16 +121,19 @@ def _inverse_mass(given: Params | None, variables: Variables, parts: Parts) -> A
     """Of the weights that move."""
     if given is None:
         return None
-    shapes = lambda tree: jax.tree.map(jnp.shape, tree)
+    shapes = lambda tree: jax.tree.map(lambda x: getattr(x, "shape", None), tree)
     expected = jax.tree.map(lambda x: jnp.shape(x)[1:], variables["params"])
     if shapes(given) != expected:
         raise InputError(
             "`inverse_mass` must be a tree of variances of the same structure and shapes as the "
             f"weights {expected}, got {shapes(given)}"
         )
+    check_weights(given, "inverse_mass")
     masses, _ = parts.split({**variables, "params": given})
-    if not all(bool((jnp.isfinite(v) & (v > 0)).all()) for v in masses):
-        raise InputError("`inverse_mass` must hold finite variances above 0")
+    for v in masses:
+        check_values(
+            "inverse_mass", v, "finite variances above 0", lambda v: np.isfinite(v) & (v > 0)
+        )
     return masses
 
 

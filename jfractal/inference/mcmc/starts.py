@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from jfractal import ops
+from jfractal.arguments import naming
 from jfractal.errors import InputError
 from jfractal.identity import ByContent
 from jfractal.inference.mcmc.parts import Parts
 from jfractal.inference.method import started
-from jfractal.posterior.gaussian import Where, mean, named_leaves
+from jfractal.posterior.gaussian import Where, check_weights, mean, named_leaves
 from jfractal.posterior.posterior import Posterior
 from jfractal.posterior.samples import Ensemble, Samples
 from jfractal.typing import KeyArray, Params, Variables
@@ -40,11 +41,11 @@ def starting_points(
     # A tree may be callable too, as an Equinox module is.
     if callable(starts) and jax.tree_util.all_leaves([starts]):
         return _drawn(starts, keys, where)
-    if not jax.tree.leaves(starts):
-        raise InputError("`starts` must hold at least one array, got none")
+    with naming("starts"):
+        check_weights(_weights(starts))
     for path, leaf in named_leaves(starts):
         for x in jax.tree.leaves(leaf):
-            if jnp.shape(x)[:1] != (num_chains,):
+            if jnp.shape(x)[:1] != (num_chains,) or not jnp.size(x):
                 raise InputError(
                     "`starts` must be a function of a key, an ensemble, or a tree with a leading "
                     f"axis of `num_chains`, {num_chains}, got shape {jnp.shape(x)} at '{path}'"
@@ -52,9 +53,14 @@ def starting_points(
     return _known(_variables(starts, key), where)
 
 
+def _weights(start: Any) -> Params:
+    return start["params"] if isinstance(start, dict) and "params" in start else start
+
+
 def _variables(start: Any, key: KeyArray) -> Variables:
     """All that `apply` takes; of Gaussian weights, the means."""
-    weights, rest = started(start, key)
+    with naming("starts"):
+        weights, rest = started(start, key)
     return {**rest, "params": mean(weights)}
 
 

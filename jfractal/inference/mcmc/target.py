@@ -111,10 +111,4 @@ def chunk_size(target: Target, moving: Leaves, still: Leaves, data: Batch) -> in
         counted = jax.ShapeDtypeStruct((size,), bool)
         return ops.live_bytes(slope, moving, still, chunk, counted)
 
-    budget, total = ops.memory_budget(), cost(num_data)
-    if num_data == 1 or total <= budget:
-        return num_data
-    # Weights and their gradients cost the same on any chunk: not they, the examples have to fit.
-    per_example = (total - cost(1)) / (num_data - 1)
-    most = max(1, int(budget // per_example))
-    return ceil(num_data / ceil(num_data / most))
+    return ops.largest_batch(cost, num_data)

@@ -69,7 +69,7 @@ def test_chunks_fit_into_the_budget(monkeypatch):
         return ops.live_bytes(slope, moving, still, (X[:size], Y[:size]), jnp.ones(size, bool))
 
     for most in (10, 40):
-        monkeypatch.setattr(ops, "memory_budget", lambda most=most: cost(most))
+        monkeypatch.setattr(ops.memory, "memory_budget", lambda most=most: cost(most))
         size = chunk_size(of_all, moving, still, data)
         assert cost(size) <= cost(most) + cost(1) and size > most * 0.7
 

@@ -1,0 +1,26 @@
+"""Processes that were forked from one that computes."""
+
+import os
+from functools import cache
+
+from jfractal.errors import InputError
+
+__all__ = ["check_not_forked"]
+
+
+@cache
+def _first() -> int:
+    return os.getpid()
+
+
+def check_not_forked() -> None:
+    """Refuses what would wait for ever: the threads of JAX stay behind when a process is forked.
+
+    Raises:
+        InputError: If the process was forked from one that has called this before.
+    """
+    if _first() != os.getpid():
+        raise InputError(
+            "a process that was forked from one that uses JAX cannot compute with it; start it "
+            'with `multiprocessing.get_context("spawn")`'
+        )
