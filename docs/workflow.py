@@ -27,7 +27,7 @@ WIDTH, HEIGHT, GAP = 1.5, 1.25, 0.32
 
 
 @styled
-def workflow() -> Figure:
+def workflow(path: Path) -> None:
     """From a network to a prediction that says how sure it is, and how far it is from the truth."""
     figure = Figure(figsize=(9.2, 3.0), facecolor="white")
     axes = figure.add_axes((0, 0, 1, 1), xlim=(-0.15, 9.05), ylim=(-1.53, 1.37))
@@ -50,7 +50,7 @@ def workflow() -> Figure:
     arrow(axes, (first, -0.52), (middle - WIDTH - 0.03, -1.12), "angle,angleA=-90,angleB=180,rad=6")
     arrow(axes, (middle + WIDTH + 0.03, -1.12), (last, -0.52), "angle,angleA=0,angleB=-90,rad=6")
     axes.text(last - 0.1, -1.06, "jf.metrics.compare", ha="right", va="bottom", fontsize=7)
-    return figure
+    figure.savefig(path, metadata={"Date": None})
 
 
 def box(axes: Axes, x: float, y: float, height: float, colour: str, width: float = WIDTH) -> None:
@@ -77,5 +77,5 @@ def arrow(axes: Axes, start: tuple, end: tuple, connection: str = "arc3") -> Non
 
 if __name__ == "__main__":
     path = Path(__file__).with_suffix(".svg")
-    workflow().savefig(path, metadata={"Date": None})
+    workflow(path)
     print(path)

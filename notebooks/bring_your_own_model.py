@@ -192,9 +192,9 @@ model, laplace = candidates[best]
 draw(as_it_was=(model, jf.Point({"params": params})), last_layer_Laplace=(model, laplace))
 
 # %% [markdown]
-# **Look at** the line on which the old network changes its mind: it was certain right up to it.
-# Now the line has become a band, narrow between the moons and wide where no point lies. The
-# middle of the band is where the line was.
+# **Look at** the line on which the old network changes its mind: it was certain right up to it,
+# and everywhere else. Now the line is a band, narrow between the moons and wide where no point
+# lies, and far from the data there is doubt on both sides of it.
 #
 # ## Next
 #

@@ -122,8 +122,9 @@ jf.viz.predictive_bands(
 
 # %% [markdown]
 # **Look at** the gap in the middle and at the edges, and compare each panel with NUTS on the
-# right. Where there are data, all agree. The mean field hardly opens in the gap: each of its
-# weights is as narrow as it would be if all the others were known.
+# right. Where there are data, all agree. In the gap the ensemble is too narrow, and Laplace opens
+# too wide. At the edges the mean field hardly opens: each of its weights is as narrow as it would
+# be if all the others were known.
 #
 # ## A number for each
 #

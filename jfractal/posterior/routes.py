@@ -58,7 +58,7 @@ class Routes:
             InputError: If `num_routes` is smaller than 1.
         """
         check_counts(num_routes=num_routes)
-        return cls.of([1 / num_routes] * num_routes)
+        return cls.of(np.full(num_routes, 1 / num_routes))  # known under `jit`, too
 
     @property
     def log_probs(self) -> Float[Array, " routes"]:

@@ -175,7 +175,7 @@ BAD_NAN = (jnp.full((4, 3), jnp.nan), jnp.zeros((4, 1)))
         (None, {"num_data": 12.5}, "`num_data` must be an integer, got 12.5"),
         (None, {"num_samples": 0}, "`num_samples` must be at least 1, got 0"),
         (None, {"num_samples": 1.5}, "`num_samples` must be an integer, got 1.5"),
-        (None, {"kl_weight": -1.0}, "`kl_weight` must be at least 0, got -1.0"),
+        (None, {"kl_weight": -1.0}, "`kl_weight` must be at least 0 and finite, got -1.0"),
         (BAD_NAN, {}, "the inputs must be finite numbers, got a NaN"),
         (BAD_NAN[::-1], {}, "the targets must be finite numbers, got a NaN"),
         ((jnp.zeros((4, 3)), jnp.zeros((5, 1))), {}, "the same number of examples"),

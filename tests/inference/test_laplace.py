@@ -320,7 +320,7 @@ def test_bad_input(problem):
     for y in (np.full(30, 2), np.full(30, -1)):
         with pytest.raises(jf.InputError, match=r"labels in \[0, 2\)"):
             jf.laplace(bad_labels, params, (np.asarray(problem.x), y))
-    with pytest.raises(jf.InputError, match="log likelihood must be finite"):
+    with pytest.raises(jf.InputError, match="`params` must be finite"):
         jf.laplace(model, jax.tree.map(lambda w: w * jnp.nan, params), data)
     uneven = jf.priors.ByPath(
         [("kernel", jf.priors.Gaussian(jnp.array([[1.0], [2.0]])))], default=jf.priors.Gaussian(1.0)

@@ -164,7 +164,7 @@ def told_of_training(variables, x):
 
 CONV = {"params": {"kernel": jnp.ones((3, 3, 1, 3)), "bias": jnp.ones(3)}}
 ALL = linen(Everything(), rngs=("dropout", "noise"))
-DOES_NOT_RUN = "does not run through the net"
+DOES_NOT_RUN = "does not run through the net with these `params`"
 REFUSED = {
     "statistics": (
         *(ALL, {"params": VARIABLES["all"]["params"]}, X),
@@ -219,7 +219,7 @@ def test_what_a_net_refuses_is_said_in_a_sentence(model, variables, x, message):
     [
         (lambda: linen(nn.Dense(3).apply), "`net` must be a Flax Linen module, got a method"),
         (lambda: linen(nn.Dense(3), training="train"), "`training` must be a keyword of Dense"),
-        (lambda: linen(nn.Dense(3), rngs="dropout"), "`rngs` must be several names"),
+        (lambda: linen(nn.Dense(3), rngs="dropout"), "`rngs` must be a list of strings, got 'dropout'"),
         (
             lambda: jf.Model(nn.Dense(3), prior=PRIOR, likelihood=LIKELIHOOD),
             r"`apply` must be a function .*net\.apply",

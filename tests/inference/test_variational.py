@@ -44,7 +44,7 @@ def test_arrays_are_lifted_and_gaussian_leaves_are_left(problem):
     [
         ({"scale": 0.0}, "`scale` must be above 0"),
         ({"num_samples": 0}, "`num_samples` must be at least 1"),
-        ({"kl_weight": -1.0}, "`kl_weight` must be at least 0"),
+        ({"kl_weight": -1.0}, "`kl_weight` must be at least 0 and finite"),
     ],
 )
 def test_bad_input(problem, options, message):
