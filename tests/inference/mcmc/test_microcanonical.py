@@ -10,6 +10,7 @@ import optax
 import pytest
 
 import jfractal as jf
+from jfractal.inference.mcmc.isokinetic import Tuned
 from jfractal.inference.mcmc.tuning import BatchMeans, EnergyTuner, Moments
 from jfractal.testing import GaussianTarget, assert_covariance, assert_mean, draws_of
 from tests.inference.conftest import flat
@@ -167,16 +168,38 @@ def test_a_step_out_of_the_numbers_is_shortened():
     assert float(tuner.step_size(jnp.array(2.0))) == pytest.approx(1.6)
 
 
-@pytest.mark.parametrize("rho", [0.0, 0.9])
-def test_batch_means_find_the_autocorrelation_time(rho):
-    """Of an autoregression, ``(1 + ρ) / (1 − ρ)``."""
-    noise = jax.random.normal(KEY, (20_000, 30))
+@pytest.mark.parametrize("adapt_mass", [True, False])
+def test_the_length_is_the_radius_of_the_target(adapt_mass):
+    """In units of the mass; with the mass that fits, the step keeps what it is in space."""
+    variance, mass = np.array([1.0, 4.0, 16.0]), np.array([2.0, 2.0, 0.0625])
+    tuned = Tuned.first({"w": jnp.zeros(3)}, jnp.asarray(mass, "float32"))
+    moments = tuned.moments
+    for sign in (-1.0, 1.0):
+        moments = moments.add(jnp.asarray(5 + sign * np.sqrt(variance), "float32"), jnp.array(1.0))
+    tuned = tuned._replace(step_size=jnp.array(0.3), moments=moments)
+    after = tuned.rescaled(adapt_mass=adapt_mass, factor=0.5)
+    radius = np.sqrt((variance / mass).sum())
+    if adapt_mass:
+        expected = 0.3 * np.sqrt(3) / radius, 0.5 * np.sqrt(3), variance
+    else:
+        expected = 0.3, 0.5 * radius, mass
+    for value, right in zip(after[:3], expected, strict=True):
+        np.testing.assert_allclose(value, right, rtol=1e-5)
+    assert float(after.moments.total) == 0
+
+
+@pytest.mark.parametrize(
+    ("rho", "num_moving", "length"), [(0, 1, 50), (0, 30, 500), (0.9, 30, 500)]
+)
+def test_batch_means_find_the_autocorrelation_time(rho, num_moving, length):
+    """Of an autoregression, ``(1 + ρ) / (1 − ρ)``; a weight that does not move has no say."""
+    noise = jax.random.normal(KEY, (20_000, num_moving)) @ jnp.eye(num_moving, num_moving + 1)
 
     def step(carry, new):
         x, batches, place = carry
         x = rho * x + jnp.sqrt(1 - rho**2) * new
-        return (x, batches.add(x, place, 500, jnp.array(True)), place + 1), None
+        return (x, batches.add(x, place, length, jnp.array(True)), place + 1), None
 
     start = (noise[0], BatchMeans.none(noise[0]), jnp.array(1))
     (_, batches, _), _ = jax.lax.scan(step, start, noise)
-    assert float(batches.time(500)) == pytest.approx((1 + rho) / (1 - rho), rel=0.15)
+    assert float(batches.time(length)) == pytest.approx((1 + rho) / (1 - rho), rel=0.15)
