@@ -12,6 +12,7 @@ import pytest
 from jax.scipy.stats import norm
 
 import jfractal as jf
+from jfractal import metrics
 from tests.inference.conftest import flat
 from tests.inference.mcmc.conftest import prior_alone
 
@@ -125,6 +126,17 @@ def test_divergences_and_short_chains_are_said(short):
     reasons = with_statistics(short, divergences=np.eye(4, 20)).diagnose().reasons
     assert any("4 trajectories" in reason for reason in reasons)
     assert any("effective sample size" in reason for reason in reasons)
+
+
+def test_energies_that_change_slowly_are_said(short):
+    """The E-BFMI of the worst chain, by `metrics`, whose oracle is ArviZ."""
+    energy = np.random.default_rng(0).standard_normal((4, 20))
+    energy[2] = np.linspace(0, 1, 20)
+    slow = with_statistics(short, energy=energy).diagnose()
+    assert slow.figures["ebfmi"] == metrics.ebfmi(energy).min() < 0.1
+    assert any("E-BFMI" in reason for reason in slow.reasons)
+    fast = with_statistics(short, energy=energy[[0, 0, 1, 1]]).diagnose()
+    assert not any("E-BFMI" in reason for reason in fast.reasons)
 
 
 def test_chains_that_never_moved_are_not_trusted(short):
