@@ -18,6 +18,7 @@ from flax import serialization
 
 from jfractal.arguments import as_path, described
 from jfractal.errors import InputError
+from jfractal.interrupts import Interrupts
 
 __all__ = ["discard_parts", "load", "read", "read_about", "save", "storable", "write"]
 
@@ -99,16 +100,17 @@ def write(path: str | Path, arrays: Mapping[str, np.ndarray], about: Mapping[str
     content["sha256"] = _checksum(plain, content)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            with zipfile.ZipFile(file, "w") as archive:
-                archive.writestr(_ABOUT, json.dumps(content))
-                for name, x in plain.items():
-                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                        np.lib.format.write_array(member, x, allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with Interrupts():  # within a member, an archive cannot even be closed
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                with zipfile.ZipFile(file, "w") as archive:
+                    archive.writestr(_ABOUT, json.dumps(content))
+                    for name, x in plain.items():
+                        with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                            np.lib.format.write_array(member, x, allow_pickle=False)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

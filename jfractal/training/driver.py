@@ -15,6 +15,7 @@ from jfractal.errors import DivergenceError
 from jfractal.forked import check_not_forked
 from jfractal.inference.batch import Batch, batch_size
 from jfractal.inference.method import Method, Start
+from jfractal.interrupts import Interrupts
 from jfractal.out_of_memory import out_of_memory
 from jfractal.posterior.posterior import Posterior
 from jfractal.training.batches import Batches, as_arrays
@@ -23,7 +24,6 @@ from jfractal.training.checkpoint import Checkpoints
 from jfractal.training.devices import check_mesh, gathered, placed, state_spec
 from jfractal.training.divergence import check_figures, check_posterior
 from jfractal.training.history import History
-from jfractal.training.interrupts import Interrupts
 from jfractal.training.loop import Keys, data_check
 from jfractal.training.plan import Plan, Row
 from jfractal.training.progress import Progress

@@ -12,8 +12,8 @@ import optax
 import pytest
 
 import jfractal as jf
+from jfractal.interrupts import Interrupts
 from jfractal.training.driver import Driver
-from jfractal.training.interrupts import Interrupts
 from tests.training.problems import KEY, MAP, MODEL, PARAMS, X, Y, same, same_fit
 
 BATCHES = {"num_steps": 40, "batch_size": 8, "validate_every": 2}

@@ -1,4 +1,4 @@
-"""An interrupt waits for the end of a step: state and rows are whole when it is raised."""
+"""An interrupt waits for the end of a step, or of a file: what there is is whole when it comes."""
 
 import os
 import signal
