@@ -1,9 +1,12 @@
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jfractal import ops
+from jfractal.ops import memory
 
 VECTOR = jax.ShapeDtypeStruct((100,), jnp.float32)  # 400 bytes
 
@@ -70,3 +73,31 @@ def test_memory_grows_with_the_batch_and_not_with_the_passes():
 
 def test_there_are_budgets():
     assert ops.memory_budget() >= ops.side_by_side_budget() >= 2**20
+
+
+@pytest.mark.parametrize(
+    ("num_examples", "budget", "expected"),
+    [
+        (3, 121, 3),  # all at once
+        (3, 120, 3),  # 100 are of the weights, whatever the part
+        (3, 20, 2),
+        (3, 13, 1),
+        (3, 3, 1),  # one has to do
+        (100, 70, 10),
+        (1, 3, 1),
+        (2, 8, 1),
+    ],
+)
+def test_the_largest_parts_are_of_equal_size_and_within_the_budget(
+    monkeypatch, num_examples, budget, expected
+):
+    monkeypatch.setattr(memory, "memory_budget", lambda: budget)
+    assert memory.largest_batch(lambda n: 100 + 7 * n, num_examples) == expected
+
+
+def test_the_memory_of_the_device():
+    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if jax.default_backend() == "cpu":
+        assert memory.device_memory() == host
+    else:
+        assert 2**28 < memory.device_memory() < 2**48
