@@ -78,7 +78,8 @@ def test_an_interrupt_at_any_line_loses_nothing(tmp_path, kind):
     for moment in random.integers(1, lines.count, MOMENTS[kind]):
         directory = tmp_path / str(moment)
         gc.collect()  # what was interrupted before ends now, and not within this run
-        with contextlib.suppress(KeyboardInterrupt), Lines(moment):
-            assert call(kind, directory) == 130
+        with contextlib.suppress(KeyboardInterrupt), Lines(moment) as lines:
+            code = call(kind, directory)
+            assert code == 130 or lines.count < moment, moment  # the run was a few lines shorter
         assert call(kind, directory) == 0
         assert left(directory) == whole, moment
