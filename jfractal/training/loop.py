@@ -261,16 +261,17 @@ def data_check(
     model, outputs = method.model, None
     shapes = jax.eval_shape(lambda: state)  # the arrays themselves would live as long as the fit
 
-    def apply(state: Any, x: Any) -> Any:
-        x = x if augment is None else augment(key, x)
+    def apply(state: Any, x: Any, key: KeyArray) -> Any:
+        key_augment, key_sample = jax.random.split(key)
+        x = x if augment is None else augment(key_augment, x)
         with named_errors(x):
-            return fast(model.apply)(method.posterior(state).sample(key), x)
+            return fast(model.apply)(method.posterior(state).sample(key_sample), x)
 
     def check(batch: Batch) -> None:
         nonlocal outputs
         x, y = batch[0], jax.tree.map(jnp.asarray, batch[1])
         if outputs is None:
-            outputs = jax.eval_shape(apply, shapes, x)
+            outputs = jax.eval_shape(apply, shapes, x, key)
         jax.eval_shape(lambda outputs: per_example(model.likelihood, outputs, y), outputs)
 
     return check

@@ -1,6 +1,6 @@
 """Batch statistics measured anew, for the weights as they are."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -55,7 +55,8 @@ def recalibrate(
             f"`variables` must hold `batch_stats` to recalibrate, got {described(variables)}"
         )
     for name, value in (("batches", batches), ("routes", routes)):
-        if not isinstance(value, Iterable) or isinstance(value, str | dict) or not value:
+        is_empty = isinstance(value, Sized) and not len(value)
+        if not isinstance(value, Iterable) or isinstance(value, str | dict) or is_empty:
             raise InputError(f"`{name}` must be a list of one or more, got {described(value)}")
     if not all(route is None or isinstance(route, int | tuple) for route in routes):
         raise InputError(

@@ -67,6 +67,7 @@ def test_check_goes_on_after_a_part_that_fails_and_keeps_what_there_is(tmp_path,
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("JFRACTAL_STRESS" not in os.environ, reason="minutes: make stress")
 def test_check_runs_whole_on_a_cpu(tmp_path):
     path = tmp_path / "gpu.json"
     words = ["TINY=1", "NOENV=1", f"PYTHON={sys.executable}", f"ARGS=--json {path}"]

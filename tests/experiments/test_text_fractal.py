@@ -3,14 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import jfractal as jf
-from experiments.text_fractal import (
-    PRESETS,
-    Tokens,
-    bag_of_words,
-    difference,
-    load,
-    verdict,
-)
+from experiments._texts import Tokens, bag_of_words, load
+from experiments.text_fractal import PRESETS, difference, verdict
 from jfractal.data import PADDING, UNKNOWN, TextData
 
 QUICK = PRESETS["quick"]

@@ -1,18 +1,16 @@
-"""Draws that should differ do, and no key is used for two of them."""
+"""Draws that should differ do."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-import pytest
 
 import jfractal as jf
-from tests.inference.methods import LIKELIHOOD, METHODS, PRIOR
+from tests.inference.methods import PRIOR
 
 KEY = jax.random.key(0)
 X = np.asarray(jax.random.normal(KEY, (8, 4)))
-Y = np.arange(8) % 3
+Y = jnp.arange(8) % 3
 
 
 class Dropping(nn.Module):
@@ -58,32 +56,3 @@ def test_a_stream_of_the_users_own_does_not_stand_in_for_the_key_of_a_draw():
     params = jf.mean_field({"bias": jnp.zeros(3)})
     one, two = (jf.elbo(model, params, (X, Y), jax.random.key(i)).metrics for i in (1, 2))
     assert one != two
-
-
-FRACTAL = jf.FractalNet(3, columns=2, widths=(2,), dropout=0.1, unit=jf.nn.DenseUnit)
-MODEL = jf.fractal_model(FRACTAL, prior=PRIOR, likelihood=LIKELIHOOD)
-
-
-@pytest.mark.parametrize("routes", ["sampled", "two_pass", "partitioned"])
-def test_no_key_is_used_twice_in_a_fit_and_a_prediction_of_a_fractal_net(routes):
-    model = jf.fractal_model(FRACTAL, prior=PRIOR, likelihood=LIKELIHOOD, routes=routes)
-    method = jf.variational(model, optax.sgd(1e-2), num_samples=2)
-    with jax.debug_key_reuse(True):
-        fit = jf.fit(method, FRACTAL.init(KEY, X), (X, Y), jax.random.key(1), num_steps=2)
-        jf.predict(model, fit.posterior, X, jax.random.key(2), num_samples=2)
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_no_key_is_used_twice_in_a_fit_and_a_prediction(name):
-    with jax.debug_key_reuse(True):
-        augment = lambda key, x: x + jax.random.normal(key, x.shape)
-        fit = jf.fit(
-            METHODS[name](MODEL),
-            lambda key: FRACTAL.init(key, X),
-            (X, Y),
-            jax.random.key(1),
-            num_steps=2,
-            batch_size=4,
-            augment=augment,
-        )
-        jf.predict(MODEL, fit.posterior, X, jax.random.key(2), num_samples=2)

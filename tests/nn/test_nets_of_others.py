@@ -13,7 +13,7 @@ from tests.inference.methods import LIKELIHOOD, PRIOR
 
 KEY = jax.random.key(0)
 X = np.asarray(jax.random.normal(KEY, (6, 4)))
-Y = np.arange(6) % 3
+Y = jnp.arange(6) % 3
 
 
 class Normed(nn.Module):

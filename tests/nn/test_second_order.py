@@ -12,7 +12,8 @@ from jax.flatten_util import ravel_pytree
 
 import jfractal as jf
 from jfractal.nn import estimators
-from jfractal.posterior.gaussian import Estimator, mean_field, normal_like
+from jfractal.posterior.gaussian import Estimator, mean_field
+from jfractal.posterior.noise import normal_like
 
 KEY = jax.random.key(0)
 NORMS = ["batch", "frn", "group", "layer", "none"]

@@ -104,7 +104,7 @@ def test_what_is_no_chain_is_refused(mlp):
     with pytest.raises(InputError, match=r"`fraction` must be in \[0, 1\], got 2"):
         prune_units(q, LAYERS, 2)
     for layers in [("BayesDense_0",), ("BayesDense_0", "Dense_7")]:
-        with pytest.raises(InputError, match=r"`layers` must name two or more of \('BayesDense_0'"):
+        with pytest.raises(InputError, match="`layers` must name two or more layers"):
             prune_units(q, layers, 0.5)
     with pytest.raises(InputError, match=r"must be a chain of dense layers.*'BayesDense_2': \(4, "):
         prune_units(q, ("BayesDense_0", "BayesDense_2"), 0.5)

@@ -71,7 +71,7 @@ def test_what_is_evaluated_is_what_was_trained(variables, x):
 
 
 def test_there_must_be_statistics_and_batches(variables, x):
-    with pytest.raises(jf.InputError, match="`batches` must hold at least one batch"):
+    with pytest.raises(jf.InputError, match="`batches` must be a list of one or more"):
         recalibrate(NET.apply, variables, [])
     with pytest.raises(jf.InputError, match="`variables` must hold `batch_stats`"):
         recalibrate(NET.apply, {"params": variables["params"]}, [x])
