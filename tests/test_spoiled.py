@@ -16,12 +16,13 @@ WAITING = {"of_training", "of_chains", "of_nn"}  # some of whose calls still fai
 
 
 @pytest.fixture(scope="module")
-def outcomes():
+def outcomes(tmp_path_factory):
     """What each table found, from one process in which nothing checks annotations."""
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "HF_HUB_OFFLINE": "1"}
+    environment |= {"PYTHONPATH": str(ROOT)}
     run = subprocess.run(
         [sys.executable, "-m", "tests.spoiled", *(t for t in TABLES if t not in WAITING)],
-        cwd=ROOT,
+        cwd=tmp_path_factory.mktemp("spoiled"),  # some of the spoiled paths are written
         env=environment,
         capture_output=True,
         text=True,

@@ -28,6 +28,11 @@ class LearnedNoise(nn.Module):
         check_type("net", self.net, nn.Module, "a Flax Linen module")
         super().__post_init__()
 
+    @property
+    def columns(self) -> tuple[int, ...]:
+        """The columns of the net, none if it is no net of blocks."""
+        return getattr(self.net, "columns", ())
+
     @nn.compact
     def __call__(self, x: Any, **options: Any) -> Float[Array, "batch outputs"]:
         """Maps what the net maps to "batch k" to "batch 2k": the means, then ρ."""

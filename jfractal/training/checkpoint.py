@@ -94,7 +94,9 @@ class Checkpoints:
 
     def _paths(self) -> list[Path]:
         """The files there are, that of most steps first."""
-        files = [x for x in self._directory.iterdir() if NAME.fullmatch(x.name) and x.is_file()]
+        # `glob` finds nothing in a directory that the first of several processes has yet to make.
+        found = self._directory.glob("*.npz")
+        files = [x for x in found if NAME.fullmatch(x.name) and x.is_file()]
         return sorted(files, key=_step, reverse=True)
 
     def restore(self, template: Tree) -> tuple[int, Tree, dict[str, np.ndarray]] | None:

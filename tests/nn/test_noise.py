@@ -38,6 +38,21 @@ def test_its_maximum_likelihood_is_the_error_of_least_squares():
     np.testing.assert_allclose(std[0], np.sqrt(squares / 200), rtol=1e-3)
 
 
+def test_its_columns_are_those_of_the_net():
+    net = LearnedNoise(jf.nn.BlockNet(1, blocks=(jf.topology.fractal(3),), widths=(4,)))
+    variables = net.init(jax.random.key(1), X)
+    assert net.columns == (1, 2, 3) and NET.columns == ()
+    likelihood = jf.likelihoods.HeteroscedasticGaussian()
+    model = jf.fractal_model(
+        net, prior=jf.priors.Gaussian(1.0), likelihood=likelihood, routes="two_pass", drop_path=0.0
+    )
+    y = jnp.ones((200, 1))
+    found = model.training_pass(variables, (X, y), jax.random.key(2)).log_likelihood
+    along = lambda **options: likelihood(net.apply(variables, X, **options), y)
+    columns = sum(along(column=c) for c in net.columns) / 3
+    np.testing.assert_allclose(found, 0.5 * along() + 0.5 * columns, rtol=1e-5)
+
+
 def test_the_noise_is_a_leaf_of_the_tree():
     params = NET.init(jax.random.key(1), X)["params"]
     q = jf.mean_field(params, scale=0.1)

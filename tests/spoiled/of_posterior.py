@@ -66,7 +66,7 @@ def calls() -> Iterator[Call]:
         {"path": "a string", "tree": "*"},
     )
     storage.save(path, PARAMS)
-    yield Call(storage.load, {"path": path})
+    yield Call(storage.load, {"path": path}, {"path": "a string"})  # as `save` wrote it above
 
 
 def _trees() -> Iterator[Call]:
@@ -84,15 +84,20 @@ def _trees() -> Iterator[Call]:
     )
     yield Call(posterior.sample, {"params": Q, "key": KEY, "where": lambda leaf: True}, NONE)
     for function in (posterior.mean, posterior.variance, posterior.snr, posterior.group_snr):
-        yield Call(function, {"params": Q}, NONE)
+        no_leaf = "None, empty" if function is posterior.group_snr else ""  # nothing in doubt
+        yield Call(function, {"params": Q}, {"params": f"entry None, {no_leaf}"})
         yield Call(
             function,
             {"params": PARAMS},
-            {"params": KEPT},
+            {"params": f"{KEPT}, {no_leaf}"},
             f"{function.__name__} of arrays",
             may_be_nan=True,
         )
-    yield Call(posterior.group_snr, {"params": Q, "where": everything}, NONE)
+    yield Call(
+        posterior.group_snr,
+        {"params": Q, "where": everything},
+        {"params": "entry None, None, empty"},
+    )
     yield Call(posterior.unit_snr, {"params": Q, "axis": -1}, NONE | {"axis": "negative"})
     yield Call(
         posterior.prune,

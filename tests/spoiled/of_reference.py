@@ -27,7 +27,12 @@ def calls() -> Iterator[Call]:
         may_be_nan=True,
     )
     reference.save(path, chains, MODEL, BATCH, X)
-    yield Call(reference.load, {"path": path, **about}, known_as={"data": "path", "x": "path"})
+    yield Call(
+        reference.load,
+        {"path": path, **about},
+        {"path": "a string"},  # as `save` wrote it above
+        known_as={"data": "path", "x": "path"},
+    )
     table = PLACE / "probs.npy"
     np.save(table, np.full((4, 2), 0.5))
     yield Call(reference.load_probs, {"path": table})
