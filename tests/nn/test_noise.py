@@ -6,7 +6,7 @@ import optax
 import pytest
 
 import jfractal as jf
-from jfractal.nn import LearnedNoise
+from jfractal.nn import DenseUnit, LearnedNoise
 
 NET = LearnedNoise(nn.Dense(2))
 X = jax.random.normal(jax.random.key(0), (200, 3))
@@ -39,7 +39,7 @@ def test_its_maximum_likelihood_is_the_error_of_least_squares():
 
 
 def test_its_columns_are_those_of_the_net():
-    net = LearnedNoise(jf.nn.BlockNet(1, blocks=(jf.topology.fractal(3),), widths=(4,)))
+    net = LearnedNoise(jf.FractalNet(1, columns=3, widths=(4,), norm="none", unit=DenseUnit))
     variables = net.init(jax.random.key(1), X)
     assert net.columns == (1, 2, 3) and NET.columns == ()
     likelihood = jf.likelihoods.HeteroscedasticGaussian()
@@ -48,7 +48,7 @@ def test_its_columns_are_those_of_the_net():
     )
     y = jnp.ones((200, 1))
     found = model.training_pass(variables, (X, y), jax.random.key(2)).log_likelihood
-    along = lambda **options: likelihood(net.apply(variables, X, **options), y)
+    along = lambda **options: likelihood.log_likelihood(net.apply(variables, X, **options), y)
     columns = sum(along(column=c) for c in net.columns) / 3
     np.testing.assert_allclose(found, 0.5 * along() + 0.5 * columns, rtol=1e-5)
 
