@@ -1,5 +1,6 @@
 """No call with one spoiled argument ends in nonsense or in somebody else's traceback."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.spoiled import TABLES
+from tests.spoiled.public import public_callables, reached
 
 ROOT = Path(__file__).parent.parent
 LEAST = 3000  # spoiled calls, all tables together
@@ -43,3 +45,13 @@ def test_each_spoiled_argument_is_refused_by_name_or_makes_sense(outcomes, table
 @pytest.mark.slow
 def test_there_are_enough_of_them(outcomes):
     assert sum(found["calls"] for found in outcomes.values()) >= LEAST
+
+
+def test_every_public_callable_is_in_a_table():
+    """But those without an argument, and what is only made to be read."""
+    tables = [importlib.import_module(f"tests.spoiled.{table}") for table in TABLES]
+    run = [thing for table in tables for call in table.calls() for thing in reached(call.function)]
+    known = {id(thing) for thing in run}
+    public = public_callables()
+    missing = {name for name, thing in public.items() if id(thing) not in known}
+    assert missing == UNSPOILED

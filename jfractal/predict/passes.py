@@ -15,6 +15,7 @@ from jfractal import ops
 from jfractal.arguments import as_array, check_key, check_type
 from jfractal.counts import check_counts
 from jfractal.errors import InputError
+from jfractal.forked import check_not_forked
 from jfractal.identity import ByContent
 from jfractal.out_of_memory import out_of_memory
 from jfractal.posterior.posterior import Posterior, check_posterior
@@ -43,6 +44,7 @@ def run(
     mesh: Mesh | None,
 ) -> Any:
     """The answers to a question under draws of the weights, gathered; see `sample_outputs`."""
+    check_not_forked()
     check_posterior(posterior)
     check_key("key", key)
     decided = {"batch_size": batch_size, "samples_per_pass": samples_per_pass}
