@@ -82,6 +82,7 @@ def early_exit(
     x = np.asarray(as_array("x", x))
     if x.ndim < 2:
         raise InputError(f"`x` must have an axis of examples, and of features, got {described(x)}")
+    threshold = min(float(threshold), 2.0)  # what nobody reaches
     left, spent, net = np.arange(len(x)), 0, model.net
     probs, column, flops = None, np.zeros(len(x), int), np.zeros(len(x), int)
     for c in net.columns:

@@ -31,5 +31,5 @@ def fitting(module: nn.Module, name: str, x: Any) -> Iterator[None]:
         shapes = jax.tree.map(np.shape, x)
         reason = str(error).partition(" (http")[0].rstrip(".")
         raise InputError(
-            f"`{name}` of shape {shapes} does not fit the weights: {reason}"
+            f"`{name}` of shape {shapes} does not fit these `params`: {reason}"
         ) from error

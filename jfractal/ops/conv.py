@@ -63,10 +63,10 @@ def conv_general_dilated(
         InputError: If `padding` is a string while `lhs_dilation` is not 1, or shapes do not fit.
     """
     lhs, rhs = jnp.asarray(as_array("lhs", lhs)), jnp.asarray(as_array("rhs", rhs))
-    if lhs.ndim != rhs.ndim or lhs.ndim < 2:
+    if lhs.ndim != rhs.ndim or lhs.ndim < 2 or not rhs.size:
         raise InputError(
             "`lhs` and `rhs` must have the same number of axes, batch and channels and those in "
-            f"space, got the shapes {lhs.shape} and {rhs.shape}"
+            f"space, none of `rhs` empty, got the shapes {lhs.shape} and {rhs.shape}"
         )
     dimensions = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
     num_spatial = lhs.ndim - 2

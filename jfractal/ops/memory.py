@@ -71,10 +71,10 @@ def largest_batch(cost: Callable[[int], int], num_examples: int) -> int:
     return even_part(num_examples, max(1, int(budget // per_example)))
 
 
-def even_part(total: int, most: int) -> int:
+def even_part(total: int, limit: int) -> int:
     """The size of parts when a total is cut into as few as possible, of at most so many each."""
-    check_counts(total=total, most=most)
-    return ceil(total / ceil(total / most))
+    check_counts(total=total, limit=limit)
+    return ceil(total / ceil(total / limit))
 
 
 def side_by_side_budget() -> int:

@@ -108,7 +108,7 @@ def invariants(params: Params, model: Model, data: Batch) -> dict[str, Scalar]:
     """
     check_model(model)
     with naming("data"):
-        x, num_data = data[0], batch_size(data)
+        num_data, x = batch_size(data), data[0]
     log_likelihood = model.log_likelihood({"params": params}, data).sum()
     places = [0, num_data // 2, num_data - 1]
     outputs = model.apply({"params": params}, x[jnp.array(places)])

@@ -29,7 +29,7 @@ def calls() -> Iterator[Call]:
         {"model": model, "posterior": posterior, "x": X, "key": KEY}
         | {"threshold": 0.5, "num_samples": 2, "batch_size": 4},
         {
-            "x": f"{SHIFTED}, NaN, all NaN, inf, -inf, a row less",
+            "x": f"{SHIFTED}, NaN, all NaN, inf, -inf, a row less, an axis more",
             "threshold": "zero, inf, huge",
             "batch_size": "None, huge",
         },

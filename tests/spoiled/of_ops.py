@@ -50,14 +50,14 @@ def calls() -> Iterator[Call]:
     yield Call(ops.live_bytes, {"function": lambda: jnp.zeros(3)})
     yield Call(ops.jit, {"function": lambda: jnp.zeros(3)})
     yield Call(ops.largest_batch, {"cost": lambda n: 2**22 * n, "num_examples": 100})
-    yield Call(ops.even_part, {"total": 100, "most": 30})
+    yield Call(ops.even_part, {"total": 100, "limit": 30})
     yield Call(
         partial(ops.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC")),
         {"lhs": X, "rhs": KERNEL, "window_strides": (1, 1), "padding": "SAME"}
         | {"lhs_dilation": (1, 1), "rhs_dilation": (1, 1)}
         | {"feature_group_count": 1, "batch_group_count": 1},
         {
-            "lhs": f"{VALUES}, a row less",
+            "lhs": f"{VALUES}, a row less, empty",
             "rhs": f"{VALUES}, a row less, a column less",
             "lhs_dilation": "empty",
             "rhs_dilation": "empty",

@@ -83,11 +83,12 @@ def calls() -> Iterator[Call]:
         {"apply": net.apply, "variables": variables, "batches": [X], "routes": (None, 1)},
         {
             "batches": BATCHES,
+            "variables": ", ".join(f"{'entry ' * 5}{word}" for word in SHIFTED.split(", ")),
             "routes": "a part less, part None",
         },
         known_as={"variables": "params", "routes": "column"},
     )
-    yield Call(WeightsAndBiases, {"run": _Run()})
+    yield Call(WeightsAndBiases, {"run": _Run()}, known_as={"run": "wandb"})
     yield Call(TensorBoard, {"directory": PLACE / "board"}, {"directory": "a string"})
 
 

@@ -31,7 +31,10 @@ INNER = {
 
 
 def public_callables() -> dict[str, Any]:
-    """Functions and classes by dotted name; one of several names stands for what they share."""
+    """Functions and classes that take arguments, by one of their dotted names.
+
+    Exceptions are left out.
+    """
     outer = [name for _, name, _ in pkgutil.iter_modules(jfractal.__path__) if name not in INNER]
     modules = [importlib.import_module(f"jfractal.{name}") for name in outer]
     named = dict(pair for module in [jfractal, *modules] for pair in _of_module(module))
@@ -44,8 +47,15 @@ def _of_module(module: ModuleType) -> Iterator[tuple[str, Any]]:
         thing = getattr(module, name)
         if isinstance(thing, ModuleType):
             yield from () if module is jfractal else _of_module(thing)
-        elif inspect.isclass(thing) or inspect.isroutine(inspect.unwrap(thing)):
+        elif _takes_arguments(thing):
             yield f"{module.__name__}.{name}", thing
+
+
+def _takes_arguments(thing: Any) -> bool:
+    is_ours = getattr(thing, "__module__", "").startswith(jfractal.__name__)
+    is_class = inspect.isclass(thing) and not issubclass(thing, Exception)
+    is_callable = is_class or inspect.isroutine(inspect.unwrap(thing))
+    return is_ours and is_callable and bool(inspect.signature(thing).parameters)
 
 
 def _exported(module: ModuleType) -> list[str]:
