@@ -136,7 +136,7 @@ def _shared(path: str, precision: Array) -> Scalar:
 
 
 def _log_det(precision: Leaves) -> Scalar:
-    return sum((jnp.log(p).sum() for p in precision.values()), start=jnp.zeros(()))
+    return jnp.asarray(sum((jnp.log(p).sum() for p in precision.values()), start=0.0))
 
 
 def _check_full(rows: Array, precision: Array, chosen: Leaves) -> None:
