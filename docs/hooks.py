@@ -1,5 +1,7 @@
 """What MkDocs does besides: notebooks become pages, files beside `docs/` are served, `llms.txt`."""
 
+import importlib
+import inspect
 import re
 from pathlib import Path
 
@@ -11,8 +13,8 @@ from nbconvert import MarkdownExporter
 
 ROOT = Path(__file__).parent.parent
 BESIDE = ("benchmarks/results/*.png", "benchmarks/results/*.json", "CONTRIBUTING.md")
+ENTRY = re.compile(r"^::: ([\w.]+)$", re.MULTILINE)
 OUT = re.compile(r"\]\((?:\.\./)+(?=notebooks/|benchmarks/|CONTRIBUTING)([^)]*)\)")
-LONELY = re.compile(r"^> *$\n?", re.MULTILINE)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -42,6 +44,8 @@ def notebook(path: Path) -> tuple[str, dict[str, bytes]]:
 def on_page_markdown(markdown: str, page: Page, **_) -> str:
     """Points links that leave `docs/` to where the site has what they mean."""
     up = "../" * page.file.src_uri.count("/")
+    if not page.ancestors:
+        page.meta["hide"] = ["navigation"]  # it would hold this page alone
 
     def inside(link: re.Match) -> str:
         return f"]({up}{link[1].replace('.ipynb', '.md')})"
@@ -68,8 +72,9 @@ def on_post_build(config: MkDocsConfig) -> None:
             section = above
         source = Path(config.site_dir, page.file.src_uri)
         source.parent.mkdir(parents=True, exist_ok=True)
-        source.write_text(page.markdown or "", encoding="utf-8")
-        lines.append(f"- [{page.title}]({page.file.src_uri}): {first_sentence(page.markdown or '')}")
+        text = ENTRY.sub(described, page.markdown or "")
+        source.write_text(text, encoding="utf-8")
+        lines.append(f"- [{page.title}]({page.file.src_uri}): {first_sentence(text)}")
     Path(config.site_dir, "llms.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -78,3 +83,11 @@ def first_sentence(markdown: str) -> str:
     prose = (block for block in markdown.split("\n\n") if re.match(r"[A-Z`*]", block))
     paragraph = " ".join(next(prose, "").split())
     return re.split(r"(?<=[.:]) ", paragraph)[0]
+
+
+def described(entry: re.Match) -> str:
+    """A name of the API as text: what its docstring says, or its value."""
+    module, _, name = entry[1].rpartition(".")
+    value = getattr(importlib.import_module(module), name)
+    is_described = inspect.isclass(value) or inspect.isfunction(value)
+    return f"### {name}\n\n{inspect.getdoc(value) if is_described else value}"
