@@ -37,7 +37,8 @@ def notebook(path: Path) -> tuple[str, dict[str, bytes]]:
     text, resources = MarkdownExporter().from_filename(str(path), resources=settings)
     pictures = {Path(name).name: content for name, content in resources["outputs"].items()}
     for name in pictures:
-        text = re.sub(rf"!\[\w+\]\([^)]*{re.escape(name)}\)", f"![What the cell drew]({name})", text)
+        shown = rf"!\[\w+\]\([^)]*{re.escape(name)}\)"
+        text = re.sub(shown, f"![What the cell drew]({name})", text)
     return text, pictures
 
 
