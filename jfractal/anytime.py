@@ -78,7 +78,7 @@ def early_exit(
             answer.probs, answer.flops.mean()
     """
     _check_model(model)
-    check_number("of at least 0", lambda x: x >= 0, threshold=threshold)
+    check_number("at least 0", lambda x: x >= 0, threshold=threshold)
     x = np.asarray(as_array("x", x))
     if x.ndim < 2:
         raise InputError(f"`x` must have an axis of examples, and of features, got {described(x)}")
