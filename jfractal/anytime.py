@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jfractal.arguments import check_number, check_type
+from jfractal.arguments import as_array, check_number, check_type, described, naming
 from jfractal.errors import InputError
 from jfractal.inference.fractal_model import FractalModel
 from jfractal.likelihoods import Categorical
@@ -78,20 +78,23 @@ def early_exit(
             answer.probs, answer.flops.mean()
     """
     _check_model(model)
-    if not threshold >= 0:
-        raise InputError(f"`threshold` must be at least 0, got {threshold}")
-    x = np.asarray(x)
+    check_number("at least 0", lambda x: x >= 0, threshold=threshold)
+    x = np.asarray(as_array("x", x))
+    if x.ndim < 2:
+        raise InputError(f"`x` must have an axis of examples, and of features, got {described(x)}")
+    threshold = min(float(threshold), 2.0)  # what nobody reaches
     left, spent, net = np.arange(len(x)), 0, model.net
     probs, column, flops = None, np.zeros(len(x), int), np.zeros(len(x), int)
     for c in net.columns:
-        spent += net.num_flops(x.shape[1:], column=c)
+        with naming("x"):
+            spent += net.num_flops(x.shape[1:], column=c)
         prediction = predict(
             replace(model, apply=net.column(c).apply),
             posterior,
             x[left],
             key,
             num_samples=num_samples,
-            batch_size=batch_size or len(x),
+            batch_size=len(x) if batch_size is None else batch_size,
             keep_samples=False,
         )
         answer = np.asarray(prediction.probs)

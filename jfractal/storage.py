@@ -7,7 +7,7 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import serialization
 
-from jfractal.arguments import as_path, described
+from jfractal.arguments import as_path, check_type, described
 from jfractal.errors import InputError
 from jfractal.interrupts import Interrupts
 
@@ -30,6 +30,8 @@ _ABOUT = "about.json"
 
 def storable(cls: Class) -> Class:
     """Lets `save`, `load` and `flax.serialization` know a frozen dataclass, by its name."""
+    if not (isinstance(cls, type) and is_dataclass(cls)):
+        raise InputError(f"`cls` must be a dataclass, got {described(cls)}")
     names = [f.name for f in fields(cast(Any, cls))]
     serialization.register_serialization_state(
         cls,
@@ -39,7 +41,7 @@ def storable(cls: Class) -> Class:
         ),
     )
     _STORABLE[cls.__name__] = cls
-    return cls
+    return cast(Class, cls)
 
 
 def save(path: str | Path, tree: Any) -> None:
@@ -93,7 +95,13 @@ def write(path: str | Path, arrays: Mapping[str, np.ndarray], about: Mapping[str
     Raises:
         InputError: If the file cannot be written.
     """
-    path = Path(path)
+    path = as_path("path", path)
+    for name, value in (("arrays", arrays), ("about", about)):
+        check_type(name, value, Mapping, "a dictionary by name")
+    try:
+        json.dumps(dict(about))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"`about` must be what JSON can say: {error}") from error
     plain = {name: _plain(x) for name, x in arrays.items()}
     dtypes = {name: x.dtype.name for name, x in arrays.items()}
     content: dict[str, Any] = {"about": dict(about), "dtypes": dtypes}
@@ -119,7 +127,7 @@ def write(path: str | Path, arrays: Mapping[str, np.ndarray], about: Mapping[str
 
 def discard_parts(directory: Path) -> None:
     """Removes what `write` left half done where its process was killed; nobody may be writing."""
-    for path in directory.glob(".*.npz.*.part"):
+    for path in as_path("directory", directory).glob(".*.npz.*.part"):
         with contextlib.suppress(OSError):
             path.unlink()
 
@@ -130,7 +138,7 @@ def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     Raises:
         InputError: If there is no such file, or it is damaged, or it is none of `write`.
     """
-    path = Path(path)
+    path = as_path("path", path)
     try:
         with zipfile.ZipFile(path) as archive:
             content = json.loads(archive.read(_ABOUT))
@@ -153,11 +161,12 @@ def read_about(path: str | Path) -> dict[str, Any]:
     Raises:
         InputError: If there is no such file, or it is damaged, or it is none of `write`.
     """
+    path = as_path("path", path)
     try:
         with zipfile.ZipFile(path) as archive:
             return dict(json.loads(archive.read(_ABOUT))["about"])
     except Exception as error:
-        raise _unreadable(Path(path), error) from error
+        raise _unreadable(path, error) from error
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
@@ -187,6 +196,8 @@ def _checksum(plain: Mapping[str, np.ndarray], content: Mapping[str, Any]) -> st
 def _plain(x: np.ndarray) -> np.ndarray:
     """An array of a dtype that NumPy has itself: bfloat16 and its like as unsigned integers."""
     x = np.asarray(x)
+    if not _is_numeric(x):
+        raise InputError(f"`arrays` must be of numbers, got {described(x)}")
     x = x.astype(x.dtype.newbyteorder("="), copy=False)
     return x if x.dtype.isbuiltin == 1 else x.view(f"u{x.dtype.itemsize}")
 

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jfractal.arguments import described
+from jfractal.arguments import as_array, described
 from jfractal.concrete import concrete
 from jfractal.errors import InputError
 
-__all__ = ["Batch", "batch_size"]
+__all__ = ["Batch", "batch_size", "count_inputs"]
 
 Batch: TypeAlias = tuple[Any, Any]
 """Inputs and targets ``(x, y)``, each a tree of arrays with the same leading axis."""
@@ -47,6 +47,22 @@ def batch_size(batch: Batch) -> int:
     for name, part in zip(("inputs", "targets"), batch):
         if any(_is_not_finite(leaf) for leaf in jax.tree.leaves(part)):
             raise InputError(f"the {name} must be finite numbers, got a NaN or an infinity")
+    return sizes.pop()
+
+
+def count_inputs(x: Any) -> int:
+    """The number of examples of inputs alone, which may be NaN: then outputs are.
+
+    Raises:
+        InputError: If `x` holds no arrays of numbers, or their leading axes differ or are empty.
+    """
+    shapes = [as_array("x", leaf).shape for leaf in jax.tree.leaves(x)]
+    sizes = {shape[0] if shape else 0 for shape in shapes}
+    if len(sizes) != 1 or 0 in sizes:
+        raise InputError(
+            "`x` must be an array, or a tree of arrays, with the same number of examples, at least "
+            f"1, on every leading axis, got shapes {shapes}"
+        )
     return sizes.pop()
 
 

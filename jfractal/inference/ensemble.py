@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
-from jfractal.arguments import check_key
+from jfractal.arguments import check_key, naming
 from jfractal.counts import check_counts
 from jfractal.errors import InputError
-from jfractal.inference.batch import Batch
+from jfractal.inference.batch import Batch, batch_size
 from jfractal.inference.method import Info, Method, Start
 from jfractal.posterior.samples import Ensemble
 from jfractal.typing import KeyArray
@@ -78,7 +79,7 @@ def ensemble(method: Method, num_members: int) -> Method:
         check_key("key", key)
         keys = jax.random.split(key, num_members)
         own = isinstance(batch, PerMember)
-        batches = batch.batches if own else batch
+        batches = _of_members(batch.batches, num_members) if own else batch
 
         def one(state: Any, key: KeyArray, batch: Batch) -> tuple[Any, Info]:
             return method.update(state, batch, key, num_data)
@@ -94,3 +95,15 @@ def ensemble(method: Method, num_members: int) -> Method:
 
     name = f"ensemble of {num_members}, {method.name}"
     return Method(name, method.model, init, update, posterior, num_members)
+
+
+def _of_members(batches: Any, num_members: int) -> Batch:
+    """Batches with a leading axis of members, checked."""
+    with naming("batch"):
+        num_batches = batch_size(batches)
+    if num_batches != num_members or any(jnp.ndim(leaf) < 2 for leaf in jax.tree.leaves(batches)):
+        raise InputError(
+            f"`batch` must have the axes `members batch ...` for {num_members} members, got shapes "
+            f"{[jnp.shape(leaf) for leaf in jax.tree.leaves(batches)]}"
+        )
+    return batches

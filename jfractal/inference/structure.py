@@ -14,11 +14,12 @@ from jfractal.errors import InputError
 from jfractal.inference import curvature
 from jfractal.inference.curvature import Contract, Leaves
 from jfractal.posterior.factor_gaussian import FactorGaussian
-from jfractal.posterior.gaussian import Gaussian, inverse_softplus
+from jfractal.posterior.gaussian import Gaussian
 from jfractal.posterior.kronecker_gaussian import KroneckerGaussian
 from jfractal.posterior.leaves import replace, select
 from jfractal.posterior.posterior import Posterior
 from jfractal.posterior.samples import MeanField
+from jfractal.posterior.softplus import inverse_softplus
 from jfractal.priors.prior import Prior
 from jfractal.typing import Array, Float, Params, Scalar, Variables
 
@@ -135,7 +136,7 @@ def _shared(path: str, precision: Array) -> Scalar:
 
 
 def _log_det(precision: Leaves) -> Scalar:
-    return sum((jnp.log(p).sum() for p in precision.values()), start=jnp.zeros(()))
+    return jnp.asarray(sum((jnp.log(p).sum() for p in precision.values()), start=0.0))
 
 
 def _check_full(rows: Array, precision: Array, chosen: Leaves) -> None:

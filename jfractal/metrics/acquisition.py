@@ -52,7 +52,7 @@ def batch_bald(
     # and, where combinations are drawn, log of how often each is among them.
     joint: Array = jnp.zeros((1, given.shape[0]))
     drawn = False
-    spent = jnp.zeros(())
+    spent = 0.0
     chosen: list[Array] = []
     information: list[Array] = []
     for step in range(num_chosen):

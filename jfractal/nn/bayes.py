@@ -16,6 +16,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.linen.dtypes import promote_dtype
 from jax import lax
 from jax.interpreters.partial_eval import JaxprTracer
@@ -26,6 +27,7 @@ from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.nn.dtypes import check_dtypes
 from jfractal.nn.estimators import draw
+from jfractal.nn.fitting import fitting
 from jfractal.posterior.gaussian import (
     Estimator,
     Gaussian,
@@ -87,7 +89,8 @@ class BayesDense(nn.Dense):
     def __call__(self, inputs: Array) -> Array:
         """Maps "*batch inputs" to "*batch features"."""
         inputs = _checked(inputs)
-        return _bayesian(self, nn.Dense, "dot_general", lax.dot_general)(inputs)
+        with fitting(self, "inputs", inputs):
+            return _bayesian(self, nn.Dense, "dot_general", lax.dot_general)(inputs)
 
 
 class BayesConv(Conv):
@@ -111,8 +114,9 @@ class BayesConv(Conv):
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
         """Maps "batch *space inputs" to "batch *space features"."""
-        inputs = _checked(inputs)
-        return _bayesian(self, Conv, "conv_general_dilated", ops.conv_general_dilated)(inputs)
+        inputs = _checked(inputs, np.size(self.kernel_size))
+        with fitting(self, "inputs", inputs):
+            return _bayesian(self, Conv, "conv_general_dilated", ops.conv_general_dilated)(inputs)
 
 
 class BayesEmbed(nn.Embed):
@@ -209,11 +213,12 @@ def _bayesian(layer: Any, base: type[nn.Module], operation: str, linear: Callabl
     return inner
 
 
-def _checked(inputs: Any) -> Array:
+def _checked(inputs: Any, space: int = 0) -> Array:
     """Inputs as an array with at least one example and at least one feature."""
     inputs = jnp.asarray(as_array("inputs", inputs))
-    if not inputs.ndim or not inputs.size:
-        raise InputError(f"`inputs` must have no empty axis, got shape {inputs.shape}")
+    if inputs.ndim <= space or not inputs.size:
+        axes = "one of features" + f", behind {space} of space" * bool(space)
+        raise InputError(f"`inputs` must have no empty axis, and {axes}, got shape {inputs.shape}")
     return inputs
 
 

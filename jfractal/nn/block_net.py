@@ -15,6 +15,7 @@ from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.nn.block import Block, DropPathPer
 from jfractal.nn.dtypes import Typed
+from jfractal.nn.fitting import fitting
 from jfractal.nn.initializers import KernelInit, aligned, he
 from jfractal.nn.units import Unit
 from jfractal.typing import Array, Logits
@@ -93,29 +94,30 @@ class BlockNet(Typed):
         check_flags(train=train)
         check_fraction(drop_path=drop_path)
         columns = self.lone_columns(column)
-        for i, (expr, width, dropout, lone) in enumerate(
-            zip(self.blocks, self.widths, self.dropout, columns, strict=True), start=1
-        ):
-            shared = self.kernel_init == "aligned" and self.is_initializing()
-            unit = partial(
-                self.unit,
-                dropout=dropout,
-                kernel_init=aligned(self.make_rng("params")) if shared else he,
-            )
-            projection = partial(self.dense, use_bias=False)
-            block = Block(
-                expr,
-                width,
-                unit,
-                projection,
-                self.drop_path_per,
-                self.remat,
-                name=f"block{i}",
-                **self.dtypes,
-            )
-            x = ops.max_pool(block(x, train=train, column=lone, drop_path=drop_path))
-        head = self.dense(self.num_classes, name="head", **self.dtypes)
-        return head(x.mean(axis=range(1, x.ndim - 1)))
+        with fitting(self, "x", x):
+            for i, (expr, lone) in enumerate(zip(self.blocks, columns, strict=True)):
+                block = self._block(i, expr)
+                x = ops.max_pool(block(x, train=train, column=lone, drop_path=drop_path))
+            head = self.dense(self.num_classes, name="head", **self.dtypes)
+            return head(x.mean(axis=range(1, x.ndim - 1)))
+
+    def _block(self, i: int, expr: topology.Expr) -> Block:
+        shared = self.kernel_init == "aligned" and self.is_initializing()
+        unit = partial(
+            self.unit,
+            dropout=self.dropout[i],
+            kernel_init=aligned(self.make_rng("params")) if shared else he,
+        )
+        return Block(
+            expr,
+            self.widths[i],
+            unit,
+            partial(self.dense, use_bias=False),
+            self.drop_path_per,
+            self.remat,
+            name=f"block{i + 1}",
+            **self.dtypes,
+        )
 
     def column(self, column: Columns) -> "BlockNet":
         """The net that runs one column, or one of each block, with the same parameters.

@@ -1,19 +1,20 @@
 """A column as a net of its own."""
 
-from functools import partial
+from functools import partial, reduce
+from operator import getitem
 from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
 
 from jfractal import topology
-from jfractal.arguments import described
+from jfractal.arguments import as_array, described
 from jfractal.errors import InputError
 from jfractal.nn.block_net import BlockNet, Columns
 from jfractal.nn.norms import EPSILON
 from jfractal.nn.surgery import check_net
 from jfractal.posterior.gaussian import gaussians
-from jfractal.typing import Array, Params, Variables
+from jfractal.typing import Params, Variables
 
 __all__ = ["extract"]
 
@@ -57,10 +58,11 @@ def extract(
         dropped = set(topology.units(expr)) - set(topology.units(rest))
         kept = {k: leaf for k, leaf in variables["params"][name].items() if k not in dropped}
         if has_batch_norm:
-            statistics = variables["batch_stats"][name]  # of projections there are none
-            for k in kept.keys() & statistics.keys():
-                moments = statistics[k]["norm"][_route(unit.norm, lone)]
-                kept[k] = _fold(f"{name}/{k}", kept[k], moments, unit.last)
+            route = _route(unit.norm, lone)
+            # Projections, which are kernels by themselves, and joins have no norm.
+            for k in [k for k, v in kept.items() if isinstance(v, dict) and "kernel" not in v]:
+                place = (name, k, "norm", route)
+                kept[k] = _fold(place, kept[k], variables["batch_stats"], unit.last)
         params[name] = kept
         blocks.append(rest)
     folded = {"norm": "none", "use_bias": True} if has_batch_norm else {}
@@ -87,22 +89,32 @@ def _route(norm: str, lone: int | None) -> str:
     return "joined" if lone is None else "alone"
 
 
-def _fold(path: str, unit: Params, moments: dict[str, Array], last: str) -> dict[str, Any]:
+def _fold(place: tuple[str, ...], unit: Params, statistics: Variables, last: str) -> dict[str, Any]:
+    path = "/".join(place[:2])
     if gaussians(unit):
         raise InputError(
             "`variables` must hold arrays where a batch norm is folded in, got Gaussian leaves: "
             "draw them by `jf.sample(params, key)`, or take their `jf.mean(params)`"
         )
     try:
-        norm, kernel = unit["norm"], jnp.asarray(unit[last]["kernel"])
-        factor = norm["scale"] * lax.rsqrt(moments["var"] + EPSILON)
+        moments = reduce(getitem, place, statistics)
+        norm, kernel = unit["norm"], unit[last]["kernel"]
+        leaves = (kernel, norm["scale"], norm["bias"], moments["mean"], moments["var"])
     except (KeyError, TypeError) as error:
         raise InputError(
-            f"`variables` must be those of `net`, with a kernel and a norm at '{path}', got "
-            f"{described(unit)}"
+            f"`variables` must be those of `net`, with a kernel, a norm and its statistics at "
+            f"'{path}', got {described(unit)}"
         ) from error
+    kernel, *vectors = (jnp.asarray(as_array("variables", leaf)) for leaf in leaves)
+    if {vector.shape for vector in vectors} != {kernel.shape[-1:]}:
+        raise InputError(
+            f"`variables` must have a norm and statistics of {kernel.shape[-1:]} at '{path}', as "
+            f"many as its kernel has features, got {[vector.shape for vector in vectors]}"
+        )
+    scale, bias, mean, variance = vectors
+    factor = scale * lax.rsqrt(variance + EPSILON)
     layer = {
         "kernel": kernel * jnp.expand_dims(factor, range(kernel.ndim - 1)),
-        "bias": norm["bias"] - moments["mean"] * factor,
+        "bias": bias - mean * factor,
     }
     return {k: leaf for k, leaf in unit.items() if k != "norm"} | {last: layer}

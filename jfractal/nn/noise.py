@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jfractal.arguments import check_type
+from jfractal.nn.fitting import fitting
 from jfractal.typing import Array, Float
 
 __all__ = ["LearnedNoise"]
@@ -36,7 +37,8 @@ class LearnedNoise(nn.Module):
     @nn.compact
     def __call__(self, x: Any, **options: Any) -> Float[Array, "batch outputs"]:
         """Maps what the net maps to "batch k" to "batch 2k": the means, then ρ."""
-        means = self.net(x, **options)
+        with fitting(self, "x", x):
+            means = self.net(x, **options)
         dtype = jnp.promote_types(means.dtype, jnp.float32)
         rho = self.param("rho", nn.initializers.zeros_init(), means.shape[-1:], dtype)
         return jnp.concatenate([means, jnp.broadcast_to(rho, means.shape)], axis=-1)

@@ -90,8 +90,13 @@ def check_net(net: BlockNet, variables: Variables) -> None:
     """
     check_type("net", net, BlockNet, "a net of blocks, such as `jf.FractalNet(10)`")
     params = variables.get("params") if isinstance(variables, dict) else None
+    if not isinstance(params, dict) or not isinstance(params.get("head"), dict):
+        raise InputError(
+            "`variables` must be those of `net`, {'params': ...}, whose `params` have 'head', got "
+            f"{described(variables)}"
+        )
     for i, expr in enumerate(net.blocks, start=1):
-        block = params.get(f"block{i}") if isinstance(params, dict) else None
+        block = params.get(f"block{i}")
         units = block if isinstance(block, dict) else {}
         for name in topology.units(expr):
             if not isinstance(units.get(name), dict) or not units[name]:

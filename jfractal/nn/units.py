@@ -8,6 +8,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jfractal import ops
+from jfractal.arguments import check_choice, check_flags, check_functions, check_rate
+from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.nn.bayes import Conv
 from jfractal.nn.dtypes import Typed
@@ -48,6 +50,16 @@ class Unit(Typed):
 
     last = "conv"  # name of the layer that `linear` ends with
 
+    def __post_init__(self):
+        """Refuses settings that are out of range."""
+        check_counts(features=self.features)
+        get_norm(self.norm)
+        check_rate(dropout=self.dropout)
+        check_functions(kernel_init=self.kernel_init)
+        check_choice("order", self.order, get_args(Order))
+        check_flags(use_bias=self.use_bias)
+        super().__post_init__()
+
     def linear(self, x: Array) -> Array:
         """The linear part."""
         raise NotImplementedError
@@ -77,10 +89,8 @@ class Unit(Typed):
             alone: Whether the unit's column runs alone.
 
         Raises:
-            InputError: If `order` is none of these, or a convolution gets flat features.
+            InputError: If a convolution gets flat features.
         """
-        if self.order not in get_args(Order):
-            raise InputError(f"`order` must be one of {get_args(Order)}, got {self.order!r}")
 
         def activate(x: Array) -> Array:
             return nn.relu(get_norm(self.norm)(**self.dtypes)(x, train=train, alone=alone))
@@ -119,6 +129,12 @@ class ConvUnit(Unit):
     conv: Callable[..., nn.Module] = Conv
     kernel_size: int = 3
 
+    def __post_init__(self):
+        """Refuses settings that are out of range."""
+        check_functions(conv=self.conv)
+        check_counts(kernel_size=self.kernel_size)
+        super().__post_init__()
+
     def linear(self, x: Array) -> Array:
         """One convolution."""
         window = (self.kernel_size,) * _num_space(x)
@@ -145,6 +161,12 @@ class SeparableUnit(Unit):
 
     last = "pointwise"
 
+    def __post_init__(self):
+        """Refuses settings that are out of range."""
+        check_functions(conv=self.conv)
+        check_counts(kernel_size=self.kernel_size)
+        super().__post_init__()
+
     def linear(self, x: Array) -> Array:
         """Every channel by itself over the window, then all channels of a pixel."""
         channels, space = x.shape[-1], _num_space(x)
@@ -168,6 +190,11 @@ class DenseUnit(Unit):
     dense: Callable[..., nn.Module] = nn.Dense
 
     last = "dense"
+
+    def __post_init__(self):
+        """Refuses settings that are out of range."""
+        check_functions(dense=self.dense)
+        super().__post_init__()
 
     def linear(self, x: Array) -> Array:
         """One matrix."""

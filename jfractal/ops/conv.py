@@ -14,12 +14,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jfractal.arguments import as_array
+from jfractal.arguments import as_array, check_choice, described
+from jfractal.counts import check_counts
 from jfractal.errors import InputError
 from jfractal.ops.lowering import ConvSpec
 from jfractal.ops.trilinear import convolve
 
 __all__ = ["conv_general_dilated"]
+
+MOST_PADDING = 2**20  # zeros on one side; below 0, entries that are cut off
 
 
 def conv_general_dilated(
@@ -57,19 +60,22 @@ def conv_general_dilated(
         The output, equal to that of `lax` up to rounding.
 
     Raises:
-        InputError: If `padding` is a string while `lhs_dilation` is not 1.
+        InputError: If `padding` is a string while `lhs_dilation` is not 1, or shapes do not fit.
     """
     lhs, rhs = jnp.asarray(as_array("lhs", lhs)), jnp.asarray(as_array("rhs", rhs))
-    if lhs.ndim != rhs.ndim or lhs.ndim < 2:
+    if lhs.ndim != rhs.ndim or lhs.ndim < 2 or not rhs.size:
         raise InputError(
             "`lhs` and `rhs` must have the same number of axes, batch and channels and those in "
-            f"space, got the shapes {lhs.shape} and {rhs.shape}"
+            f"space, none of `rhs` empty, got the shapes {lhs.shape} and {rhs.shape}"
         )
     dimensions = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
     num_spatial = lhs.ndim - 2
-    rhs_dilation = tuple(rhs_dilation or (1,) * num_spatial)
-    lhs_dilation = tuple(lhs_dilation or (1,) * num_spatial)
+    window_strides = _numbers("window_strides", window_strides, num_spatial)
+    rhs_dilation = _numbers("rhs_dilation", rhs_dilation or (1,) * num_spatial, num_spatial)
+    lhs_dilation = _numbers("lhs_dilation", lhs_dilation or (1,) * num_spatial, num_spatial)
+    check_counts(feature_group_count=feature_group_count, batch_group_count=batch_group_count)
     if isinstance(padding, str):
+        check_choice("padding", padding, ("SAME", "SAME_LOWER", "VALID"))
         sizes = [lhs.shape[axis] for axis in dimensions.lhs_spec[2:]]
         window = [rhs.shape[axis] for axis in dimensions.rhs_spec[2:]]
         dilated = [(k - 1) * d + 1 for k, d in zip(window, rhs_dilation)]
@@ -79,8 +85,8 @@ def conv_general_dilated(
             )
         padding = lax.padtype_to_pads(sizes, dilated, window_strides, padding)
     spec = ConvSpec(
-        tuple(window_strides),
-        tuple((int(low), int(high)) for low, high in padding),
+        window_strides,
+        tuple((int(low), int(high)) for low, high in _pairs(padding, num_spatial)),
         lhs_dilation,
         rhs_dilation,
         dimensions,
@@ -90,3 +96,26 @@ def conv_general_dilated(
         None if preferred_element_type is None else np.dtype(preferred_element_type),
     )
     return convolve(spec, lhs, rhs)
+
+
+def _numbers(name: str, values: Any, num_spatial: int) -> tuple[int, ...]:
+    if not isinstance(values, tuple | list) or len(values) != num_spatial:
+        raise InputError(
+            f"`{name}` must be one number for each of {num_spatial} axes in space, got "
+            f"{described(values)}"
+        )
+    for value in values:
+        check_counts(**{name: value})
+    return tuple(values)
+
+
+def _pairs(padding: Any, num_spatial: int) -> Sequence[tuple[int, int]]:
+    is_list = isinstance(padding, tuple | list) and len(padding) == num_spatial
+    if not is_list or not all(isinstance(p, tuple | list) and len(p) == 2 for p in padding):
+        raise InputError(
+            f"`padding` must be a name, or (low, high) for each of {num_spatial} axes in space, "
+            f"got {described(padding)}"
+        )
+    for number in (number for pair in padding for number in pair):
+        check_counts(-MOST_PADDING, MOST_PADDING, padding=number)
+    return padding

@@ -9,6 +9,7 @@ import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Var
 
 from jfractal.arguments import check_functions
+from jfractal.counts import check_counts
 
 __all__ = [
     "device_memory",
@@ -60,6 +61,8 @@ def largest_batch(cost: Callable[[int], int], num_examples: int) -> int:
     Returns:
         Examples of a part, at least one.
     """
+    check_functions(cost=cost)
+    check_counts(num_examples=num_examples)
     budget = memory_budget()
     if num_examples == 1 or (total := cost(num_examples)) <= budget:
         return num_examples
@@ -68,9 +71,18 @@ def largest_batch(cost: Callable[[int], int], num_examples: int) -> int:
     return even_part(num_examples, max(1, int(budget // per_example)))
 
 
-def even_part(total: int, most: int) -> int:
-    """The size of parts when a total is cut into as few as possible, of at most so many each."""
-    return ceil(total / ceil(total / most))
+def even_part(total: int, limit: int) -> int:
+    """The size of parts when a total is cut into as few as possible, of at most so many each.
+
+    Args:
+        total: How many there are in all.
+        limit: The most that a part may hold.
+
+    Returns:
+        The size of every part but the last, which may be smaller.
+    """
+    check_counts(total=total, limit=limit)
+    return ceil(total / ceil(total / limit))
 
 
 def side_by_side_budget() -> int:

@@ -29,7 +29,15 @@ conv_p = Primitive("jfractal_conv")
 
 def convolve(spec: ConvSpec, x: jax.Array, w: jax.Array) -> jax.Array:
     """The convolution of `x` with the kernel `w`."""
-    out = jax.eval_shape(partial(direct, spec), *map(_struct, (x, w)))
+    try:
+        out = jax.eval_shape(partial(direct, spec), *map(_struct, (x, w)))
+    except (TypeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"`lhs` of shape {x.shape} and `rhs` of shape {w.shape} cannot be convolved with "
+            f"`feature_group_count` {spec.feature_group_count} and `batch_group_count` "
+            f"{spec.batch_group_count}: {reason}"
+        ) from error
     return _bind({"x": x, "w": w}, spec, "g", _struct(out), ())
 
 

@@ -12,10 +12,12 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jfractal import ops
-from jfractal.arguments import as_array, check_key, check_type
+from jfractal.arguments import check_key, check_type
 from jfractal.counts import check_counts
 from jfractal.errors import InputError
+from jfractal.forked import check_not_forked
 from jfractal.identity import ByContent
+from jfractal.inference.batch import count_inputs
 from jfractal.out_of_memory import out_of_memory
 from jfractal.posterior.posterior import Posterior, check_posterior
 from jfractal.predict.gathering import Gathering
@@ -43,13 +45,14 @@ def run(
     mesh: Mesh | None,
 ) -> Any:
     """The answers to a question under draws of the weights, gathered; see `sample_outputs`."""
+    check_not_forked()
     check_posterior(posterior)
     check_key("key", key)
     decided = {"batch_size": batch_size, "samples_per_pass": samples_per_pass}
     check_counts(
         num_samples=num_samples, **{name: n for name, n in decided.items() if n is not None}
     )
-    num_examples = _count(x)
+    num_examples = count_inputs(x)
     if mesh is not None:
         check_type("mesh", mesh, Mesh, "a `jax.sharding.Mesh`")
     if mesh is not None and not set(mesh.axis_names) <= {DATA, SAMPLES}:
@@ -139,18 +142,6 @@ def _placed_turns(turns: Turn, mesh: Mesh | None) -> Turn:
     data = _placed(jax.random.key_data(turns.key), mesh, SAMPLES)
     keys = jax.random.wrap_key_data(data, impl=jax.random.key_impl(turns.key))
     return Turn(keys, _placed(turns.point, mesh, SAMPLES))
-
-
-def _count(x: Any) -> int:
-    """The number of examples, which all arrays of a tree must share."""
-    shapes = [as_array("x", leaf).shape for leaf in jax.tree.leaves(x)]
-    sizes = {shape[0] if shape else 0 for shape in shapes}
-    if len(sizes) != 1 or 0 in sizes:
-        raise InputError(
-            "`x` must be an array, or a tree of arrays, with the same number of examples, at least "
-            f"1, on every leading axis, got shapes {shapes}"
-        )
-    return sizes.pop()
 
 
 def _like(x: Any, size: int) -> Any:

@@ -36,7 +36,7 @@ def kl(params: Params, prior: PriorLike, key: KeyArray | None = None) -> Scalar:
         InputError: If the prior needs a key and none is given, or does not fit the tree, or
             `params` is a posterior.
     """
-    return sum(kl_by_leaf(params, prior, key).values(), start=jnp.zeros(()))
+    return jnp.asarray(sum(kl_by_leaf(params, prior, key).values(), start=0.0))
 
 
 def kl_by_leaf(params: Params, prior: PriorLike, key: KeyArray | None = None) -> dict[str, Scalar]:

@@ -62,7 +62,7 @@ class Prior:
             else self._leaf_log_prob(path, _floating(path, leaf))
             for path, leaf in leaves
         )
-        return sum(terms, start=jnp.zeros(()))
+        return jnp.asarray(sum(terms, start=0.0))
 
     def _leaf_log_prob(self, path: str, w: Array) -> Scalar:
         return self.at(path, w.shape).log_prob(w).sum()

@@ -8,9 +8,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jfractal.arguments import as_array, check_finite, check_positive, check_type
+from jfractal.arguments import as_array, check_finite, check_positive, check_type, naming
 from jfractal.errors import InputError
 from jfractal.inference.batch import Batch, batch_size
+from jfractal.inference.method import check_model
 from jfractal.inference.model import Model
 from jfractal.likelihoods import Gaussian as GaussianLikelihood
 from jfractal.posterior.gaussian import mean, mean_field, sample
@@ -102,15 +103,25 @@ def invariants(params: Params, model: Model, data: Batch) -> dict[str, Scalar]:
     likelihood, and the log joint (nats, summed). Without the densities, a method that returns the
     prior would pass.
 
+    Args:
+        params: Weights.
+        model: What they are the weights of.
+        data: Inputs and targets, ``(x, y)``.
+
+    Returns:
+        Scalars by name.
+
     Source: Modrák et al., "Simulation-based calibration checking for Bayesian computation: the
         choice of test quantities shapes sensitivity", Bayesian Analysis 2023.
     """
-    x, num_data = data[0], batch_size(data)
+    check_model(model)
+    with naming("data"):
+        num_data, x = batch_size(data), data[0]
+    log_likelihood = model.log_likelihood({"params": params}, data).sum()
     places = [0, num_data // 2, num_data - 1]
     outputs = model.apply({"params": params}, x[jnp.array(places)])
     rows = outputs.reshape(len(places), -1)
     entries = [f"[{k}]" for k in range(rows.shape[1])] if rows.shape[1] > 1 else [""]
-    log_likelihood = model.log_likelihood({"params": params}, data).sum()
     log_prior = model.prior.tree_log_prob(params)
     return {
         **{

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from jfractal.arguments import as_path
+from jfractal.arguments import as_path, described
 from jfractal.errors import InputError
 from jfractal.training.plan import Row
 
@@ -79,6 +79,8 @@ class WeightsAndBiases:
     def __init__(self, run: Any = None, **settings: Any):
         if run is not None and settings:
             raise InputError(f"`run` has settings already, got {', '.join(settings)} beside it")
+        if run is not None and not callable(getattr(run, "log", None)):
+            raise InputError(f"`run` must be that of `wandb.init(...)`, got {described(run)}")
         self._module = _imported("wandb", "wandb") if run is None else None
         self._run, self._settings = run, settings
 

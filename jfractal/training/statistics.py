@@ -12,6 +12,7 @@ from jfractal.errors import InputError
 from jfractal.inference.net_errors import named_errors
 from jfractal.nn.block_net import Columns
 from jfractal.nn.norms import MOMENTUM
+from jfractal.posterior.gaussian import check_weights
 from jfractal.typing import Array, PyTree, Variables
 
 __all__ = ["recalibrate"]
@@ -54,6 +55,10 @@ def recalibrate(
         raise InputError(
             f"`variables` must hold `batch_stats` to recalibrate, got {described(variables)}"
         )
+    with naming("variables"):
+        check_weights(params := variables.get("params", {}))
+        for leaf in jax.tree.leaves(params):
+            check_finite("params", jnp.asarray(leaf))
     for name, value in (("batches", batches), ("routes", routes)):
         is_empty = isinstance(value, Sized) and not len(value)
         if not isinstance(value, Iterable) or isinstance(value, str | dict) or is_empty:

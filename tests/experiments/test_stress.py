@@ -157,13 +157,15 @@ def test_a_directory_that_cannot_be_written_to_is_one_sentence(tmp_path):
 def test_a_process_that_forks_goes_on_and_the_forked_one_is_refused():
     fit = lambda: jf.fit(MAP, PARAMS, (X, Y), KEY, num_steps=20, batch_size=8)
     whole = fit()
-    if (process := os.fork()) == 0:
-        try:
-            fit()
-        except jf.InputError as error:
-            os._exit(0 if "forked" in str(error) else 1)
-        finally:
-            os._exit(2)
+    predict = lambda: jf.predict(MAP.model, jf.Point({"params": PARAMS}), X, KEY, num_samples=1)
+    for call in (fit, predict):
+        if (process := os.fork()) == 0:
+            try:
+                call()
+            except jf.InputError as error:
+                os._exit(0 if "forked" in str(error) else 1)
+            finally:
+                os._exit(2)
+        assert os.waitpid(process, 0)[1] == 0
     again = fit()
-    assert os.waitpid(process, 0)[1] == 0
     assert same_fit(whole, again)

@@ -1,6 +1,7 @@
 """What a method promises to whoever drives it."""
 
 from functools import partial
+from typing import get_args
 
 import chex
 import flax.linen as nn
@@ -14,6 +15,7 @@ from jax.sharding import PartitionSpec as P
 
 import jfractal as jf
 from jfractal.identity import ByContent
+from jfractal.inference.fractal_model import RoutePolicy
 from tests.inference.methods import LIKELIHOOD, METHODS, PRIOR
 
 KEY = jax.random.key(0)
@@ -94,10 +96,36 @@ def test_scan_vmap_and_shard_map_are_steps_in_turn(method, state):
         chex.assert_trees_all_close((after, last), expected, rtol=2e-2, atol=1e-4)
 
 
-def test_no_key_is_used_twice(method, state):
+def test_no_key_is_used_twice(method, starts):
+    """Not by a start, a step, a draw or a prediction.
+
+    Over a run, JAX would call it reuse that each dispatch gets the key of the run, into which every
+    step folds its own number.
+    """
+    key = jax.random.key
     with jax.debug_key_reuse(True):
-        after, _ = jax.jit(method.update)(state, (X, Y), jax.random.key(3))
-        method.posterior(after).sample(jax.random.key(4))
+        state = method.init(starts[type(method.model)], key(2))
+        state, _ = jax.jit(method.update)(state, (X, Y), key(3))
+        state, _ = method.update(state, (X, Y), key(4))
+        posterior = method.posterior(state)
+        posterior.sample(key(5))
+        passes = {"num_samples": 4, "samples_per_pass": 2, "batch_size": 4}
+        jf.predict(method.model, posterior, X, key(6), **passes)
+
+
+@pytest.mark.parametrize("routes", [None, *get_args(RoutePolicy)])
+def test_no_key_is_used_twice_by_a_training_pass(starts, routes):
+    if routes is None:
+        model = jf.Model.from_linen(Dropped(), prior=PRIOR, likelihood=LIKELIHOOD)
+    else:
+        net = FRACTAL.clone(dropout=(0.5,))
+        model = jf.fractal_model(net, prior=PRIOR, likelihood=LIKELIHOOD, routes=routes)
+    start = starts[type(model)]
+    if routes == "learned":
+        start = {**start, "params": {**start["params"], "routes": jf.Routes.uniform(2)}}
+    with jax.debug_key_reuse(True):
+        jax.jit(model.training_pass)(start, (X, Y), jax.random.key(0))
+        model.training_pass(start, (X, Y), jax.random.key(1))
 
 
 def test_keys_that_are_used_twice_would_be_seen():

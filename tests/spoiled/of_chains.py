@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 import jfractal as jf
-from jfractal.inference import Diagnosis
 from tests.spoiled.calls import Call
 from tests.spoiled.problem import BATCH, KEY, MODEL, NET, PARAMS, X, Y
 
@@ -30,7 +29,7 @@ PLAN = {
 DATA = {"model": MODEL, "data": BATCH, "key": KEY}
 KEPT = {
     "starts": "entry negative, entry zero, entry doubled, entry half precision",
-    "inverse_mass": "entry doubled",
+    "inverse_mass": "entry doubled, entry huge, entry half precision",
     "num_warmup": "",
     "temperature": "huge",
     "batch_size": "huge",
@@ -47,13 +46,15 @@ def calls() -> Iterator[Call]:
     ):
         bound = partial(sampler, **DATA, **PLAN)
         yield Call(bound, own, kept, name=sampler.__name__)
-    yield Call(jf.nuts, DATA | PLAN | {"max_tree_depth": 1}, KEPT)
+    # What starts is to the net its `params`, and to the mass matrix the weights.
+    named = {"starts": "params|inverse_mass"}
+    yield Call(jf.nuts, DATA | PLAN | {"max_tree_depth": 1}, KEPT, known_as=named)
     yield Call(
         lambda data: jf.nuts(
             data=(data, Y), **{k: v for k, v in (DATA | PLAN).items() if k != "data"}
         ),
         {"data": X},
-        {"data": "negative, zero, doubled, booleans, half precision"},
+        {"data": SHIFTED},
         name="nuts of inputs",
     )
     directory = Path(mkdtemp()) / "chains"
@@ -66,16 +67,21 @@ def calls() -> Iterator[Call]:
     chains = _chains()
     yield Call(chains.sample, {"key": KEY})
     yield Call(chains.member, {"u": 0.5}, {"u": "zero"})
-    yield Call(chains.outputs, {"apply": NET.apply, "x": X}, {"x": SHIFTED})
+    yield Call(
+        chains.outputs,
+        {"apply": NET.apply, "x": X},
+        {"x": f"{SHIFTED}, {EXTREME}, an axis more, a row less"},
+        may_be_nan=True,
+    )
     yield Call(
         chains.diagnose,
         {"outputs": np.asarray(chains.outputs(NET.apply, X)), "weights": True, "max_rhat": 1.01},
-        {"outputs": SHIFTED, "max_rhat": "huge"},
+        {"outputs": f"{SHIFTED}, {EXTREME}, a column less", "max_rhat": "huge"},
         may_be_nan=True,
     )
-    yield Call(Diagnosis, {"figures": {"rhat": 1.0}, "reasons": ()})
 
 
+EXTREME = "NaN, all NaN, inf, -inf"
 SHIFTED = "negative, zero, doubled, booleans, huge, half precision"
 
 

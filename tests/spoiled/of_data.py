@@ -78,6 +78,7 @@ def _sets() -> Iterator[Call]:
     for load in (data.load_images, data.load_regression, data.load_texts):
         names = {data.load_images: "digits", data.load_regression: "diabetes"}
         yield Call(load, {"name": names.get(load, "docstrings"), "strict": True})
+    yield Call(data.load_mushrooms, {"strict": False})
     yield Call(
         data.split_validation,
         {"labels": LABELS, "num_validation": 3, "seed": 0},

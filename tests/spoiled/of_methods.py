@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from functools import partial
 
 import jax
+import numpy as np
 
 import jfractal as jf
-from jfractal.inference import all_sub_networks, kl_weight
+from jfractal.inference import PerMember, all_sub_networks, kl_weight
 from tests.spoiled.calls import Call
 from tests.spoiled.problem import BATCH, KEY, MODEL, PARAMS, SGD, SHIFTED, X, Y
 
@@ -125,6 +126,16 @@ def _steps() -> Iterator[Call]:
                 may_be_nan=True,
                 known_as=BATCH_HOLDS,
             )
+    both = jf.ensemble(jf.maximum_a_posteriori(MODEL, SGD), 2)
+    started = both.init(PARAMS, KEY)
+    yield Call(
+        lambda x: both.update(started, PerMember((x, np.stack([Y, Y]))), KEY, 8),
+        {"x": np.stack([X, X])},
+        {"x": SHIFTED},
+        name="update by PerMember",
+        may_be_nan=True,
+        known_as={"x": "batch|batches|targets|outputs|x"},
+    )
     yield Call(
         jf.elbo,
         {"model": MODEL, "params": GAUSSIANS, "batch": BATCH, "key": KEY, "num_data": 8}
@@ -165,6 +176,7 @@ def _post_hoc() -> Iterator[Call]:
     )
     point = jf.Point({"params": PARAMS})
     yield Call(jf.sub_networks, {"net": BLOCKS, "posterior": point, "rate": 0.2}, {"rate": "zero"})
+    yield Call(jf.sub_networks(BLOCKS, point).sample, {"key": KEY})
     yield Call(
         lambda net, rate: list(all_sub_networks(net, rate=rate)),
         {"net": BLOCKS, "rate": 0.2},

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -10,7 +9,6 @@ import numpy as np
 
 import jfractal as jf
 from jfractal import topology
-from jfractal.inference.net_errors import named_errors
 from tests.spoiled.calls import Call
 from tests.spoiled.problem import KEY, X
 
@@ -25,6 +23,7 @@ TRAINED = PLAIN.init(KEY, IMAGES)
 WHOLE = {"column": "None"}
 EXTREME = "NaN, all NaN, inf, -inf"
 SHIFTED = "negative, zero, doubled, huge, half precision, booleans"
+ANY = f"{SHIFTED}, {EXTREME}".split(", ")
 
 
 def calls() -> Iterator[Call]:
@@ -60,6 +59,13 @@ def _architectures() -> Iterator[Call]:
     )
     for net in (jf.PlainNet, jf.ResNet, jf.DenseNet):
         yield Call(net, {"num_classes": 3, "depth": 2})
+    shared = {"features": 4, "norm": "frn", "dropout": 0.1, "order": "pre", "use_bias": True}
+    for unit, own in (
+        (jf.nn.ConvUnit, {"conv": jf.nn.Conv, "kernel_size": 3}),
+        (jf.nn.SeparableUnit, {"conv": jf.nn.Conv, "kernel_size": 3}),
+        (jf.nn.DenseUnit, {"dense": nn.Dense}),
+    ):
+        yield Call(unit, shared | own, {"dropout": "zero"})
     yield Call(
         jf.TextNet,
         {"net": PLAIN, "vocabulary_size": 5, "features": 4, "dropout": 0.1, "embed": nn.Embed},
@@ -102,12 +108,16 @@ def _passes() -> Iterator[Call]:
         name="TextNet()",
         known_as={"x": "tokens"},
     )
-    layers = {
-        jf.BayesDense: ({"features": 3}, X),
-        CONV: ({"features": 3}, IMAGES),
-        jf.BayesEmbed: ({"num_embeddings": 5, "features": 4}, TOKENS),
-    }
-    for layer, (shape, x) in layers.items():
+    for layer, shape, x, more in (
+        (jf.BayesDense, {"features": 3}, X, "an axis more"),
+        (CONV, {"features": 3}, IMAGES, "an axis more"),
+        (
+            jf.BayesEmbed,
+            {"num_embeddings": 5, "features": 4},
+            TOKENS,
+            "an axis more, a column less, flat, a scalar, a number",
+        ),
+    ):
         made = lambda x=x, layer=layer, **options: layer(**options).init(KEY, x)
         yield Call(
             made,
@@ -121,17 +131,11 @@ def _passes() -> Iterator[Call]:
         yield Call(
             run(whole, whole.init(KEY, x)),
             {"x": x},
-            {"x": f"{SHIFTED}, {EXTREME}, a row less, a column less, an axis more, flat"},
+            {"x": f"{SHIFTED}, {EXTREME}, a row less, {more}"},
             name=getattr(layer, "__name__", "BayesConv") + "()",
             known_as={"x": "inputs"},
             may_be_nan=True,
         )
-
-
-def _run(net: nn.Module, variables: Any, x: Any, **options: Any) -> Any:
-    """A pass as all of jfractal runs nets; what Flax says to those who run them is its own."""
-    with named_errors(x):
-        return net.apply(variables, x, rngs={"posterior": KEY, "drop_path": KEY}, **options)
 
 
 def _surgery() -> Iterator[Call]:
@@ -145,6 +149,14 @@ def _surgery() -> Iterator[Call]:
         jf.nn.prune_units,
         {"params": chain, "layers": ("a", "b"), "fraction": 0.5},
         {"fraction": "zero", "params": "entry entry None"},
+    )
+    yield Call(
+        lambda batch_stats: jf.extract(PLAIN, {**TRAINED, "batch_stats": batch_stats}),
+        {"batch_stats": TRAINED["batch_stats"]},
+        {"batch_stats": ", ".join(f"{_inner(5)[:-1]}{word}" for word in ANY)},
+        known_as={"batch_stats": "variables"},
+        name="extract of statistics",
+        may_be_nan=True,
     )
     params = VARIABLES["params"]
     yield Call(jf.nn.path_snr, {"net": NET, "params": params}, {"params": _inner(3)})

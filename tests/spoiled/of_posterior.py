@@ -1,11 +1,13 @@
 """Spoiled calls of `jfractal.posterior` and of `jfractal.storage`."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import jfractal as jf
 from jfractal import posterior, priors, storage
@@ -43,6 +45,13 @@ KEPT = (
 NONE = {"params": "entry None"}  # no leaf, for JAX
 
 
+@dataclass(frozen=True)
+class _Stored:
+    """A class that a file may hold."""
+
+    w: jax.Array
+
+
 def everything(path: str, leaf: jax.Array) -> bool:
     return True
 
@@ -67,6 +76,21 @@ def calls() -> Iterator[Call]:
     )
     storage.save(path, PARAMS)
     yield Call(storage.load, {"path": path}, {"path": "a string"})  # as `save` wrote it above
+    yield Call(storage.read, {"path": path}, {"path": "a string"})
+    yield Call(storage.read_about, {"path": path}, {"path": "a string"})
+    words = "negative, zero, doubled, huge, half precision, booleans, NaN, all NaN, inf, -inf"
+    words += ", a row less, a column less, an axis more, flat, a scalar, empty, a number"
+    yield Call(
+        storage.write,
+        {"path": path, "arrays": {"w": np.asarray(PARAMS["kernel"])}, "about": {"of": "a test"}},
+        {
+            "path": "a string",
+            "arrays": f"empty, {', '.join(f'entry {word}' for word in words.split(', '))}",
+            "about": "empty, a mapping, names that are numbers, entry *",
+        },
+    )
+    yield Call(storage.discard_parts, {"directory": PLACE}, {"directory": "a string"})
+    yield Call(storage.storable, {"cls": _Stored})
 
 
 def _trees() -> Iterator[Call]:

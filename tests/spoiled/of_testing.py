@@ -58,6 +58,16 @@ def calls() -> Iterator[Call]:
         {"net": nn.Dense(1), "x": X, "prior_scale": 1.0, "noise_scale": 0.5},
         {"x": f"{SHIFTED}, a row less, a column less, an axis more, flat, a number"},
     )
+    weights = {"kernel": jnp.ones((2, 1)), "bias": jnp.zeros(1)}
+    kept = ", ".join(f"entry {word}" for word in SHIFTED.split(", ")[:3]) + ", entry huge"
+    kept += ", entry half precision, entry NaN, entry all NaN, entry inf, entry -inf"
+    yield Call(
+        testing.invariants,
+        {"params": weights, "model": simulator.model, "data": (X, Y)},
+        {"params": kept, "data": ", ".join(f"part {word}" for word in SHIFTED.split(", "))},
+        known_as={"params": "variables|x", "data": "batch|targets|outputs|x"},
+        may_be_nan=True,
+    )
     ranks = {"f": RNG.integers(0, 10, 40), "g": RNG.integers(0, 10, 40)}
     yield Call(
         testing.Calibration,

@@ -9,7 +9,7 @@ import jax
 from jax.sharding import Mesh
 
 import jfractal as jf
-from jfractal.training import TensorBoard, recalibrate, scan, validate
+from jfractal.training import TensorBoard, WeightsAndBiases, recalibrate, scan, validate
 from tests.spoiled.calls import Call
 from tests.spoiled.problem import BATCH, KEY, MODEL, PARAMS, SGD, SHIFTED, X, Y
 
@@ -83,10 +83,12 @@ def calls() -> Iterator[Call]:
         {"apply": net.apply, "variables": variables, "batches": [X], "routes": (None, 1)},
         {
             "batches": BATCHES,
+            "variables": ", ".join(f"{'entry ' * 5}{word}" for word in SHIFTED.split(", ")),
             "routes": "a part less, part None",
         },
         known_as={"variables": "params", "routes": "column"},
     )
+    yield Call(WeightsAndBiases, {"run": _Run()}, known_as={"run": "wandb"})
     yield Call(TensorBoard, {"directory": PLACE / "board"}, {"directory": "a string"})
 
 
@@ -96,3 +98,10 @@ def print_nothing(row: dict) -> None:
 
 def _mesh() -> Mesh:
     return Mesh(jax.devices()[:1], ("data",))
+
+
+class _Run:
+    """What Weights & Biases gives."""
+
+    def log(self, row: dict, step: int) -> None:
+        """Forgets."""

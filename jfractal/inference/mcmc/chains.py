@@ -21,6 +21,7 @@ from jfractal.arguments import (
 )
 from jfractal.errors import InputError
 from jfractal.identity import ByContent
+from jfractal.inference.batch import count_inputs
 from jfractal.inference.net_errors import named_errors
 from jfractal.metrics.convergence import ebfmi, ess, ess_tail, rhat
 from jfractal.posterior.gaussian import named_leaves
@@ -143,6 +144,7 @@ class Chains(Posterior):
     def outputs(self, apply: Apply, x: Any) -> Float[Array, "chains draws batch *event"]:
         """The net's output at `x` for every draw, e.g. for R-hat and ESS of predictions."""
         check_functions(apply=apply)
+        count_inputs(x)
         with named_errors(x):
             return _outputs(ByContent(apply), self.num_draws, self.variables, x)
 

@@ -1,0 +1,35 @@
+"""Inputs that do not fit the weights of a net, said in a sentence."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from flax import errors
+
+from jfractal.errors import InputError
+
+__all__ = ["fitting"]
+
+
+@contextmanager
+def fitting(module: nn.Module, name: str, x: Any) -> Iterator[None]:
+    """Says of which input of a module an error is that Flax makes one of its parameters.
+
+    Within another module that is for the outer one to say, whose inputs the caller knows.
+
+    Raises:
+        InputError: If a parameter has another shape than the input needs.
+    """
+    try:
+        yield
+    except errors.ScopeParamShapeError as error:
+        if module.path:
+            raise
+        shapes = jax.tree.map(np.shape, x)
+        reason = str(error).partition(" (http")[0].rstrip(".")
+        raise InputError(
+            f"`{name}` of shape {shapes} does not fit these `params`: {reason}"
+        ) from error
