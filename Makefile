@@ -16,11 +16,7 @@ endif
 # step, and without this spends a fifth of its time on page faults. Ignored elsewhere.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-<<<<<<< HEAD
-.PHONY: help experiment experiments notebooks docs test test-fast stress lint format typecheck bench bench-peers gpu-check clean
-=======
-.PHONY: help experiment experiments notebooks test test-fast test-strict stress lint format typecheck bench bench-peers gpu-check clean
->>>>>>> main
+.PHONY: help experiment experiments notebooks docs test test-fast test-strict stress lint format typecheck bench bench-peers gpu-check clean
 .PHONY: named accelerator
 
 help:  ## this list (the default)
