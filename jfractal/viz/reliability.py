@@ -11,9 +11,11 @@ from jfractal.arguments import check_type
 from jfractal.errors import InputError
 from jfractal.metrics import Reliability
 from jfractal.viz.series import check_label, named, series
-from jfractal.viz.style import GREY, WARNING, InlineFigure, colours, styled
+from jfractal.viz.style import GREY, INK, WARNING, InlineFigure, colours, styled
 
 __all__ = ["reliability_diagram"]
+
+Z = 1.959963984540054  # of 95 %
 
 
 @styled
@@ -22,8 +24,9 @@ def reliability_diagram(
 ) -> Figure:
     """Draws accuracy against confidence, bin by bin, and below it where the examples are.
 
-    The solid bars are the accuracies; the gap reaches from there to the mean confidence. Each
-    panel states its ``ECE = Σ_k (n_k / n) |accuracy_k − confidence_k|``.
+    The solid bars are the accuracies, each with Wilson's 95 % interval for as many examples; the
+    gap reaches from there to the mean confidence. Each panel states its
+    ``ECE = Σ_k (n_k / n) |accuracy_k − confidence_k|``.
 
     Args:
         reliability: What `jfractal.metrics.reliability` returned, or several of them by name,
@@ -54,7 +57,11 @@ def reliability_diagram(
     axes[0, 0].set_ylabel("accuracy")
     axes[1, 0].set_ylabel("examples")
     figure.suptitle(title)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.legend(
+        *axes[0, 0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=min(4, 2 * len(panels)),
+    )
     return figure
 
 
@@ -67,6 +74,17 @@ def _check(name: str, bins: Reliability) -> None:
         raise InputError(f"`reliability` must have rates in [0, 1], {name!r} has others")
     if count.sum() == 0 or np.any((count < 0) | (count % 1 != 0)):
         raise InputError(f"`reliability` must count at least one example, {name!r} has none")
+
+
+def _wilson(share: np.ndarray, num: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The 95 % interval of a probability that gave a share of `num` trials.
+
+    Source: Wilson, "Probable inference, the law of succession, and statistical inference", JASA
+        1927.
+    """
+    centre, scale = share + Z**2 / (2 * num), 1 + Z**2 / num
+    half = Z * np.sqrt(share * (1 - share) / num + (Z / (2 * num)) ** 2)
+    return (centre - half) / scale, (centre + half) / scale
 
 
 def _panel(above: Axes, below: Axes, name: str, bins: Reliability, colour: str):
@@ -88,6 +106,9 @@ def _panel(above: Axes, below: Axes, name: str, bins: Reliability, colour: str):
         linewidth=0.6,
         label="gap",
     )
+    filled = count > 0
+    low, high = _wilson(accuracy[filled], count[filled])
+    above.vlines(centre[filled], low, high, color=INK, linewidth=0.8, label="95 % interval")
     above.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--", label="calibrated")
     above.set(xlim=(0, 1), ylim=(0, 1))
     above.set_title(f"{name}\nECE {share @ gap:.3f}".strip())

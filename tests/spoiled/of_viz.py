@@ -6,7 +6,8 @@ from tempfile import mkdtemp
 
 import numpy as np
 
-from jfractal import metrics, topology, viz
+import jfractal as jf
+from jfractal import metrics, posterior, topology, viz
 from jfractal.testing import Calibration
 from tests.spoiled.calls import Call
 
@@ -80,6 +81,26 @@ def calls() -> Iterator[Call]:
         {"reliability": {"net": reliability}},
         {"reliability": _entries(COUNTS.split(", "))},
         name="reliability_diagram of several",
+    )
+    log_probs = np.log(PROBS)
+    labels = PROBS.argmax(-1)
+    prediction = jf.Prediction.of(np.stack([log_probs, log_probs[::-1]]))
+    yield Call(
+        viz.accuracy_coverage,
+        {"predictions": {"net": prediction}, "labels": labels},
+        {"predictions": "entry part*", "labels": "zero"},
+    )
+    images = RNG.uniform(size=(8, 2, 2))
+    yield Call(
+        viz.extremes,
+        {"prediction": prediction, "images": images, "num_images": 2},
+        {"prediction": "part*", "images": SHIFTED, "num_images": "huge"},
+    )
+    params = {"w": posterior.Gaussian(np.ones(3, np.float32), np.zeros(3, np.float32))}
+    yield Call(
+        viz.posterior_spread,
+        {"posterior": jf.MeanField(params), "where": lambda path, mean: True},
+        {"posterior": "part*"},
     )
     path = Path(mkdtemp()) / "net.svg"
     yield Call(

@@ -1,6 +1,7 @@
 import jax
 import numpy as np
 import pytest
+import scipy.stats
 
 from jfractal import metrics
 from jfractal.errors import InputError
@@ -64,3 +65,13 @@ def test_bad_inputs():
         reliability_diagram({})
     with pytest.raises(InputError, match="'column 1' has none"):
         reliability_diagram({"column 1": empty})
+
+
+def test_intervals_are_those_of_wilson(bins):
+    axes = reliability_diagram(bins["column 1"]).axes[0]
+    segments = axes.collections[0].get_segments()
+    data = [x for x in zip(bins["column 1"].accuracy, bins["column 1"].count) if x[1] > 0]
+    for (share, count), segment in zip(data, segments, strict=True):
+        test = scipy.stats.binomtest(round(float(share * count)), int(count))
+        low, high = test.proportion_ci(method="wilson")
+        np.testing.assert_allclose(segment[:, 1], [low, high], atol=1e-6)
