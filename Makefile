@@ -16,7 +16,7 @@ endif
 # step, and without this spends a fifth of its time on page faults. Ignored elsewhere.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: help experiment experiments notebooks test test-fast stress lint format typecheck bench bench-peers gpu-check clean
+.PHONY: help experiment experiments notebooks docs test test-fast stress lint format typecheck bench bench-peers gpu-check clean
 .PHONY: named accelerator
 
 help:  ## this list (the default)
@@ -47,6 +47,11 @@ experiments: $(READY)  ## the names of the experiments and what they are about
 
 notebooks: $(READY)  ## run notebooks/*.py and write what comes out (ARGS=quickstart: one of them)
 	.venv/bin/python -m notebooks $(ARGS)
+
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: $(READY)  ## build the site in site/, strictly, from docs/, docstrings and notebooks
+	@.venv/bin/mkdocs build --quiet --strict $(ARGS)
+	@echo 'site/index.html'
 
 # Two workers with a thread each; where each may use both cores, the tests take half as long again.
 # Most of their time they compile: without LLVM's optimisation they take a third less.
@@ -91,7 +96,7 @@ gpu-check: accelerator $(if $(NOENV),,$(READY))  ## what a GPU does with jfracta
 	@$(CHECK) -m benchmarks.gpu $(if $(TINY),--tiny) $(ARGS)
 
 clean:  ## remove .venv, builds and caches; runs/ stays
-	rm -rf .venv .venv-peers build dist .pytest_cache .ruff_cache .hypothesis .jax_cache
+	rm -rf .venv .venv-peers build dist site .pytest_cache .ruff_cache .hypothesis .jax_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Expanded twice, so that only a target which needs .venv waits for the interpreter's version.

@@ -1,7 +1,7 @@
 """Images as the experiments take them: how many, split, augmented and standardised."""
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,8 @@ from experiments.ranges import Count, Natural, OneOf
 from experiments.settings import SourceConfig
 from jfractal.data import ImageData
 from jfractal.typing import Array, KeyArray
+
+WHITENED = 1000  # images that the whitening is measured on
 
 ImageSet = Annotated[str, OneOf(["cifar10", "cifar100", "mnist", "fashion_mnist", "digits"])]
 
@@ -34,6 +36,11 @@ class DataConfig(ImagesConfig):
 
     flip: bool = True  # Whether to mirror half of the training images (never done to digits).
     shift: Natural = 4  # Shift training images by up to this many pixels each way.
+    # What moves in at the border of a shifted image: zeros, or its reflection.
+    border: Literal["constant", "reflect"] = "constant"
+    # Filters of a first layer that is computed, not trained: it whitens 4×4 patches of the
+    # images, so that the net reads maps of half their height and width; 0: it reads pixels.
+    whitening: Natural = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +50,11 @@ class Examples:
     train: tuple[np.ndarray, np.ndarray]
     validation: tuple[np.ndarray, np.ndarray]
     test: tuple[np.ndarray, np.ndarray]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of an example as the net reads it."""
+        return self.train[0].shape[1:]
 
     def standardise(self, examples: Any) -> jax.Array:
         """Examples as the net reads them: here as they are."""
@@ -62,6 +74,8 @@ class Split(Examples):
     std: np.ndarray
     flip: bool = False
     shift: int = 0
+    border: str = "constant"
+    filters: jax.Array | None = None
 
     @classmethod
     def load(cls, config: DataConfig, seed: int) -> "Split":
@@ -85,7 +99,21 @@ class Split(Examples):
     def augmented(self, config: DataConfig) -> "Split":
         """The same images, augmented in training as the settings say."""
         flip = config.flip and "digits" not in self.source.name
-        return replace(self, flip=flip, shift=config.shift)
+        return replace(
+            self,
+            flip=flip,
+            shift=config.shift,
+            border=config.border,
+            filters=self._filters(config.whitening),
+        )
+
+    def _filters(self, most: int) -> jax.Array | None:
+        """Whitening filters of the training images, as many as asked for or as there are."""
+        if not most:
+            return None
+        pixels = self._pixels(self.train[0][:WHITENED])
+        count = min(most, 16 * pixels.shape[-1])
+        return jf.data.patch_whitening(pixels, num_filters=count)
 
     @property
     def num_classes(self) -> int:
@@ -94,19 +122,28 @@ class Split(Examples):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Height, width and channels."""
-        return self.source.train_images.shape[1:]
+        """Height, width and channels of what the net reads."""
+        return jax.eval_shape(self.standardise, self.train[0][:1]).shape[1:]
 
     def standardise(self, examples: Any) -> jax.Array:
-        """Float images of mean 0 and standard deviation 1 over the training images."""
-        return jf.data.standardise(examples, self.mean, self.std)
+        """Float images of mean 0 and standard deviation 1 over the training images, or their
+        whitened patches.
+        """
+        return self._read(self._pixels(examples))
 
     def augment(self, key: KeyArray, examples: Any) -> jax.Array:
-        """Mirrors half of the images, shifts all of them and standardises them."""
+        """Standardises images, mirrors half of them and shifts all."""
         key_flip, key_shift = jax.random.split(key)
-        images = self.standardise(examples)
+        images = self._pixels(examples)
         images = jf.data.random_flip(key_flip, images) if self.flip else images
-        return jf.data.random_shift(key_shift, images, pixels=self.shift)
+        images = jf.data.random_shift(key_shift, images, pixels=self.shift, mode=self.border)
+        return self._read(images)
+
+    def _pixels(self, examples: Any) -> jax.Array:
+        return jf.data.standardise(examples, self.mean, self.std)
+
+    def _read(self, pixels: jax.Array) -> jax.Array:
+        return pixels if self.filters is None else jf.data.whiten_patches(pixels, self.filters)
 
 
 def load(config: ImagesConfig, seed: int) -> ImageData:

@@ -6,21 +6,12 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import optax
 
 import jfractal as jf
+from experiments._descent import TrainConfig, num_steps, optimizer
 from experiments._images import DataConfig, Examples
 from experiments._routes import classify, routes_of
-from experiments.ranges import (
-    Columns,
-    Count,
-    Fraction,
-    NotNegative,
-    Positive,
-    Precision,
-    Rate,
-    Some,
-)
+from experiments.ranges import Columns, Count, NotNegative, Positive, Rate, Some
 from experiments.run import Options, Run
 from experiments.settings import Settings, require
 from jfractal import metrics
@@ -65,41 +56,6 @@ class PosteriorConfig(Settings):
     # Factor of the KL, the temperature of the posterior: 1 is Bayes, below 1 is colder.
     kl_weight: NotNegative = 0.003
     num_samples: Count = 16  # Draws of the weights for a prediction.
-
-
-@dataclass(frozen=True)
-class TrainConfig(Settings):
-    """Stochastic optimisation with drop-path."""
-
-    # sgd: with Nesterov momentum; adam: for weights of very different gradients.
-    optimizer: Literal["sgd", "adam"] = "sgd"
-    num_epochs: Count = 8  # Passes over the training examples.
-    batch_size: Count = 32  # Examples in a batch.
-    precision: Precision = "float32"  # In which the net computes; its weights stay float32.
-    learning_rate: Positive = 0.02  # Highest learning rate.
-    # one_cycle: linearly up for a fifth of the steps, then linearly to 0; halving: a tenth whenever
-    # the remaining epochs halve (the paper's).
-    schedule: Literal["one_cycle", "halving"] = "one_cycle"
-    momentum: Rate = 0.9  # Nesterov momentum of sgd.
-    weight_decay: NotNegative = 5e-4  # L2 penalty of the kernels, added to the gradient.
-    # Drop-path: probability of dropping a join input while the whole net runs.
-    local_rate: Rate = 0.15
-    # How columns are trained. sampled: some steps run one random column alone (the paper's text);
-    # two_pass: every batch runs the whole net and all columns (the authors' code; twice the cost);
-    # partitioned: half of each batch runs the whole net, the rest is shared by the columns.
-    routes: Literal["sampled", "two_pass", "partitioned"] = "sampled"
-    global_rate: Fraction = 0.5  # Drop-path: share of the lone columns in the loss.
-    num_devices: Count = 1  # Devices that share each batch.
-    log_every: Count = 20  # Steps between two rows of metrics.
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.num_devices > 1:  # only then is JAX asked, which starts it
-            require(
-                self.num_devices <= jax.device_count(),
-                f"`num_devices` must be between 1 and {jax.device_count()}, all there are, "
-                f"got {self.num_devices}",
-            )
 
 
 DIGITS = TrainConfig(
@@ -178,7 +134,7 @@ def model_of(config: NetConfig, net: Any, prior: jf.priors.Prior | None = None) 
     return jf.fractal_model(
         net,
         prior=jf.priors.Flat() if prior is None else prior,
-        likelihood=jf.likelihoods.Categorical(),
+        likelihood=jf.likelihoods.Categorical(smoothing=config.train.label_smoothing),
         routes=config.train.routes,
         global_rate=config.train.global_rate,
         drop_path=config.train.local_rate,
@@ -194,35 +150,6 @@ def method_of(
         return jf.maximum_a_posteriori(model_of(config, net), descent)
     model = model_of(config, net, jf.priors.Gaussian(posterior.prior_scale))
     return jf.variational(model, descent, kl_weight=posterior.kl_weight)
-
-
-def num_steps(config: TrainConfig, num_examples: int) -> int:
-    """Steps of a training."""
-    return max(config.num_epochs * (num_examples // config.batch_size), 1)
-
-
-def optimizer(config: TrainConfig, steps: int) -> optax.GradientTransformation:
-    """The optimiser with its schedule over so many steps; weight decay on the kernels only."""
-    if config.schedule == "one_cycle":
-        rise = max(steps // 5, 1)
-        up = optax.linear_schedule(config.learning_rate / 10, config.learning_rate, rise)
-        down = optax.linear_schedule(config.learning_rate, 0.0, max(steps - rise, 1))
-        schedule = optax.join_schedules([up, down], [rise])
-    else:
-        drops = {int(steps * (1 - 0.5**k)): 0.1 for k in (1, 2, 3, 4)}
-        schedule = optax.piecewise_constant_schedule(config.learning_rate, drops)
-    descent = {
-        "sgd": optax.sgd(schedule, config.momentum, nesterov=True),
-        "adam": optax.adam(schedule),
-    }
-    decay = optax.add_decayed_weights(config.weight_decay, mask=_kernels)
-    # The authors count the columns beside the whole net, ours is the mean: half of theirs.
-    scale = optax.scale(2.0 if config.routes == "two_pass" else 1.0)
-    return optax.chain(scale, decay, descent[config.optimizer])
-
-
-def _kernels(params: Any) -> Any:
-    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 
 def train(

@@ -73,7 +73,7 @@ def evaluate(net: Any, variables: Any, split: Examples, part: Any = None) -> dic
 def cost(net: Any, split: Examples, route: str) -> dict[str, float]:
     """Convolutions on the longest path, and millions of floating-point operations an example."""
     column = int(route.split()[-1]) if route.startswith("column") else None
-    flops = net.num_flops(split.train[0].shape[1:], column=column)
+    flops = net.num_flops(split.shape, column=column)
     return {"depth": net.depth(column=column), "mflops": flops / 1e6}
 
 

@@ -41,7 +41,7 @@ def storable(cls: Class) -> Class:
         ),
     )
     _STORABLE[cls.__name__] = cls
-    return cls
+    return cast(Class, cls)
 
 
 def save(path: str | Path, tree: Any) -> None:

@@ -27,6 +27,7 @@ from jfractal.data.texts import (
     load_texts,
     rotten_tomatoes,
 )
+from jfractal.data.whitening import patch_whitening, whiten_patches
 
 __all__ = [
     "PADDING",
@@ -50,6 +51,7 @@ __all__ = [
     "load_table",
     "load_texts",
     "mnist",
+    "patch_whitening",
     "random_flip",
     "random_shift",
     "rotten_tomatoes",
@@ -57,4 +59,5 @@ __all__ = [
     "standard_splits",
     "standardise",
     "subset",
+    "whiten_patches",
 ]

@@ -29,8 +29,10 @@ __all__ = [
     "rotten_tomatoes",
 ]
 
-PADDING, UNKNOWN = 0, 1
-"""Tokens: of the places behind the end of a text, and of every word outside the vocabulary."""
+PADDING = 0
+"""The token of the places behind the end of a text."""
+UNKNOWN = 1
+"""The token of every word outside the vocabulary."""
 
 
 @dataclass(frozen=True, eq=False)

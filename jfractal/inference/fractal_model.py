@@ -202,7 +202,7 @@ class FractalModel(Model):
         keys: KeyArray | Sequence[KeyArray],
     ) -> tuple[Float[Array, " batch"], list[dict[str, Scalar]], Variables]:
         """The weighted mean of the log likelihoods along routes, and the metrics of each."""
-        values, metrics = 0.0, []
+        values, metrics = jnp.zeros(()), []
         for (route, weight), key in zip(weights.items(), keys):
             run = self._along(route, variables, batch, key)
             values, variables = values + weight * run.log_likelihood, run.variables

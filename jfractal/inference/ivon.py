@@ -14,9 +14,10 @@ from jfractal.inference.method import Info, Method, Start, check_model, count_da
 from jfractal.inference.model import Model
 from jfractal.inference.point import rest
 from jfractal.inference.rate import schedule
-from jfractal.posterior.gaussian import Gaussian, inverse_softplus, mean, named_leaves
+from jfractal.posterior.gaussian import Gaussian, mean, named_leaves
 from jfractal.posterior.noise import normal_like
 from jfractal.posterior.samples import MeanField
+from jfractal.posterior.softplus import inverse_softplus
 from jfractal.priors import Gaussian as GaussianPrior
 from jfractal.priors import Prior
 from jfractal.typing import Array, Float, Int, KeyArray, Params, Variables

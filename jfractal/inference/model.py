@@ -55,16 +55,14 @@ class Model:
         InputError: If `apply` is no function, or `prior` or `likelihood` is not one.
 
     Example:
-        ::
+        `from_linen`, `from_nnx` and `from_equinox` make both passes from a module with dropout or
+        batch norm; `jfractal.fractal_model` makes those of a fractal net with its drop-path::
 
             model = jf.Model(
                 net.apply,
                 prior=jf.priors.Gaussian(1.0),
                 likelihood=jf.likelihoods.Categorical(),
             )
-
-        `from_linen`, `from_nnx` and `from_equinox` make both passes from a module with dropout or
-        batch norm; `jfractal.fractal_model` makes those of a fractal net with its drop-path.
     """
 
     apply: Apply

@@ -14,11 +14,12 @@ from jfractal.errors import InputError
 from jfractal.inference import curvature
 from jfractal.inference.curvature import Contract, Leaves
 from jfractal.posterior.factor_gaussian import FactorGaussian
-from jfractal.posterior.gaussian import Gaussian, inverse_softplus
+from jfractal.posterior.gaussian import Gaussian
 from jfractal.posterior.kronecker_gaussian import KroneckerGaussian
 from jfractal.posterior.leaves import replace, select
 from jfractal.posterior.posterior import Posterior
 from jfractal.posterior.samples import MeanField
+from jfractal.posterior.softplus import inverse_softplus
 from jfractal.priors.prior import Prior
 from jfractal.typing import Array, Float, Params, Scalar, Variables
 

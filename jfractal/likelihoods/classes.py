@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jfractal.arguments import as_array, check_values, described
+from jfractal.arguments import as_array, check_fraction, check_values, described
 from jfractal.errors import InputError
 from jfractal.likelihoods.likelihood import (
     Likelihood,
@@ -35,20 +35,26 @@ class Categorical(Likelihood):
             for classes that are rare or matter more: positive, one for each class. All count for 1
             if left out. A weighted likelihood is a likelihood of repeated examples: a weight of 2
             is as if every example of the class were there twice.
+        smoothing: Share s of every target that goes to all classes alike, in [0, 1]: "label
+            smoothing", which keeps a net from growing its logits without end. The target is then
+            a distribution, and the log likelihood minus its cross-entropy.
 
     Raises:
-        InputError: If a weight is not above 0 and finite.
+        InputError: If a weight is not above 0 and finite, or `smoothing` is out of range.
 
     Example:
         >>> Categorical(weights=(1.0, 20.0))  # the second class is rare
-        Categorical(weights=(1.0, 20.0))
+        Categorical(weights=(1.0, 20.0), smoothing=0.0)
 
-    Source: King & Zeng, "Logistic regression in rare events data", 2001, §4.2.
+    Source: King & Zeng, "Logistic regression in rare events data", 2001, §4.2. Smoothing: Szegedy
+        et al., "Rethinking the Inception architecture", CVPR 2016, §7.
     """
 
     weights: Sequence[float] | np.ndarray | jax.Array | None = None
+    smoothing: float = 0.0
 
     def __post_init__(self):
+        check_fraction(smoothing=self.smoothing)
         if self.weights is None:
             return
         weights = as_array("weights", self.weights)
@@ -64,6 +70,9 @@ class Categorical(Likelihood):
         self, outputs: Float[Array, "batch classes"], targets: Int[Array, " batch"]
     ) -> Float[Array, " batch"]:
         """``w_target log softmax(outputs)[target]``, in nats per example, w = 1 without `weights`.
+
+        With smoothing s and K classes, ``w_target Σ_k t_k log softmax(outputs)[k]`` with
+        ``t_k = (1 − s) [k = target] + s / K``.
 
         Raises:
             InputError: If labels are not one integer per example, or one is out of range, or
@@ -86,6 +95,9 @@ class Categorical(Likelihood):
         )
         labels = jnp.asarray(labels)
         log_prob = -optax.softmax_cross_entropy_with_integer_labels(outputs, labels)
+        if self.smoothing > 0:
+            spread = jax.nn.log_softmax(outputs).mean(axis=-1)
+            log_prob = (1 - self.smoothing) * log_prob + self.smoothing * spread
         return self._weight_of(labels, classes) * log_prob * one_or_nan(in_range(labels))
 
     def _weight_of(self, labels: Array, num_classes: int) -> Array | float:

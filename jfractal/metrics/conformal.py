@@ -61,8 +61,9 @@ def prediction_sets(
         InputError: If `probs` are not probabilities, or `threshold` is not one.
 
     Example:
-        >>> threshold = conformal_threshold(held_out_probs, held_out_labels, alpha=0.1)
-        >>> sets = prediction_sets(probs, threshold)
+        >>> probs = np.array([[0.7, 0.2, 0.1], [0.4, 0.35, 0.25]])
+        >>> prediction_sets(probs, 0.3).sum(-1).tolist()  # classes in each set
+        [1, 2]
     """
     check_number("in [0, 1]", lambda x: (x >= 0) & (x <= 1), threshold=threshold)
     return probabilities("probs", probs, "batch classes") >= threshold

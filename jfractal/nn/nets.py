@@ -155,6 +155,9 @@ def PlainNet(num_classes: int, *, depth: int = 4, **options: Any) -> BlockNet:
         num_classes: Number of classes.
         depth: Units in each block.
         **options: Those of `block_net`.
+
+    Returns:
+        A Flax module, see `BlockNet`.
     """
     with naming("depth"):
         block = topology.plain(depth)
@@ -168,6 +171,9 @@ def ResNet(num_classes: int, *, depth: int = 4, **options: Any) -> BlockNet:
         num_classes: Number of classes.
         depth: Units in each block, an even number.
         **options: Those of `block_net`.
+
+    Returns:
+        A Flax module, see `BlockNet`.
 
     Raises:
         InputError: If an argument is out of range.
@@ -191,6 +197,9 @@ def DenseNet(num_classes: int, *, depth: int = 4, **options: Any) -> BlockNet:
         num_classes: Number of classes.
         depth: Units in each block.
         **options: Those of `block_net`.
+
+    Returns:
+        A Flax module, see `BlockNet`.
 
     Source: Huang et al., CVPR 2017, without bottlenecks and compression.
     """

@@ -72,7 +72,15 @@ def largest_batch(cost: Callable[[int], int], num_examples: int) -> int:
 
 
 def even_part(total: int, limit: int) -> int:
-    """The size of parts when a total is cut into as few as possible, of at most so many each."""
+    """The size of parts when a total is cut into as few as possible, of at most so many each.
+
+    Args:
+        total: How many there are in all.
+        limit: The most that a part may hold.
+
+    Returns:
+        The size of every part but the last, which may be smaller.
+    """
     check_counts(total=total, limit=limit)
     return ceil(total / ceil(total / limit))
 

@@ -25,8 +25,9 @@ from jfractal.errors import InputError
 from jfractal.posterior.noise import normals
 from jfractal.posterior.posterior import check_tree
 from jfractal.posterior.routes import Routes
+from jfractal.posterior.softplus import inverse_softplus, log_softplus, softplus
 from jfractal.storage import storable
-from jfractal.typing import Array, Float, KeyArray, Params
+from jfractal.typing import Array, KeyArray, Params
 
 __all__ = [
     "Estimator",
@@ -139,20 +140,9 @@ def _is_distribution(x: Any) -> bool:
     return isinstance(x, Gaussian | Routes)
 
 
-def inverse_softplus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """The rho whose softplus is `x`: ``x + log(1 − e^{−x})``, accurate for small and large x."""
-    return x + jnp.log(-jnp.expm1(-x))
-
-
-def _log_softplus(rho: Array) -> Array:
-    """``log softplus(ρ)``, which is ρ far below 0."""
-    is_far = rho < -15.0
-    return jnp.where(is_far, rho, jnp.log(jax.nn.softplus(jnp.where(is_far, 0.0, rho))))
-
-
 # From rho to the standard deviation, to its log, and back.
-_STD = {"softplus": jax.nn.softplus, "log_variance": lambda rho: jnp.exp(rho / 2)}
-_LOG_STD = {"softplus": _log_softplus, "log_variance": lambda rho: rho / 2}
+_STD = {"softplus": softplus, "log_variance": lambda rho: jnp.exp(rho / 2)}
+_LOG_STD = {"softplus": log_softplus, "log_variance": lambda rho: rho / 2}
 _RHO = {"softplus": inverse_softplus, "log_variance": lambda std: 2 * jnp.log(std)}
 
 

@@ -23,7 +23,14 @@ PriorLike: TypeAlias = Prior | dist.Distribution
 
 
 def as_prior(prior: Any, name: str = "prior") -> Prior:
-    """The prior itself, or a `numpyro.distributions` object as a prior; `name` is the argument's.
+    """The prior itself, or a `numpyro.distributions` object as a prior.
+
+    Args:
+        prior: A `Prior`, or a distribution of NumPyro.
+        name: What the argument is called in messages.
+
+    Returns:
+        A prior.
 
     Raises:
         InputError: If it is neither, or its values are not all real numbers.

@@ -103,6 +103,14 @@ def invariants(params: Params, model: Model, data: Batch) -> dict[str, Scalar]:
     likelihood, and the log joint (nats, summed). Without the densities, a method that returns the
     prior would pass.
 
+    Args:
+        params: Weights.
+        model: What they are the weights of.
+        data: Inputs and targets, ``(x, y)``.
+
+    Returns:
+        Scalars by name.
+
     Source: Modrák et al., "Simulation-based calibration checking for Bayesian computation: the
         choice of test quantities shapes sensitivity", Bayesian Analysis 2023.
     """

@@ -24,6 +24,7 @@ __all__ = [
 
 Value = TypeVar("Value")
 How = Literal["mean", "sum", "concat", "max", "convex"]
+"""How a join puts its inputs together; ``"convex"`` is a mean whose weights are learned."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ class Join:
 
 
 Expr = Unit | Identity | Seq | Join
+"""An architecture: a node, with the nodes inside it."""
 
 
 def check_how(how: Any) -> None:

@@ -63,7 +63,15 @@ def path_lengths(expr: Expr) -> dict[int, int]:
 
 
 def receptive_field(expr: Expr, *, kernel_size: int = 3) -> int:
-    """Input pixels along one axis that one output pixel sees, at stride 1: 1 + (k − 1)·depth."""
+    """Input pixels along one axis that one output pixel sees, at stride 1: 1 + (k − 1)·depth.
+
+    Args:
+        expr: The expression.
+        kernel_size: Width k of the window of every unit.
+
+    Returns:
+        Number of pixels.
+    """
     check_counts(kernel_size=kernel_size)
     return 1 + (kernel_size - 1) * depth(expr)
 
@@ -156,7 +164,16 @@ def unit_channels(
 
 
 def channels(expr: Expr, in_channels: int, out_channels: int) -> int:
-    """Channels at the end of an expression, where each unit emits `out_channels`."""
+    """Channels at the end of an expression, where each unit emits `out_channels`.
+
+    Args:
+        expr: The expression.
+        in_channels: Channels of its input.
+        out_channels: Channels that every unit emits.
+
+    Returns:
+        Number of channels.
+    """
     check_counts(in_channels=in_channels, out_channels=out_channels)
     return evaluate(
         expr,
@@ -171,6 +188,14 @@ def join_channels(join: Join, inputs: Sequence[int], out_channels: int) -> int:
 
     ``concat`` adds them up; the other joins keep them or, where they differ, emit `out_channels`
     (see `project`).
+
+    Args:
+        join: The join.
+        inputs: Channels of each of its inputs.
+        out_channels: Channels that every unit emits.
+
+    Returns:
+        Number of channels.
 
     Raises:
         InputError: If `join` is not a Join, or there are no inputs or no channels.

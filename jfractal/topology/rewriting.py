@@ -38,6 +38,9 @@ def project(expr: Expr, in_channels: int, out_channels: int) -> Expr:
         expr: The expression.
         in_channels: Channels of its input.
         out_channels: Channels that every unit emits.
+
+    Returns:
+        The expression with its projections.
     """
     widths: dict[str, set[int]] = {}
     for node, width in unit_channels(expr, in_channels, out_channels):

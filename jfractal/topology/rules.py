@@ -32,6 +32,9 @@ def fractal(columns: int, *, how: How = "mean", nested: bool = False) -> Expr:
             passes, where the flat join of the paper's figure and code weighs its inputs equally.
             A path is (C + 1)/2 units long in the mean, against (2^C − 1)/C.
 
+    Returns:
+        The expression of one block.
+
     Raises:
         InputError: If `columns` is not from 1 to 16, or `how` no kind of join.
 
@@ -69,6 +72,9 @@ def doubly_recursive(levels: int, *, tied: bool = False, how: How = "mean") -> E
         tied: Whether L₁ and L₂ share their weights.
         how: Kind of the joins.
 
+    Returns:
+        The expression of one block.
+
     Raises:
         InputError: If `levels` is not from 1 to 10, or `how` no kind of join.
     """
@@ -103,6 +109,13 @@ def dense(num_units: int) -> Expr:
 
 def residual(num_blocks: int, *, units_per_block: int = 2) -> Expr:
     """A chain of residual blocks: ``x + (u_k ∘ … ∘ u_1)(x)``.
+
+    Args:
+        num_blocks: Number of blocks.
+        units_per_block: Number k of units in each.
+
+    Returns:
+        The expression of the chain.
 
     Source: He, Zhang, Ren & Sun, "Deep residual learning", CVPR 2016, eq. 1.
     """

@@ -146,6 +146,9 @@ def fit(
     check_key("key", key)
     if not isinstance(callbacks, Sequence) or isinstance(callbacks, str):
         raise InputError(f"`callbacks` must be a list of functions, got {described(callbacks)}")
+    if isinstance(mesh, Mesh):
+        # `jax.make_mesh` makes axes over which a program must say where every array lies.
+        mesh = Mesh(mesh.devices, mesh.axis_names)
     plan = Plan(
         num_epochs=num_epochs,
         num_steps=num_steps,

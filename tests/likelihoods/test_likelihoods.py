@@ -2,6 +2,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import scipy.special
 import scipy.stats
@@ -199,6 +200,39 @@ def test_there_is_a_weight_for_each_class():
     weighted = likelihoods.Categorical(weights=(1.0, 2.0))
     with pytest.raises(InputError, match="`weights` must be one number for each of the 3 classes"):
         weighted.log_likelihood(jnp.zeros((1, 3)), jnp.zeros(1, int))
+
+
+# Label smoothing
+
+
+def test_smoothed_labels_are_those_of_optax():
+    logits, labels = jax.random.normal(jax.random.key(0), (6, 3)), jnp.array([0, 1, 2, 2, 1, 0])
+    actual = likelihoods.Categorical(smoothing=0.3).log_likelihood(logits, labels)
+    targets = optax.smooth_labels(jax.nn.one_hot(labels, 3), 0.3)
+    expected = -optax.softmax_cross_entropy(logits, targets)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
+
+
+def test_smoothed_labels_are_best_predicted_by_themselves():
+    """The gradient vanishes where the softmax is (1 − s) of the label and s / K of every class."""
+    best = jnp.log(jnp.array([[0.8, 0.1, 0.1]]))
+    smoothed = likelihoods.Categorical(smoothing=0.3)
+    slope = jax.grad(lambda x: smoothed.log_likelihood(x, jnp.array([0])).sum())(best)
+    np.testing.assert_allclose(slope, 0, atol=1e-6)
+
+
+def test_weights_of_classes_multiply_smoothed_labels():
+    logits, labels = jax.random.normal(jax.random.key(0), (6, 3)), jnp.array([0, 1, 2, 2, 1, 0])
+    weights = np.array([1.0, 2.0, 0.5])
+    plain = likelihoods.Categorical(smoothing=0.2).log_likelihood(logits, labels)
+    weighted = likelihoods.Categorical(weights, smoothing=0.2).log_likelihood(logits, labels)
+    np.testing.assert_allclose(weighted, weights[labels] * plain, rtol=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.1, np.nan])
+def test_smoothing_is_a_share(smoothing):
+    with pytest.raises(InputError, match="`smoothing` must be"):
+        likelihoods.Categorical(smoothing=smoothing)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])

@@ -16,7 +16,7 @@ from jfractal.nn.estimators import (
     reparam,
 )
 from jfractal.posterior import Gaussian
-from jfractal.posterior.gaussian import inverse_softplus
+from jfractal.posterior.softplus import inverse_softplus
 from tests.moments import NUM_DRAWS, assert_mean, assert_moments, assert_variance, draws
 
 ESTIMATORS = {f.__name__: f for f in (reparam, local_reparam, flipout, antithetic, per_example)}

@@ -11,7 +11,8 @@ from jaxtyping import TypeCheckError
 from jfractal import priors
 from jfractal.errors import InputError
 from jfractal.posterior import Gaussian, mean, mean_field, sample, variance
-from jfractal.posterior.gaussian import gaussians, inverse_softplus, map_gaussians
+from jfractal.posterior.gaussian import gaussians, map_gaussians
+from jfractal.posterior.softplus import inverse_softplus
 from jfractal.priors import kl
 
 

@@ -16,6 +16,7 @@ KEY = jax.random.key(0)
 IMAGES = RNG.integers(0, 256, (5, 6, 6, 3)).astype(np.uint8)
 MOMENTS = np.array([0.4, 0.5, 0.6], np.float32)
 LABELS = np.arange(12) % 3
+NONFINITE = "negative, zero, doubled, huge, booleans, half precision, NaN, all NaN, inf, -inf"
 TEXTS = ["One word.", "Two more words!"]
 
 
@@ -46,6 +47,22 @@ def _images() -> Iterator[Call]:
         data.random_shift,
         {"key": KEY, "images": IMAGES, "pixels": 2, "mode": "reflect"},
         {"images": any_dtype, "pixels": "zero"},
+        may_be_nan=True,
+    )
+    pixels = RNG.normal(size=(3, 6, 6, 3)).astype(np.float32)
+    numbers = f"{some}, negative, zero, doubled, huge, booleans, half precision"
+    yield Call(
+        data.patch_whitening,
+        {"images": pixels, "num_filters": 4, "epsilon": 0.1},
+        {"images": numbers},
+    )
+    yield Call(
+        data.whiten_patches,
+        {"images": pixels, "filters": RNG.normal(size=(4, 4, 3, 2)).astype(np.float32)},
+        {
+            "images": f"a row less, {NONFINITE}",
+            "filters": "a column less, negative, zero, doubled, huge, booleans, half precision",
+        },
         may_be_nan=True,
     )
     yield Call(

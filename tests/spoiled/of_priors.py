@@ -78,8 +78,8 @@ def _likelihoods() -> Iterator[Call]:
     yield Call(likelihoods.HeteroscedasticGaussian, {"min_scale": 1e-3})
     yield Call(
         likelihoods.Categorical,
-        {"weights": (1.0, 2.0)},
-        {"weights": "a part less, part a number, part a flag"},
+        {"weights": (1.0, 2.0), "smoothing": 0.1},
+        {"weights": "a part less, part a number, part a flag", "smoothing": "zero"},
     )
     yield Call(likelihoods.check_likelihood, {"likelihood": likelihoods.Categorical()})
     for likelihood, outputs, targets, kept in (

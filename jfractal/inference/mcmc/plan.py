@@ -24,6 +24,7 @@ from jfractal.typing import Params
 __all__ = ["Device", "Plan", "Precision"]
 
 Precision = Literal["float32", "float64"]
+"""What chains move in: ``"float32"``, or ``"float64"`` where energies need it."""
 Device: TypeAlias = Any
 """A `jax.Device`."""
 

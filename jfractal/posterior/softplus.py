@@ -1,0 +1,55 @@
+"""Softplus, its log and its inverse, for standard deviations.
+
+Their derivatives end in a division. XLA computes cheap operations anew in every reader, and the
+gradient of a weight has three, the moments of Adam and the step; a division it computes once, and
+with it all that it divides.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from jfractal.typing import Array, Float
+
+__all__ = ["inverse_softplus", "log_softplus", "softplus"]
+
+FAR = -15.0  # below it softplus(ρ) is e^ρ, in single precision
+FARTHEST = -60.0  # below it the derivative is 0: so it must be where a weight is pruned, ρ = −∞
+
+
+@jax.custom_jvp
+def softplus(rho: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """``log(1 + e^ρ)``."""
+    return jax.nn.softplus(rho)
+
+
+@softplus.defjvp
+def _softplus_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (rho,), (tangent,) = primals, tangents
+    wide = _wide(rho)
+    inverse = 1 + jnp.exp(-jnp.maximum(wide, FARTHEST))
+    inverse = jnp.where(wide < FARTHEST, jnp.inf, inverse)
+    return softplus(rho), (tangent / inverse).astype(rho.dtype)
+
+
+@jax.custom_jvp
+def log_softplus(rho: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """``log log(1 + e^ρ)``, which is ρ far below 0, where softplus underflows."""
+    return jnp.where(rho < FAR, rho, jnp.log(softplus(jnp.maximum(rho, FAR))))
+
+
+@log_softplus.defjvp
+def _log_softplus_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (rho,), (tangent,) = primals, tangents
+    near = jnp.maximum(_wide(rho), FAR)
+    inverse = softplus(near) * (1 + jnp.exp(-near))
+    return log_softplus(rho), (tangent / inverse).astype(rho.dtype)
+
+
+def inverse_softplus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """The rho whose softplus is `x`: ``x + log(1 − e^{−x})``, accurate for small and large x."""
+    return x + jnp.log(-jnp.expm1(-x))
+
+
+def _wide(x: Array) -> Array:
+    """In float32 or wider, where e^15 is finite."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
