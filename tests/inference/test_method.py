@@ -97,7 +97,7 @@ def test_scan_vmap_and_shard_map_are_steps_in_turn(method, state):
 
 
 def test_no_key_is_used_twice(method, starts):
-    """Not by a start, a step, a draw or a prediction.
+    """Not by a start, a step, jitted or not, or a draw.
 
     Over a run, JAX would call it reuse that each dispatch gets the key of the run, into which every
     step folds its own number.
@@ -109,8 +109,6 @@ def test_no_key_is_used_twice(method, starts):
         state, _ = method.update(state, (X, Y), key(4))
         posterior = method.posterior(state)
         posterior.sample(key(5))
-        passes = {"num_samples": 4, "samples_per_pass": 2, "batch_size": 4}
-        jf.predict(method.model, posterior, X, key(6), **passes)
 
 
 @pytest.mark.parametrize("routes", [None, *get_args(RoutePolicy)])
