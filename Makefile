@@ -72,8 +72,8 @@ test-strict: $(READY)  ## a slice of the tests in 64 bits, one with leaks of tra
 	JAX_DEBUG_NANS=1 .venv/bin/python -m pytest -n 2 --dist loadfile -m "not slow" $(STRICT) $(ARGS)
 
 stress: export JFRACTAL_STRESS = all
-stress: $(READY)  ## runs killed at 42 moments and interrupted: they must end as if they were not
-	.venv/bin/python -m pytest tests/experiments/test_stress.py tests/experiments/test_interrupted.py $(ARGS)
+stress: $(READY)  ## runs killed at 42 moments and interrupted must end as if they were not; gpu-check in small
+	.venv/bin/python -m pytest tests/experiments/test_stress.py tests/experiments/test_interrupted.py tests/benchmarks $(ARGS)
 
 lint: $(READY)  ## style, imports and formatting, changing nothing
 	.venv/bin/ruff check
@@ -100,7 +100,7 @@ bench-peers:  ## jfractal beside libraries of PyTorch, in .venv-peers
 CHECK = $(if $(NOENV),$(PYTHON),.venv/bin/python)
 gpu-check: export HF_HUB_OFFLINE := 1
 gpu-check: accelerator $(if $(NOENV),,$(READY))  ## what a GPU does with jfractal, below 8 minutes (TINY=1: tried on a CPU)
-	@$(CHECK) -m benchmarks.gpu $(if $(TINY),--tiny) $(ARGS)
+	@$(CHECK) -m benchmarks.gpu $(if $(TINY),--tiny --json runs/gpu-tiny.json) $(ARGS)
 
 clean:  ## remove .venv, builds and caches; runs/ stays
 	rm -rf .venv .venv-peers build dist site .pytest_cache .ruff_cache .hypothesis .jax_cache

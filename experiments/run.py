@@ -103,8 +103,6 @@ class Run:
                 f"`out`: {self.directory} already holds a run; "
                 "continue it with --resume, or choose another directory"
             )
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
-        self._metrics.touch()
         record = {
             "name": name,
             "number": _next_number(name),
@@ -114,6 +112,8 @@ class Run:
             "config": settings(config),
             **_environment(),
         }
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        self._metrics.touch()
         self.write("config.json", json.dumps(record, indent=2) + "\n")
 
     def _continue(self, name: str, config: Options) -> None:
@@ -383,15 +383,26 @@ def _damaged(path: Path, error: Exception) -> InputError:
 
 
 def device() -> str:
-    """The accelerator that JAX runs on, with their number if there are several."""
-    kind, count = jax.devices()[0].device_kind, jax.device_count()
+    """The accelerator that JAX runs on, with their number if there are several.
+
+    Raises:
+        InputError: If ``JAX_PLATFORMS`` names one that is not there.
+    """
+    try:
+        kind, count = jax.devices()[0].device_kind, jax.device_count()
+    except (AssertionError, RuntimeError) as error:  # as JAX has it, by what is installed
+        asked = os.environ.get("JAX_PLATFORMS", "")
+        raise InputError(
+            f"`JAX_PLATFORMS` must name a platform that is here, got {asked!r}, for which JAX "
+            "finds no device; without it JAX takes what there is"
+        ) from error
     return kind if count == 1 else f"{count} x {kind}"
 
 
 def _environment() -> dict[str, Any]:
     return {
         "versions": {"python": platform.python_version()} | {p: _version(p) for p in PACKAGES},
-        "device": {"platform": jax.default_backend(), "kind": device()},
+        "device": {"kind": device(), "platform": jax.default_backend()},
         "commit": _commit(),
     }
 

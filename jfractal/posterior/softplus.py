@@ -13,7 +13,7 @@ from jfractal.typing import Array, Float
 __all__ = ["inverse_softplus", "log_softplus", "softplus"]
 
 FAR = -15.0  # below it softplus(ρ) is e^ρ, in single precision
-FARTHEST = -60.0  # below it the derivative is 0, in single precision, and e^−ρ soon infinite
+FARTHEST = -60.0  # below it the derivative is 0: so it must be where a weight is pruned, ρ = −∞
 
 
 @jax.custom_jvp
@@ -25,7 +25,9 @@ def softplus(rho: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 @softplus.defjvp
 def _softplus_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     (rho,), (tangent,) = primals, tangents
-    inverse = 1 + jnp.exp(-jnp.maximum(_wide(rho), FARTHEST))
+    wide = _wide(rho)
+    inverse = 1 + jnp.exp(-jnp.maximum(wide, FARTHEST))
+    inverse = jnp.where(wide < FARTHEST, jnp.inf, inverse)
     return softplus(rho), (tangent / inverse).astype(rho.dtype)
 
 

@@ -1,4 +1,5 @@
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -215,3 +216,14 @@ def test_sigterm_from_outside_stops_a_run(tmp_path):
     assert process.returncode == 143
     assert "to continue:" in error
     assert "Traceback" not in error
+
+
+def test_a_platform_that_is_not_there_is_refused_before_anything_is_written(tmp_path):
+    command = [sys.executable, "-c", MAIN, "counting", "--out", str(tmp_path / "run")]
+    environment = os.environ | {"JAX_PLATFORMS": "abacus"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: `JAX_PLATFORMS` must name a platform that is here, got")
+    assert not (tmp_path / "run" / "config.json").exists()
