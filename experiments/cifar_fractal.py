@@ -13,8 +13,8 @@ for columns that run alone.
 
 The recipe: a first layer that is computed, 4×4 patches whitened by 32 filters, so that the net
 works on maps of 16×16; three blocks of widths 32, 64 and 128, whose columns start as nearly the
-same function; Muon for the convolutions; labels smoothed by 0.2; mirrored images, shifted by up to 2
-pixels with reflection; half of each batch for the whole net, the rest shared by the columns.
+same function; Muon for the convolutions; labels smoothed by 0.2; mirrored images, shifted by up to
+2 pixels with reflection; half of each batch for the whole net, the rest shared by the columns.
 
 Laptop: 30 minutes on one CPU core, 380,000 images of training at 99.1 MFLOP a forward pass of the
 whole net (without the whitening, 0.8 MFLOP). One seed, all 10,000 test images of CIFAR-10: 85.9 %
