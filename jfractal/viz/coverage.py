@@ -39,17 +39,17 @@ def accuracy_coverage(
     """
     alone = isinstance(predictions, Prediction)
     lines = {"": predictions} if alone else named("predictions", predictions, "predictions")
-    drawn = {name: _accuracies(prediction, labels) for name, prediction in lines.items()}
-    coverage = {name: np.arange(1, len(y) + 1) / len(y) for name, y in drawn.items()}
     return curves(
-        {name: (coverage[name], drawn[name]) for name in drawn},
+        {name: _line(prediction, labels) for name, prediction in lines.items()},
         xlabel="share of examples answered, the most certain first",
         ylabel="accuracy on these",
     )
 
 
-def _accuracies(prediction: Prediction, labels: ArrayLike) -> np.ndarray:
+def _line(prediction: Prediction, labels: ArrayLike) -> tuple[list[float], list[float]]:
+    """Shares of the examples, and the accuracy on each."""
     check_type("predictions", prediction, Prediction, "a `jf.Prediction`, or several by name")
     probs, labels = labelled(probabilities, labels, probs=prediction.probs)
     correct = probs.argmax(-1) == labels
-    return 1.0 - np.asarray(metrics.risk_coverage(prediction.entropy, correct))
+    risk = np.asarray(metrics.risk_coverage(prediction.entropy, correct))
+    return (np.arange(1, len(risk) + 1) / len(risk)).tolist(), (1.0 - risk).tolist()

@@ -441,7 +441,7 @@ def test_flat_features_are_no_image(unit):
 
 def test_a_unit_has_an_order():
     net = FractalNet(10, columns=1, widths=(2,), unit=partial(ConvUnit, order="before"))
-    with pytest.raises(InputError, match=r"`order` must be one of .*'post', 'pre'.*, got 'before'"):
+    with pytest.raises(InputError, match="`order` must be one of post, pre, got 'before'"):
         jax.eval_shape(net.init, jax.random.key(0), images(1, 4, 4, 3))
 
 

@@ -94,7 +94,7 @@ def calls() -> Iterator[Call]:
     yield Call(
         viz.extremes,
         {"prediction": prediction, "images": images, "num_images": 2},
-        {"prediction": "part*", "images": SHIFTED, "num_images": "huge"},
+        {"prediction": "part*", "images": f"{SHIFTED}, a column less", "num_images": "huge"},
     )
     params = {"w": posterior.Gaussian(np.ones(3, np.float32), np.zeros(3, np.float32))}
     yield Call(
