@@ -1,7 +1,6 @@
 """What a method promises to whoever drives it."""
 
 from functools import partial
-from typing import get_args
 
 import chex
 import flax.linen as nn
@@ -15,7 +14,6 @@ from jax.sharding import PartitionSpec as P
 
 import jfractal as jf
 from jfractal.identity import ByContent
-from jfractal.inference.fractal_model import RoutePolicy
 from tests.inference.methods import LIKELIHOOD, METHODS, PRIOR
 
 KEY = jax.random.key(0)
@@ -111,7 +109,8 @@ def test_no_key_is_used_twice(method, starts):
         posterior.sample(key(5))
 
 
-@pytest.mark.parametrize("routes", [None, *get_args(RoutePolicy)])
+# Learned routes are not among them: their columns share a key, to differ by their depth alone.
+@pytest.mark.parametrize("routes", [None, "sampled", "two_pass", "partitioned"])
 def test_no_key_is_used_twice_by_a_training_pass(starts, routes):
     if routes is None:
         model = jf.Model.from_linen(Dropped(), prior=PRIOR, likelihood=LIKELIHOOD)
@@ -119,8 +118,6 @@ def test_no_key_is_used_twice_by_a_training_pass(starts, routes):
         net = FRACTAL.clone(dropout=(0.5,))
         model = jf.fractal_model(net, prior=PRIOR, likelihood=LIKELIHOOD, routes=routes)
     start = starts[type(model)]
-    if routes == "learned":
-        start = {**start, "params": {**start["params"], "routes": jf.Routes.uniform(2)}}
     with jax.debug_key_reuse(True):
         jax.jit(model.training_pass)(start, (X, Y), jax.random.key(0))
         model.training_pass(start, (X, Y), jax.random.key(1))
