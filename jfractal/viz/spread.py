@@ -59,8 +59,12 @@ def posterior_spread(posterior: Posterior, *, where: Where = everywhere) -> Figu
     left.set_yticks(range(len(leaves)), [*leaves])
     left.invert_yaxis()
     right.axvline(1.0, color=GREY, linewidth=0.8, linestyle="--")
-    left.set(xscale="log", xlabel="standard deviation σ")
-    right.set(xscale="log", xlabel="signal to noise |mean| / σ")
+    left.set_xlabel("standard deviation σ")
+    right.set_xlabel("signal to noise |mean| / σ")
+    for axes in (left, right):
+        low, high = axes.dataLim.intervalx
+        if high > 10 * low:  # a log scale of less than a decade has no ticks worth reading
+            axes.set_xscale("log")
     return figure
 
 
