@@ -44,7 +44,7 @@ def test_bounds():
 
 
 def test_zero_probabilities_count_as_the_smallest_number(run):
-    certain = jnp.eye(3)
+    certain = jnp.eye(3, dtype=jnp.float32)
     assert run(symmetric_kl)(certain, certain) == 0
     smallest = float(jnp.finfo(jnp.float32).tiny)
     # ½ (1 · log(1 / tiny) + 1 · log(1 / tiny)) at two of three examples.

@@ -156,7 +156,7 @@ def test_shapes_that_do_not_match_are_refused(refused, score):
 @pytest.mark.parametrize("label", [-1, 2])
 def test_labels_out_of_range_are_refused(score, label):
     with pytest.raises(
-        InputError, match=r"`labels` must be in \[0, 2\), the classes of `(log_)?probs`, got int32"
+        InputError, match=r"`labels` must be in \[0, 2\), the classes of `(log_)?probs`, got int"
     ):
         probs = jnp.full((3, 2), 0.5)
         score(jnp.log(probs) if score is nll else probs, jnp.array([0, 1, label]))

@@ -283,7 +283,7 @@ CLOSED_FORMS = [
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
 def test_the_kl_of_many_half_precision_weights_is_that_of_the_same_numbers(prior, dtype):
     q = mean_field({"w": jnp.full(40_000, 0.5, dtype)}, scale=0.01)
-    wide = mean_field({"w": jnp.full(40_000, 0.5)}, scale=0.01)
+    wide = mean_field({"w": jnp.full(40_000, 0.5, jnp.float32)}, scale=0.01)
     wide = {"w": replace(wide["w"], rho=q["w"].rho.astype(jnp.float32))}
     assert kl(q, prior, jax.random.key(0)).dtype == jnp.float32
     np.testing.assert_allclose(
@@ -303,7 +303,7 @@ def test_a_scale_that_underflows_has_a_finite_kl_and_gradient(prior, mean):
     def divergence(leaf):
         return kl({"w": leaf}, prior, jax.random.key(0))
 
-    leaf = Gaussian(jnp.full(3, mean), jnp.full(3, -120.0))
+    leaf = Gaussian(jnp.full(3, mean, jnp.float32), jnp.full(3, -120.0, jnp.float32))
     assert (leaf.std == 0).all()
     value, gradient = jax.value_and_grad(divergence)(leaf)
     assert jnp.isfinite(value)
