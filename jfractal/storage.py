@@ -98,10 +98,13 @@ def write(path: str | Path, arrays: Mapping[str, np.ndarray], about: Mapping[str
     path = as_path("path", path)
     for name, value in (("arrays", arrays), ("about", about)):
         check_type(name, value, Mapping, "a dictionary by name")
+    if not all(isinstance(name, str) for name in arrays):
+        raise InputError(f"`arrays` must have names that are strings, got {described(arrays)}")
     try:
         json.dumps(dict(about))
     except (TypeError, ValueError) as error:
         raise InputError(f"`about` must be what JSON can say: {error}") from error
+    arrays = {name: np.asarray(x) for name, x in arrays.items()}
     plain = {name: _plain(x) for name, x in arrays.items()}
     dtypes = {name: x.dtype.name for name, x in arrays.items()}
     content: dict[str, Any] = {"about": dict(about), "dtypes": dtypes}

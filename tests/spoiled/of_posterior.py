@@ -79,13 +79,13 @@ def calls() -> Iterator[Call]:
     yield Call(storage.read, {"path": path}, {"path": "a string"})
     yield Call(storage.read_about, {"path": path}, {"path": "a string"})
     words = "negative, zero, doubled, huge, half precision, booleans, NaN, all NaN, inf, -inf"
-    words += ", a row less, a column less, an axis more, flat, a scalar, empty, a number"
+    words += ", a row less, a column less, an axis more, flat, a scalar, empty, a number, complex"
     yield Call(
         storage.write,
         {"path": path, "arrays": {"w": np.asarray(PARAMS["kernel"])}, "about": {"of": "a test"}},
         {
             "path": "a string",
-            "arrays": f"empty, {', '.join(f'entry {word}' for word in words.split(', '))}",
+            "arrays": ", ".join(["empty", *(f"entry {word}" for word in words.split(", "))]),
             "about": "empty, a mapping, names that are numbers, entry *",
         },
     )
