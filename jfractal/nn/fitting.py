@@ -16,9 +16,9 @@ __all__ = ["fitting"]
 
 @contextmanager
 def fitting(module: nn.Module, name: str, x: Any) -> Iterator[None]:
-    """Says of which input of a module an error is that Flax makes one of its parameters.
+    """Turns Flax's error about the shape of a parameter into one about the input of the module.
 
-    Within another module that is for the outer one to say, whose inputs the caller knows.
+    Inside another module it lets the error pass: the outer one names what the caller gave.
 
     Raises:
         InputError: If a parameter has another shape than the input needs.

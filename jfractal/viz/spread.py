@@ -34,8 +34,8 @@ def posterior_spread(posterior: Posterior, *, where: Where = everywhere) -> Figu
         The figure.
 
     Raises:
-        InputError: If `posterior` is none, `where` picks no leaf whose weights have a variance, or
-            more leaves than a picture has room for.
+        InputError: If `posterior` is not a posterior of jfractal, or `where` picks more leaves than
+            a picture has room for, or none whose weights have a variance.
 
     References:
         Blundell et al., "Weight uncertainty in neural networks", ICML 2015, §5.1 and figure 4.

@@ -59,7 +59,7 @@ def _takes_arguments(thing: Any) -> bool:
 
 
 def _exported(module: ModuleType) -> list[str]:
-    """What ``__all__`` names or, where there is none, what is imported ``as`` itself."""
+    """The names in ``__all__``; in a module without one, those imported as ``name as name``."""
     if hasattr(module, "__all__"):
         return module.__all__
     nodes = ast.walk(ast.parse(inspect.getsource(module)))
