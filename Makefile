@@ -87,6 +87,9 @@ PEERS = torch==2.13.0 pytorchcv==0.0.74 bayesian-torch==0.5.0 blitz-bayesian-pyt
 bench-peers:  ## jfractal beside libraries of PyTorch, in .venv-peers
 	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
 	@.venv-peers/bin/python -m pip install -qq -c constraints.txt -e '.[experiments]' $(PEERS)
+	@# Nobody needs it, but it is imported where it is found, and not every build fits that of torch.
+	@.venv-peers/bin/python -c 'import torchvision' 2>/dev/null || \
+	.venv-peers/bin/python -m pip uninstall -qq -y torchvision
 	.venv-peers/bin/python -m benchmarks --peers $(ARGS)
 
 # NOENV=1: with the packages that $(PYTHON) has already.
