@@ -13,7 +13,8 @@ ROOT = Path(__file__).parent.parent
 # know nothing of nets, and stand below what reports them.
 FLOORS = [
     {"typing", "errors", "concrete"},
-    {"arguments", "counts", "forked", "identity", "interrupts", "lock", "out_of_memory", "summary"},
+    {"arguments", "counts", "forked", "identity", "interrupts", "lock", "out_of_memory"},
+    {"progress", "summary"},
     {"array_files", "storage"},
     {"topology"},
     {"ops", "metrics"},

@@ -18,6 +18,7 @@ from jfractal.inference.method import Method, Start
 from jfractal.interrupts import Interrupts
 from jfractal.out_of_memory import out_of_memory
 from jfractal.posterior.posterior import Posterior
+from jfractal.progress import Progress
 from jfractal.training.batches import Batches, as_arrays
 from jfractal.training.best import Best
 from jfractal.training.checkpoint import Checkpoints
@@ -26,7 +27,6 @@ from jfractal.training.divergence import check_figures, check_posterior
 from jfractal.training.history import History
 from jfractal.training.loop import Keys, data_check
 from jfractal.training.plan import Plan, Row
-from jfractal.training.progress import Progress
 from jfractal.training.report import Report, Unread
 from jfractal.training.sources import source_of
 from jfractal.training.validation import validate
@@ -247,7 +247,9 @@ class Driver:
         steps = np.arange(unread.first, unread.first + number) + 1
         means = {name: x.reshape(number, -1).mean(1) for name, x in rows.items()}
         columns = {"step": steps, "epoch": unread.epochs, **means}
-        self._progress.update({name: x[-1].item() for name, x in columns.items()})
+        names = ("epoch", *sorted(means, key=lambda name: name != "loss"))
+        last = {name: columns[name][-1].item() for name in names}
+        self._progress.update(int(steps[-1]), last)
         self.report.steps(columns)
 
     def _validates(self) -> bool:
@@ -263,6 +265,8 @@ class Driver:
         with self._progress.phase("validating"):
             posterior = self.method.posterior(gathered(self.state, self.plan.mesh))
             figures = self._figures(posterior)
+        epoch = float(self.report.history["epoch"][-1]) if self.step else 0.0
+        self._progress.validated(epoch, figures)
         self.best.consider(figures, self.state)
         self.report.validation(self.step, figures)
 

@@ -1,7 +1,7 @@
 """Curves: one quantity against another, a line for each series."""
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,6 +20,8 @@ Curve: TypeAlias = tuple[Numbers, Numbers] | tuple[Numbers, Numbers, Numbers]
 """Positions and values, and where they are known the errors of the values."""
 
 BAND_ALPHA = 0.2
+SAME = 0.01  # of the range of all values: curves that are no farther apart look like one
+STYLES = ("solid", (0, (4, 4)), (0, (1, 4)))
 LABEL_HEIGHT = 0.07  # of the height of the axes, from one label to the next
 
 
@@ -32,6 +34,8 @@ def curves(
     logy: bool = False,
 ) -> Figure:
     """Draws one line for each series, with its name at its end and its errors as a band.
+
+    A line that runs over an earlier one is dashed, so that both are seen.
 
     Args:
         series: Positions and values by name, ``{name: (xs, ys)}``, or ``(xs, ys, errors)`` for a
@@ -57,10 +61,12 @@ def curves(
     figure = InlineFigure(figsize=(4.2, 2.6), layout="constrained")
     axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel, yscale="log" if logy else "linear")
     ends: dict[str, float] = {}
+    styles = _styles(lines)
     for name, (xs, y, *errors) in lines.items():
         shown = np.isfinite(y)
         ends[name] = y[shown][-1]
-        axes.plot(xs, y, color=colour[name], marker="o" if shown.sum() == 1 else "", label=name)
+        look = {"color": colour[name], "linestyle": styles[name]}
+        axes.plot(xs, y, **look, marker="o" if shown.sum() == 1 else "", label=name)
         for error in errors:
             axes.fill_between(
                 xs, y - error, y + error, color=colour[name], alpha=BAND_ALPHA, linewidth=0
@@ -92,6 +98,17 @@ def _line(name: str, curve: Curve, logy: bool) -> list[np.ndarray]:
             f"`{argument}` must have finite errors of at least 0, got {described(errors[0])}"
         )
     return [xs, np.where(shown, y, np.nan), *errors]
+
+
+def _styles(lines: Mapping[str, list[np.ndarray]]) -> dict[str, Any]:
+    """Dashes for a curve that coincides with an earlier one, shorter ones for the next."""
+    values = np.concatenate([y[np.isfinite(y)] for _, y, *_ in lines.values()])
+    near, styles = SAME * np.ptp(values), {}
+    for i, (name, (xs, y, *_)) in enumerate(lines.items()):
+        below = [other for _, other in list(lines.items())[:i] if np.array_equal(other[0], xs)]
+        same = [np.allclose(y, other[1], rtol=0, atol=near, equal_nan=True) for other in below]
+        styles[name] = STYLES[min(sum(same), len(STYLES) - 1)]
+    return styles
 
 
 def _label_ends(axes: Axes, ends: Mapping[str, float], colour: Mapping[str, str]):

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import jfractal as jf
-from jfractal.training.progress import Progress
+from jfractal.progress import Progress
 from tests.training.problems import KEY, MAP, MODEL, PARAMS, X, Y
 
 
@@ -22,7 +22,7 @@ class Terminal(io.StringIO):
 def terminal(monkeypatch):
     made = Terminal()
     # Not `sys.stderr` itself, which pytest sets anew between a fixture and its test.
-    monkeypatch.setattr("jfractal.training.progress.sys", SimpleNamespace(stderr=made))
+    monkeypatch.setattr("jfractal.progress.sys", SimpleNamespace(stderr=made))
     return made
 
 
@@ -32,10 +32,11 @@ def test_a_terminal_shows_phases_and_figures(terminal):
     shown = terminal.getvalue()
     assert "mean field: compiling" in shown and "mean field, compiled in" in shown
     assert ": validating" in shown
-    last = shown.splitlines()[-1]
-    assert "20/20" in last and "epoch=4" in last
+    last = [line for line in re.split(r"[\r\n]", shown) if "20/20" in line][-1]
+    assert "epoch=4" in last
     for part in ("loss=", "nll=", "kl=", "accuracy="):
         assert part in last
+    assert "validation, epoch 4: accuracy=" in shown
 
 
 def test_elsewhere_there_is_nothing(capfd):
@@ -69,7 +70,7 @@ def test_the_time_that_is_left_knows_nothing_of_compilation(terminal, monkeypatc
         clock[0] += 60
     for step in range(1, 11):
         clock[0] += 1
-        progress.update({"step": step, "loss": 1.0})
+        progress.update(step, {"loss": 1.0})
     progress.close()
     last = terminal.getvalue().splitlines()[-1]
     assert "MAP, compiled in 60.0 s" in last

@@ -22,6 +22,17 @@ def test_one_line_for_each_series_in_the_colour_of_its_column():
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "loss")
 
 
+def test_a_curve_that_runs_over_another_is_dashed():
+    same = STEPS + 1e-4
+    series = {"a": (STEPS, STEPS), "b": (STEPS, same), "c": (STEPS, -STEPS), "d": (STEPS, same)}
+    (axes,) = draw(series).axes
+    solid, dashed, other, dotted = (line.get_linestyle() for line in axes.lines)
+    assert solid == other == "-" and dashed == dotted == "--"
+    assert axes.lines[1]._unscaled_dash_pattern != axes.lines[3]._unscaled_dash_pattern
+    far = draw({"a": (STEPS, STEPS), "b": (STEPS[:-1], STEPS[:-1])}).axes[0]
+    assert {line.get_linestyle() for line in far.lines} == {"-"}  # ends elsewhere, and is seen
+
+
 @pytest.mark.parametrize("logy", [False, True])
 def test_labels_stand_in_the_order_of_the_ends_without_overlap(collisions, logy):
     series = {f"series {i}": (STEPS, 1 / STEPS + 1e-3 * i) for i in range(8)}

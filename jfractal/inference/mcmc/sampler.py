@@ -12,7 +12,6 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from tqdm import tqdm
 
 from jfractal import ops
 from jfractal.arguments import (
@@ -37,6 +36,7 @@ from jfractal.inference.model import Model
 from jfractal.lock import Lock
 from jfractal.out_of_memory import out_of_memory
 from jfractal.posterior.gaussian import check_weights
+from jfractal.progress import Progress
 from jfractal.typing import KeyArray, Params, Variables
 
 __all__ = ["run"]
@@ -227,8 +227,12 @@ def _fill(
         data = jax.device_put(data, everywhere)
     advance = partial(_advance, ByContent(program))
     total, pace = plan.num_warmup + plan.num_draws, 1
-    hidden = None if plan.progress is None else not plan.progress
-    with tqdm(total=total, initial=store.count, disable=hidden, unit=" draws") as bar:
+    progress = Progress("chains", visible=plan.progress, unit="draws")
+    with contextlib.closing(progress):
+        progress.start(store.count, total)
+        if store.count < total:
+            with progress.phase("compiling", "compiled"):
+                jax.block_until_ready(advance(state, still, data, 0, plan.thinning))
         while store.count < total:
             warming = store.count < plan.num_warmup
             left = (plan.num_warmup if warming else total) - store.count
@@ -239,12 +243,12 @@ def _fill(
             seconds = time.perf_counter() - started
             pace = num * 2 if seconds < FAST else max(num // 2, 1) if seconds > SLOW else num
             store.keep(rows, state, warming=warming)
-            bar.update(num)
-            bar.set_postfix(
-                phase="warm-up" if warming else "sampling",
-                log_joint=f"{rows['log_joint'][-1].mean():.5g}",
-                gradients=int(rows["num_gradients"].mean()),
-            )
+            figures = {
+                "phase": "warm-up" if warming else "sampling",
+                "log_joint": float(rows["log_joint"][-1].mean()),
+                "gradients": f"{rows['num_gradients'].mean():.0f}",
+            }
+            progress.update(store.count, figures)
 
 
 def _chains(store: DrawStore, variables: Variables, parts: Parts) -> Chains:

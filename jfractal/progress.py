@@ -1,0 +1,153 @@
+"""What a person sees of long work: what is being done, how far it is, and how long it will take."""
+
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+
+import jax
+from tqdm.auto import tqdm
+
+__all__ = ["DOING", "Progress", "doing", "every"]
+
+TICK = 1.0  # seconds from one look at the clock to the next
+
+DOING: list[object] = []
+"""What this process is doing, the outermost first; as text, each says what it is."""
+
+
+@contextmanager
+def doing(what: object) -> Iterator[None]:
+    """Names what is being done, for whoever tells a person of it."""
+    DOING.append(what)
+    try:
+        yield
+    finally:
+        DOING.remove(what)
+
+
+@contextmanager
+def every(seconds: float, act: Callable[[], object]) -> Iterator[None]:
+    """Calls a function in regular intervals, in a thread of its own."""
+    is_over = threading.Event()
+
+    def run() -> None:
+        while not is_over.wait(seconds):
+            act()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+class Progress:
+    """A bar on a terminal or in a notebook; nothing where the output is neither.
+
+    Its text says how far the work is, for those who see no bar.
+
+    Args:
+        name: What runs.
+        visible: Whether to show it; None for on a terminal and in a notebook only.
+        unit: What is counted.
+    """
+
+    def __init__(self, name: str, *, visible: bool | None, unit: str = "steps"):
+        self._name, self._unit = name, unit
+        shown = _is_watched() if visible is None else visible
+        self._is_shown = shown and jax.process_index() == 0
+        self._bar: tqdm | None = None
+        self._below: tqdm | None = None
+        self._open = ExitStack()
+        self._first = self._done = 0
+        self._total: int | None = None
+        self._began = 0.0
+
+    def __str__(self) -> str:
+        if not self._total:
+            return self._name
+        text = f"{self._name}, {self._done:,} of {self._total:,} {self._unit}"
+        if self._done == self._first:
+            return text
+        pace = (time.monotonic() - self._began) / (self._done - self._first)
+        left = pace * (self._total - self._done)
+        return f"{text}, {left:.0f} s left" if left < 90 else f"{text}, {left / 60:.0f} min left"
+
+    def start(self, done: int, total: int | None) -> None:
+        """Shows the bar.
+
+        Args:
+            done: Steps taken before.
+            total: Steps in all, if that is known.
+        """
+        self._first, self._done, self._total = done, done, total
+        self._began = time.monotonic()
+        self._open.enter_context(doing(self))
+        if not self._is_shown:
+            return
+        bar = tqdm(
+            total=total, initial=done, unit=f" {self._unit}", desc=self._name, file=sys.stderr
+        )
+        self._bar = bar
+        if sys.stderr.isatty():  # the clock runs on while a program is compiled
+            self._open.enter_context(every(TICK, bar.refresh))
+
+    def close(self) -> None:
+        """Leaves the bar as it is."""
+        self._open.close()
+        for bar in (self._bar, self._below):
+            if bar is not None:
+                bar.close()
+
+    @contextmanager
+    def phase(self, what: str, done: str | None = None) -> Iterator[None]:
+        """Names what takes its time while no step is taken; it does not count for the ETA.
+
+        Args:
+            what: What is being done.
+            done: What has been done afterwards, to go on showing how long it took.
+        """
+        began = time.monotonic()
+        if self._bar is not None:
+            self._bar.set_description_str(f"{self._name}: {what}")
+        with doing(what):
+            yield
+        seconds = time.monotonic() - began
+        self._began += seconds
+        if done is not None:
+            self._name += f", {done} in {seconds:.1f} s"
+        if self._bar is not None:
+            self._bar.start_t += seconds
+            self._bar.last_print_t += seconds
+            self._bar.set_description_str(self._name)
+
+    def update(self, done: int, figures: Mapping[str, float | str]) -> None:
+        """Shows how far it is, and the figures there."""
+        self._done = done
+        if self._bar is not None:
+            self._bar.set_postfix(_short(figures), refresh=False)
+            self._bar.update(done - self._bar.n)
+
+    def validated(self, epoch: float, figures: Mapping[str, float]) -> None:
+        """Shows the figures of a validation, in a line below the bar."""
+        if self._bar is None:
+            return
+        if self._below is None:
+            self._below = tqdm(total=0, bar_format="{desc}", file=sys.stderr)
+        shown = ", ".join(f"{name}={value}" for name, value in _short(figures).items())
+        width = shutil.get_terminal_size().columns - 1
+        self._below.set_description_str(f"validation, epoch {epoch:.3g}: {shown}"[:width])
+
+
+def _short(figures: Mapping[str, float | str]) -> dict[str, str]:
+    return {name: x if isinstance(x, str) else f"{x:.4g}" for name, x in figures.items()}
+
+
+def _is_watched() -> bool:
+    """Whether somebody may look at standard error: a terminal, or the cell of a notebook."""
+    return sys.stderr.isatty() or type(sys.stderr).__module__.startswith("ipykernel")
