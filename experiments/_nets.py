@@ -17,6 +17,7 @@ from experiments.settings import Settings, require
 from jfractal import metrics
 from jfractal.nn import BlockNet
 from jfractal.posterior.gaussian import Estimator
+from jfractal.progress import doing
 from jfractal.typing import Variables
 
 CALIBRATION = 250  # examples in a batch that batch statistics are measured on
@@ -232,4 +233,5 @@ def recalibrated(
     size = min(CALIBRATION, len(examples))
     starts = range(0, len(examples) - size + 1, size)[:num_batches]
     batches = (split.standardise(examples[start : start + size]) for start in starts)
-    return jf.training.recalibrate(net.apply, variables, batches, routes=routes)
+    with doing("measuring batch statistics"):
+        return jf.training.recalibrate(net.apply, variables, batches, routes=routes)

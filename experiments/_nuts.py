@@ -1,6 +1,5 @@
 """The reference of the experiments that have one: the No-U-Turn sampler, and its say on itself."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
@@ -17,7 +16,7 @@ from experiments.run import Run
 from experiments.settings import Settings
 from jfractal import metrics, viz
 from jfractal.inference.mcmc.chains import MIN_EBFMI, MIN_ESS_PER_CHAIN
-from jfractal.metrics.bootstrap import Estimate
+from jfractal.progress import doing
 from jfractal.typing import KeyArray
 
 Chains = Annotated[int, Interval(2)]  # one is compared with the others
@@ -88,7 +87,13 @@ class Reference(NamedTuple):
 
 def sample(config: ChainsConfig, run: Run, name: str, problem: Problem, key: KeyArray) -> Reference:
     """The reference; its draws are kept as they come, so that a killed run continues."""
-    print(f"NUTS: {name}, {problem.num_params:,} weights", flush=True)
+    with doing(f"NUTS of {name}"):
+        return _sampled(config, run, name, problem, key)
+
+
+def _sampled(
+    config: ChainsConfig, run: Run, name: str, problem: Problem, key: KeyArray
+) -> Reference:
     chains = jf.nuts(
         problem.model,
         problem.data,
@@ -108,16 +113,6 @@ def sample(config: ChainsConfig, run: Run, name: str, problem: Problem, key: Key
     predictions = np.asarray(jax.nn.softmax(outputs)) if is_classifier else outputs[..., :1]
     diagnosis = chains.diagnose(predictions, weights=config.weights, max_rhat=config.max_rhat)
     return Reference(chains, outputs, predictions, diagnosis)
-
-
-def intervals(estimates: Mapping[str, Estimate]) -> dict[str, float]:
-    """Estimates as flat figures, each with the ends of its interval."""
-    ends = {"": "value", "_lower": "lower", "_upper": "upper"}
-    return {
-        f"{of}{end}": float(getattr(estimate, field))
-        for of, estimate in estimates.items()
-        for end, field in ends.items()
-    }
 
 
 def convergence_section(config: ChainsConfig, name: str, reference: Reference) -> Section:

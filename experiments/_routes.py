@@ -4,19 +4,24 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import jfractal as jf
 from experiments._images import Examples
 from experiments.report import Picture, Section, table
-from experiments.rows import Rows
+from experiments.rows import Rows, intervals
 from experiments.run import Run
 from jfractal import metrics, topology, viz
+from jfractal.progress import doing
 
 BATCH = 500  # examples in a pass of an evaluation
 
 SCORES = ("accuracy", "nll", "ece")
 """What predictions are worth."""
+
+INTERVALS = "In parentheses, 95 % bootstrap intervals over the test examples."
+"""What a table says of `by_route`."""
 
 
 def routes_of(net: Any) -> dict[str, Any]:
@@ -48,10 +53,13 @@ def test(
     net: Any, posterior: Any, split: Examples, *, num_samples: int = 1
 ) -> dict[str, jf.Prediction]:
     """Predictions for the test examples, of the whole net and of every column alone."""
-    return {
-        route: classify(of.apply, posterior, split, split.test[0], num_samples=num_samples)
-        for route, of in routes_of(net).items()
-    }
+    predictions = {}
+    for route, of in routes_of(net).items():
+        with doing(f"testing {route}"):
+            predictions[route] = classify(
+                of.apply, posterior, split, split.test[0], num_samples=num_samples
+            )
+    return predictions
 
 
 def scores(prediction: jf.Prediction, labels: Any) -> dict[str, float]:
@@ -83,15 +91,25 @@ def by_route(
     """What every route costs, and what its predictions for the test examples are worth."""
     rows = Rows()
     for route, prediction in predictions.items():
-        figures = {**cost(net, split, route), **scores(prediction, split.test[1])}
-        rows.add(figures, route=route, **fields)
+        worth = scores(prediction, split.test[1]) | spread(prediction, split.test[1])
+        rows.add({**cost(net, split, route), **worth}, route=route, **fields)
     return rows
+
+
+def spread(prediction: jf.Prediction, labels: Any) -> dict[str, float]:
+    """Accuracy and NLL with 95 % bootstrap intervals over the test examples."""
+    of_each = {
+        "accuracy": np.asarray(prediction.probs).argmax(-1) == labels,
+        "nll": -np.asarray(prediction.log_probs)[np.arange(len(labels)), labels],
+    }
+    estimate = lambda x: metrics.bootstrap(jnp.mean, (x.astype(np.float32),), jax.random.key(0))
+    return intervals({name: estimate(values) for name, values in of_each.items()})
 
 
 def routes_section(rows: Rows) -> Section:
     """A table of the whole net and every column: depth, cost, accuracy, NLL, ECE."""
     figures = table(rows, ("depth", "mflops", *SCORES), by=("route",))
-    return Section("Any depth: the whole net and every column alone", table=figures)
+    return Section("Any depth: the whole net and every column alone", INTERVALS, figures)
 
 
 def training_section(run: Run, name: str = "net") -> Section:

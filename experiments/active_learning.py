@@ -27,7 +27,7 @@ from experiments._images import ImageSet, flat
 from experiments._methods import computed_in
 from experiments._perceptron import Perceptron, classifier, start
 from experiments.ranges import Count, NotNegative, Positive, Precision
-from experiments.report import Outcome, Section
+from experiments.report import Outcome, Section, highest
 from experiments.rows import Rows
 from experiments.run import Run, SeedsOptions
 from experiments.settings import Settings, SourceConfig, presets, require
@@ -103,6 +103,8 @@ PRESETS = presets(
         "train": {"num_steps": 5},
     },
 )
+
+FINDING = highest("accuracy", "strategy", of="test accuracy with all labels bought")
 
 # From log probabilities of the unlabelled, "samples pool classes", to indices to buy: any, those of
 # most mutual information of label and weights, or those whose labels together tell most.

@@ -30,7 +30,7 @@ from experiments._images import DataConfig, Split
 from experiments._nets import TrainConfig
 from experiments._timing import milliseconds
 from experiments.ranges import Count, Level
-from experiments.report import Outcome, Section
+from experiments.report import Outcome, Section, highest
 from experiments.rows import Rows
 from experiments.run import Run
 from experiments.settings import presets
@@ -63,6 +63,8 @@ PRESETS = presets(
     paper={**nets.PAPER, "train": {**nets.PAPER_TRAIN, "routes": "sampled"}},
     quick={**nets.QUICK, "num_timings": 3},
 )
+
+FINDING = highest("accuracy", "kind", of="test accuracy")
 
 
 def run(config: Config, run: Run) -> Outcome:

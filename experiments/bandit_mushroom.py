@@ -25,7 +25,7 @@ from experiments import report
 from experiments._mushrooms import Agent, AgentsConfig, Bandit
 from experiments._perceptron import Perceptron
 from experiments.ranges import Count
-from experiments.report import Outcome, Section
+from experiments.report import Outcome, Section, lowest
 from experiments.rows import Rows
 from experiments.run import Run
 from experiments.settings import SourceConfig, presets, require
@@ -65,6 +65,8 @@ PRESETS = presets(
     },
 )
 
+FINDING = lowest("regret", "agent", of="cumulative regret")
+
 
 def run(config: Config, run: Run) -> Outcome:
     """Lets every agent meet the same kinds of mushrooms."""
@@ -74,7 +76,7 @@ def run(config: Config, run: Run) -> Outcome:
     rows, curve = Rows(), Rows()
     times = np.unique(np.geomspace(10, config.num_turns, 200).astype(int)).tolist()
     late = config.num_turns // 2
-    for name in AGENTS:
+    for name in (cell["agent"] for cell in run.each(agent=AGENTS)):
         regrets = run.once(partial(live, config, run, bandit, name), agent=name)
         for seed, regret in enumerate(regrets):
             slope = (regret[-1] - regret[late - 1]) / (config.num_turns - late)

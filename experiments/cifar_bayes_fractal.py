@@ -29,7 +29,7 @@ from experiments import _routes as routes
 from experiments._images import DataConfig, Split
 from experiments._nets import ModelConfig, PosteriorConfig, TrainConfig
 from experiments.ranges import Choices, Natural
-from experiments.report import Outcome, Picture, Section, table
+from experiments.report import Outcome, Picture, Section, highest, table
 from experiments.rows import Rows
 from experiments.run import Run
 from experiments.settings import presets
@@ -61,6 +61,8 @@ PRESETS = presets(
     paper={"model": {"widths": nets.PAPER_WIDTHS}, "train": {"num_epochs": 400, "batch_size": 100}},
     quick={**nets.QUICK, "posterior": {"num_samples": 4}},
 )
+
+FINDING = highest("auroc", "entropy", of="AUROC of test images against those of held-out classes")
 
 
 def run(config: Config, run: Run) -> Outcome:

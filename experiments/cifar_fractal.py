@@ -40,7 +40,7 @@ from typing import Literal
 from experiments import _nets as nets
 from experiments import _routes as routes
 from experiments._images import Split
-from experiments.report import Outcome
+from experiments.report import Outcome, highest
 from experiments.run import Run
 from experiments.settings import presets
 
@@ -83,6 +83,8 @@ PAPER = Config(preset="paper").but(**nets.PAPER)
 QUICK = {**nets.QUICK, "train": {**nets.QUICK["train"], "batch_size": 48}}
 PRESETS = presets(Config().but(**RECIPE), quick=QUICK, long=LONG, gpu=GPU)
 PRESETS |= {"paper": PAPER}
+
+FINDING = highest("accuracy", "route", of="test accuracy")
 
 
 def run(config: Config, run: Run) -> Outcome:

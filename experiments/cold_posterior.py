@@ -25,7 +25,7 @@ from experiments._methods import FitConfig, recipes
 from experiments._perceptron import Perceptron, start, test
 from experiments._routes import SCORES
 from experiments.ranges import Choices, Count, Natural, Positive
-from experiments.report import Outcome, Section
+from experiments.report import Outcome, Section, lowest
 from experiments.run import Run, SeedsOptions
 from experiments.settings import SourceConfig, presets
 from jfractal.data import ImageData
@@ -81,6 +81,8 @@ PRESETS = presets(
         "fit": {"batch_size": 20, "num_samples": 2},
     },
 )
+
+FINDING = lowest("nll", "temperature", "method", of="test NLL")
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from experiments import _routes as routes
 from experiments import report
 from experiments._images import DataConfig, Split
 from experiments._nets import TrainConfig
-from experiments.report import Outcome, Section
+from experiments.report import Outcome, Section, highest
 from experiments.rows import Rows
 from experiments.run import Run
 from experiments.settings import presets, require
@@ -55,12 +55,14 @@ PRESETS = presets(
     quick={**nets.QUICK, "train": {"num_epochs": 1, "batch_size": 40, "log_every": 1}},
 )
 
+FINDING = highest("accuracy", "training", "statistics", "route", of="test accuracy")
+
 
 def run(config: Config, run: Run) -> Outcome:
     """Trains the net in each way, and tests it by each kind of statistics."""
     split, rows = Split.load(config.data, config.seed), Rows()
     best, best_column = {}, -1.0
-    for training in TRAININGS:
+    for training in (cell["training"] for cell in run.each(training=TRAININGS)):
         for statistics, net, variables in trained(config, run, split, training):
             cell = {"training": training, "statistics": statistics}
             validation, test = (

@@ -11,15 +11,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import tyro
 
 from experiments import registry, report
 from experiments.registry import Experiment
+from experiments.report import Outcome
 from experiments.rows import slug
 from experiments.run import Options, Run, device, finite
 from jfractal.errors import DivergenceError, InputError
+from jfractal.progress import doing
 
 FRAME = str.maketrans("╭╮╰╯│", "     ")
 
@@ -106,28 +108,37 @@ def _execute(name: str, flags: list[str]) -> Run:
 
 
 def _conduct(experiment: Experiment, config: Options, run: Run) -> None:
-    record = run.record
-    about = {
-        "name": record["name"],
+    about: dict[str, Any] = {
+        "name": run.record["name"],
         "preset": "quick" if config.quick else config.preset,
         "seed": config.seed,
         "device": device(),
         "resumed": run.resume,
     }
     print("{name} ({preset}, seed {seed}) on {device}".format(**about), flush=True)
-    begin = time.monotonic()
-    outcome = experiment.run(config, run)
-    about["seconds"] = round(time.monotonic() - begin, 2)
+    with run.watch.on():
+        begin = time.monotonic()
+        outcome = experiment.run(config, run)
+        about["seconds"] = round(time.monotonic() - begin, 2)
+        with doing("drawing the report"):
+            result = _keep(experiment, about, outcome, run)
+    width = max(map(len, result))
+    for key, value in result.items():
+        print(f"{key:{width}}  {report.show(value)}")
+    print(about["finding"])
+
+
+def _keep(experiment: Experiment, about: dict[str, Any], outcome: Outcome, run: Run) -> Any:
+    """Writes what came out, and returns the figures."""
     result = finite(outcome.result)
+    about["finding"] = report.sentence(experiment.FINDING, outcome.dataset, outcome.rows)
     run.write("rows.jsonl", "".join(json.dumps(row) + "\n" for row in outcome.rows))
     for section in outcome.sections:
         for i, picture in enumerate(section.pictures, start=1):
             run.write(f"figures/{slug(section.title)}_{i}.png", picture.png())
-    run.write("report.html", report.render(experiment.__doc__, record, about, outcome))
+    run.write("report.html", report.render(experiment.__doc__, run.record, about, outcome))
     run.write("result.json", json.dumps({**result, **about}, indent=2) + "\n")
-    width = max(map(len, result))
-    for key, value in result.items():
-        print(f"{key:{width}}  {report.show(value)}")
+    return result
 
 
 @contextmanager

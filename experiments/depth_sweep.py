@@ -25,7 +25,7 @@ from experiments import _routes as routes
 from experiments import report
 from experiments._images import DataConfig, Split
 from experiments._nets import ModelConfig, TrainConfig
-from experiments.report import Outcome, Picture, Section
+from experiments.report import Outcome, Picture, Section, highest
 from experiments.rows import Rows
 from experiments.run import Run
 from experiments.settings import presets
@@ -45,12 +45,14 @@ class Config(nets.Config):
 
 PRESETS = presets(Config(), paper={**nets.PAPER, "model": {"columns": 6}}, quick=nets.QUICK)
 
+FINDING = highest("accuracy", "net", "layers", of="test accuracy")
+
 
 def run(config: Config, run: Run) -> Outcome:
     """Trains and tests fractal nets of 1 to C columns, and the plain nets of their depths."""
     split, rows = Split.load(config.data, config.seed), Rows()
     most = config.model.columns
-    for columns in range(1, most + 1):
+    for columns in (cell["columns"] for cell in run.each(columns=range(1, most + 1))):
         for name, net, variables in trained(config, run, split, columns):
             figures = {"num_params": net.num_params(split.shape)}
             figures |= routes.evaluate(net, variables, split)

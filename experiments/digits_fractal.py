@@ -15,19 +15,17 @@ costs about a nat, and all labels together are worth some 3,000.
 
 from dataclasses import dataclass
 
-import numpy as np
-from matplotlib.figure import Figure
-
 import jfractal as jf
 from experiments import _nets as nets
 from experiments import _routes as routes
 from experiments._images import DataConfig, Split
 from experiments._nets import ModelConfig, PosteriorConfig, TrainConfig
 from experiments._pruning import smaller_fractals
-from experiments.report import Outcome, Picture, Section, table
+from experiments.report import Outcome, Picture, Section, highest, table
 from experiments.rows import Rows
 from experiments.run import Run
 from experiments.settings import presets
+from jfractal.progress import doing
 
 
 @dataclass(frozen=True)
@@ -53,13 +51,19 @@ PRESETS = presets(
     },
 )
 
+FINDING = highest(
+    "accuracy", "method", of="test accuracy of the whole net", where={"route": "whole net"}
+)
+
 
 def run(config: Config, run: Run) -> Outcome:
     """Trains both nets and tests them at every depth."""
     split = Split.load(config.data, config.seed)
     rows, whole, posteriors = Rows(), {}, {}
     bayes = nets.fractal_net(config, split.num_classes, config.posterior)
-    for name, posterior in {"deterministic": None, "mean field": config.posterior}.items():
+    settings = {"deterministic": None, "mean field": config.posterior}
+    for name in (cell["net"] for cell in run.each(net=settings)):
+        posterior = settings[name]
         net = nets.fractal_net(config, split.num_classes, posterior)
         found = nets.train(config, run, net, split, name=name, posterior=posterior)
         draws = posterior.num_samples if posterior else 1
@@ -69,7 +73,8 @@ def run(config: Config, run: Run) -> Outcome:
 
     by_method = table(rows, routes.SCORES, by=("route",), across="method")
     q = posteriors["mean field"]
-    smaller, section = smaller_fractals(bayes, {"params": q.params, **q.variables}, split)
+    with doing("pruning and timing"):
+        smaller, section = smaller_fractals(bayes, {"params": q.params, **q.variables}, split)
     rows.extend(smaller)
     return Outcome.of(
         split.source,
@@ -77,25 +82,20 @@ def run(config: Config, run: Run) -> Outcome:
         Section(
             "Deterministic and mean field",
             "The mean-field net predicts by averaging the probabilities of sampled networks. "
-            "NLL in nats per image.",
+            f"NLL in nats per image. {routes.INTERVALS}",
             by_method,
         ),
         routes.reliability_section(whole, split.test[1]),
-        hardest_section(whole["mean field"], split),
+        extremes_section(whole["mean field"], split),
         section,
         *(routes.training_section(run, name) for name in posteriors),
         routes.structure_section(bayes),
     )
 
 
-def hardest_section(prediction: jf.Prediction, split: Split) -> Section:
-    """The test digits of which the posterior is least sure."""
-    order = np.argsort(-np.asarray(prediction.entropy))[:16]
-    probs, labels = np.asarray(prediction.probs), split.test[1]
-    figure = Figure(figsize=(8, 2.6), layout="constrained")
-    for axes, i in zip(figure.subplots(2, 8).flat, order):
-        axes.imshow(split.test[0][i, ..., 0], cmap="gray_r")
-        axes.set_title(f"{labels[i]}, said {probs[i].argmax()} ({probs[i].max():.0%})", fontsize=7)
-        axes.axis("off")
-    caption = "The test digits of highest predictive entropy: label, prediction, probability."
-    return Section("What the posterior is unsure of", pictures=[Picture(figure, caption)])
+def extremes_section(prediction: jf.Prediction, split: Split) -> Section:
+    """The test digits that draws of the weights agree on most, and least."""
+    figure = jf.viz.extremes(prediction, split.test[0][..., 0])
+    caption = "Above each digit: the predicted class, and its mutual information with the weights."
+    title = "What the posterior is sure and unsure of"
+    return Section(title, pictures=[Picture(figure, caption)])

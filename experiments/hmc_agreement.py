@@ -33,14 +33,13 @@ from experiments._nuts import (
     ChainsConfig,
     Reference,
     convergence_section,
-    intervals,
     sample,
 )
 from experiments._problems import PROBLEMS, DataConfig, ModelConfig, Problem, problems
 from experiments._routes import scores
 from experiments.ranges import Choices, OneOf, Rate
-from experiments.report import Outcome, Section
-from experiments.rows import Rows, slug
+from experiments.report import Outcome, Section, lowest
+from experiments.rows import Rows, intervals, slug
 from experiments.run import Options, Run
 from experiments.settings import presets
 from jfractal import metrics
@@ -89,6 +88,14 @@ PRESETS = presets(
         **QUICK,
         **dict.fromkeys(("chains_conv", "chains_table"), QUICK_CHAINS),
     },
+)
+
+FINDING = lowest(
+    "total_variation",
+    "method",
+    of="total variation from NUTS",
+    per="problem",
+    without=("NUTS", "one chain"),
 )
 
 

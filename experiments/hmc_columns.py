@@ -21,12 +21,12 @@ import jax.numpy as jnp
 import jfractal as jf
 from experiments import report
 from experiments._methods import FitConfig, Method, recipes
-from experiments._nuts import COMPARED, QUICK, ChainsConfig, convergence_section, intervals, sample
+from experiments._nuts import COMPARED, QUICK, ChainsConfig, convergence_section, sample
 from experiments._problems import DataConfig, ModelConfig, Problem, problems
 from experiments._routes import scores
 from experiments.ranges import Choices
-from experiments.report import Outcome, Section
-from experiments.rows import Rows
+from experiments.report import Outcome, Section, lowest
+from experiments.rows import Rows, intervals
 from experiments.run import Options, Run
 from experiments.settings import presets
 from jfractal import metrics
@@ -64,6 +64,14 @@ PRESETS = presets(
         "chains": {"num_chains": 8, "num_warmup": 2000, "num_draws": 2000},
     },
     quick={**QUICK, "methods": ("MAP", "mean field"), "data": {"num_train": 20, "num_test": 20}},
+)
+
+FINDING = lowest(
+    "total_variation",
+    "method",
+    of="total variation from NUTS",
+    per="route",
+    without=(ONE_CHAIN,),
 )
 
 

@@ -30,7 +30,7 @@ from experiments import report
 from experiments._images import DataConfig, Split
 from experiments._nets import ModelConfig, TrainConfig
 from experiments.ranges import Choices, Count, Fraction, NotNegative
-from experiments.report import Outcome, Section
+from experiments.report import Outcome, Section, lowest
 from experiments.rows import Rows
 from experiments.run import Run
 from experiments.settings import presets, require
@@ -75,17 +75,21 @@ PRESETS = presets(
     },
 )
 
+FINDING = lowest("nll", "answer", of="test NLL", per="size", where={"routes": "learned"})
+
 
 def run(config: Config, run: Run) -> Outcome:
     """Trains with a learned and with a fixed distribution over columns, on more and more images."""
     split, rows = Split.load(config.data, config.seed), Rows()
     net = nets.fractal_net(config, split.num_classes)
     num_steps = nets.num_steps(config.train, len(split.train[0]))
-    for size in config.sizes:
+    rates = {"learned": config.routes_learning_rate, "uniform": 0.0}
+    for cell in run.each(size=config.sizes, routes=rates):
+        size, kind = cell.values()
         part = subset(split, size, config.seed)
-        for kind, rate in (("learned", config.routes_learning_rate), ("uniform", 0.0)):
-            variables = train(config, run, net, part, rate, num_steps, name=f"{kind}_{size}")
-            rows.extend(examine(net, variables, part, size=size, routes=kind))
+        name = f"{kind}_{size}"
+        variables = train(config, run, net, part, rates[kind], num_steps, name=name)
+        rows.extend(examine(net, variables, part, **cell))
     answers = rows.where(metric=("nll", "accuracy"))
     return Outcome.of(
         split.source,

@@ -29,7 +29,7 @@ from experiments._methods import METHODS, FitConfig, recipes
 from experiments._perceptron import Perceptron, start
 from experiments._pruning import smaller_perceptrons, units_section, weights_section
 from experiments.ranges import Choices, Count, Level, OneOf, Positive
-from experiments.report import Outcome, Section
+from experiments.report import Outcome, Section, lowest
 from experiments.rows import Rows
 from experiments.run import Run, SeedsOptions
 from experiments.settings import Settings, presets
@@ -73,6 +73,10 @@ PRESETS = presets(
         "data": {"num_train": 120, "num_test": 60, "num_validation": 20},
         "fit": {"num_epochs": 2, "batch_size": 20, "num_samples": 2, "num_members": 2},
     },
+)
+
+FINDING = lowest(
+    "error_percent", "method", without=[f"{method}, published" for method in PUBLISHED]
 )
 
 

@@ -27,7 +27,7 @@ from experiments._methods import FitConfig, Method, recipes, without
 from experiments._perceptron import classifier, predict, start
 from experiments._routes import scores
 from experiments.ranges import Choices, Columns, Count, Natural, OneOf, Positive, Some
-from experiments.report import Outcome, Section, is_version
+from experiments.report import Outcome, Section, highest, is_version
 from experiments.rows import Rows
 from experiments.run import Run, SeedsOptions
 from experiments.settings import Settings, SourceConfig, presets
@@ -111,6 +111,8 @@ PRESETS = presets(
         "fit": {"num_epochs": 1, "batch_size": 20, "num_samples": 2, "num_members": 2},
     },
 )
+
+FINDING = highest("auroc", "method", of="AUROC of familiar against strange images", per="problem")
 
 
 class Problem:

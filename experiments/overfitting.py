@@ -21,7 +21,7 @@ from experiments._images import ImageSet
 from experiments._methods import FitConfig, recipes
 from experiments._perceptron import Perceptron, classifier, start, test
 from experiments.ranges import Choices, Count, Positive
-from experiments.report import Outcome, Section
+from experiments.report import Outcome, Section, lowest
 from experiments.rows import Rows
 from experiments.run import Run, SeedsOptions
 from experiments.settings import SourceConfig, presets
@@ -69,6 +69,8 @@ PRESETS = presets(
         "fit": {"batch_size": 20, "num_samples": 2},
     },
 )
+
+FINDING = lowest("nll", "method", of="test NLL", per="size")
 
 
 def run(config: Config, run: Run) -> Outcome:

@@ -12,23 +12,28 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import experiments
 
 if TYPE_CHECKING:
-    from experiments.report import Outcome
+    from experiments.report import Finding, Outcome
     from experiments.run import Options, Run
 
-HARNESS = {"__main__", "command", "registry", "ranges", "report", "rows", "run", "settings"}
+HARNESS = {
+    *("__main__", "command", "loggers", "ranges", "registry", "report", "rows", "run", "settings"),
+    "watch",
+}
 
 
 class Experiment(Protocol):
     """What a module must define to be an experiment.
 
     Its docstring is the lab note, the first line of which stands for it in lists. ``PRESETS`` has
-    a `Config` for each of ``laptop``, ``paper`` and ``quick``.
+    a `Config` for each of ``laptop``, ``paper`` and ``quick``; ``FINDING`` says in a sentence what
+    the rows of a run say.
     """
 
     __name__: str
     __doc__: str
     Config: "type[Options]"
     PRESETS: "Mapping[str, Options]"
+    FINDING: "Finding"
 
     def run(self, config: Any, run: "Run") -> "Outcome":
         """Do the experiment; what it writes, it writes through `run`."""

@@ -28,7 +28,7 @@ from experiments._nuts import ChainsConfig, convergence_section, sample
 from experiments._perceptron import Perceptron, start
 from experiments._problems import Problem
 from experiments.ranges import Count, Positive, Precision
-from experiments.report import Outcome, Picture, Section
+from experiments.report import Outcome, Picture, Section, lowest
 from experiments.rows import Rows
 from experiments.run import Options, Run
 from experiments.settings import Settings, presets
@@ -89,6 +89,13 @@ PRESETS = presets(
     },
 )
 
+FINDING = lowest(
+    "w2_without_data",
+    "method",
+    of="W2 distance to NUTS where there are no data",
+    without=("NUTS",),
+)
+
 
 def run(config: Config, run: Run) -> Outcome:
     """Fits the three posteriors and compares their predictions."""
@@ -122,7 +129,7 @@ def run(config: Config, run: Run) -> Outcome:
     sections = [
         comparison_section(data, grid, draws, rows),
         convergence_section(config.chains, "Blundell's curve", reference),
-        chains_section(grid, reference.predictions[..., 0]),
+        chains_section(config.chains, grid, reference.predictions[..., 0]),
     ]
     rows.add(reference.figures)
     return Outcome(CURVE, CURVE, rows, sections)
@@ -137,7 +144,8 @@ def fit_both(config: Config, run: Run, problem: Problem, keys: Any) -> dict[str,
     mean_field = jf.variational(model, adam(fit.vi_steps), **options)
     methods = {"MAP": (point, fit.map_steps), "mean-field VI": (mean_field, fit.vi_steps)}
     begin, found = problem.start, {}
-    for key, (name, (method, num_steps)) in zip(keys, methods.items()):
+    for cell, key in zip(run.each(method=methods), keys):
+        name, (method, num_steps) = cell["method"], methods[cell["method"]]
         fitted = run.fit(method, begin, problem.data, key, name=name, num_steps=num_steps)
         found[name] = fitted.posterior
         begin = fitted.posterior.mean()
@@ -188,11 +196,12 @@ def comparison_section(
     )
 
 
-def chains_section(grid: Array, outputs: np.ndarray) -> Section:
-    """R-hat at each x, and the mean of each chain."""
+def chains_section(config: ChainsConfig, grid: Array, outputs: np.ndarray) -> Section:
+    """R-hat at each x and the largest that is allowed, and the mean of each chain."""
     x, rows = np.asarray(grid[:, 0]).tolist(), Rows()
     for place, rhat, means in zip(x, metrics.rhat(outputs), outputs.mean(1).T):
         rows.add({"rhat": rhat}, x=place, of="split R-hat")
+        rows.add({"rhat": config.max_rhat}, x=place, of="allowed")
         for chain, mean in enumerate(means, start=1):
             rows.add({"mean": mean}, x=place, of=f"chain {chain}")
     rhat = report.curves(rows, "x", "rhat", by="of", ylabel="R-hat of the prediction at x")

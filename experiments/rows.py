@@ -93,6 +93,15 @@ class Rows:
         return flat
 
 
+def intervals(estimates: Mapping[str, Sequence[Any]]) -> dict[str, float]:
+    """Estimates ``(value, lower, upper)`` as flat figures, each with the ends of its interval."""
+    return {
+        f"{of}{end}": float(value)
+        for of, estimate in estimates.items()
+        for end, value in zip(("", "_lower", "_upper"), estimate, strict=True)
+    }
+
+
 def slug(name: Any) -> str:
     """A name as a part of a key: ``Laplace, last layer`` becomes ``laplace_last_layer``."""
     return re.sub(r"[^\w.]+", "_", str(name).lower()).strip("_")

@@ -20,14 +20,17 @@ import jax
 import numpy as np
 from flax.serialization import msgpack_restore, msgpack_serialize
 from flax.traverse_util import flatten_dict
-from tqdm.auto import tqdm
 
+from experiments.loggers import Logger, Loggers, check_installed
 from experiments.ranges import Count, Directory, Seed
+from experiments.report.words import named
 from experiments.rows import Rows
 from experiments.settings import Settings
+from experiments.watch import Parts, Watch
 from jfractal import Fit, Method, fit, storage
 from jfractal.errors import DivergenceError, InputError
 from jfractal.lock import Lock
+from jfractal.progress import DOING, doing
 
 RUNS = Path("runs")
 RECORD = {
@@ -39,6 +42,7 @@ RECORD = {
     "versions": dict,
 }
 """What is read back of config.json, and of what type it is."""
+NO_SETTINGS = ("out", "resume", "log")
 PACKAGES = ("jfractal", "jax", "jaxlib", "flax", "optax", "numpyro")
 
 
@@ -53,6 +57,8 @@ class Options(Settings):
     out: Directory | None = None  # Directory of the run; by default a new one, runs/NAME/TIME.
     # Continue a run from its last checkpoint: the one in --out, else the newest of this name.
     resume: bool = False
+    # Where curves go beside metrics.jsonl: tensorboard (into the run), wandb, or none.
+    log: Logger = "none"
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,8 @@ class Run:
     directory: Path
     resume: bool
     """Whether the run was begun earlier: restore the last checkpoint, if there is one."""
+    watch: Watch
+    loggers: Loggers
 
     @classmethod
     @contextlib.contextmanager
@@ -79,12 +87,13 @@ class Run:
 
         Raises:
             InputError: the directory cannot be written; it already holds a run (begin); it holds
-                none, or one with other settings (continue).
+                none, or one with other settings (continue); the logger is not installed.
         """
+        check_installed(config.log)
         with contextlib.ExitStack() as stack:
             try:
                 directory = config.out or (_newest if config.resume else _new)(name)
-                run = cls(directory, config.resume)
+                run = cls(directory, config.resume, Watch(name), Loggers(config.log, directory))
                 if config.resume and not run._config.exists():
                     raise InputError(f"`resume`: there is no run in {directory}")
                 stack.enter_context(Lock(directory, "out"))
@@ -162,6 +171,8 @@ class Run:
         """
         with self._metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(finite(row)) + "\n")
+        self.watch.row(row)
+        self.loggers(row)
 
     def rows(self, **of: Any) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl with these values, without a last line never finished."""
@@ -216,7 +227,9 @@ class Run:
             self.log({"net": name, **row})
 
         directory = self.checkpoints / name
-        result = fit(method, params, data, key, callbacks=[log], directory=directory, **options)
+        is_said = name == "net" or any(str(what).endswith(name) for what in DOING)
+        with contextlib.nullcontext() if is_said else doing(name):
+            result = fit(method, params, data, key, callbacks=[log], directory=directory, **options)
         if result.interrupted is not None:
             raise result.interrupted
         return result
@@ -259,13 +272,22 @@ class Run:
             **axes: fields and their levels; the last runs fastest.
         """
         rows = Rows()
-        for levels in tqdm(
-            [*product(*axes.values())], desc=" × ".join(axes), unit="part", disable=None
-        ):
-            cell = dict(zip(axes, levels))
+        for cell in self.each(**axes):
             part = self.once(lambda cell=cell: Rows.of(compute(**cell)).rows, **cell)
             rows.extend({**row, **cell} for row in part)
         return rows
+
+    def each(self, **axes: Iterable[Any]) -> Iterator[dict[str, Any]]:
+        """The cells of a grid in turn; whoever looks sees which one this is: ``3/7 IVON``.
+
+        Args:
+            **axes: fields and their levels; the last runs fastest.
+        """
+        cells = [dict(zip(axes, levels)) for levels in product(*axes.values())]
+        with contextlib.closing(Parts(len(cells))) as parts:
+            for number, cell in enumerate(cells, start=1):
+                with parts.part(f"{number}/{len(cells)} {named(cell)}"):
+                    yield cell
 
     def write(self, name: str, content: str | bytes) -> None:
         """Write a whole file of the directory; a reader finds the old one or the new one."""
@@ -322,9 +344,9 @@ def finite(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settings(config: Options) -> dict[str, Any]:
-    """`config` as JSON holds it, without `out` and `resume`: they change no result."""
+    """`config` as JSON holds it, without what changes no result."""
     values = json.loads(json.dumps(asdict(config), default=str))
-    return {field: value for field, value in values.items() if field not in ("out", "resume")}
+    return {field: value for field, value in values.items() if field not in NO_SETTINGS}
 
 
 def _new(name: str) -> Path:

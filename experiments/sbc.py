@@ -21,13 +21,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from numpyro.infer import NUTS
-from tqdm.auto import tqdm
 
 import jfractal as jf
 from experiments._methods import METHODS, FitConfig, recipes
 from experiments._perceptron import Perceptron
 from experiments.ranges import Choices, Count, Interval, Level, OneOf, Positive
-from experiments.report import Outcome, Picture, Section, Table
+from experiments.report import Outcome, Picture, Section, Table, lowest
 from experiments.rows import Rows
 from experiments.run import Options, Run
 from experiments.settings import Settings, presets, require
@@ -121,13 +120,15 @@ PRESETS = presets(
     },
 )
 
+FINDING = lowest("p_value", "method", of="p-value of calibrated ranks", per="model")
+
 
 def run(config: Config, run: Run) -> Outcome:
     """Ranks truths among the draws of every method, on both models."""
     rows, sections = Rows(), []
     for name, model in {"linear": config.linear, "net": config.net}.items():
         calibrations = {}
-        for method in tqdm(config.methods, desc=name, unit="method", disable=None):
+        for method in (cell["method"] for cell in run.each(model=[name], method=config.methods)):
             compute = partial(measure, config, method, simulator(model))
             ranks = run.once(compute, model=name, method=method)["ranks"]
             calibrations[method] = testing.Calibration(ranks, config.fit.num_samples)

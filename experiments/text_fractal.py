@@ -22,7 +22,7 @@ from experiments import _routes as routes
 from experiments._nets import ModelConfig, TrainConfig
 from experiments._texts import DataConfig, bag_of_words, load, tokens
 from experiments.ranges import Count, Rate
-from experiments.report import Outcome, Section, table
+from experiments.report import Outcome, Section, highest, table
 from experiments.run import Run
 from experiments.settings import Settings, presets
 from jfractal.data import Vocabulary
@@ -66,6 +66,8 @@ PRESETS = presets(
     },
 )
 
+FINDING = highest("accuracy", "route", of="test accuracy")
+
 
 def run(config: Config, run: Run) -> Outcome:
     """Trains the net, then tests it at every depth, beside the bag of words."""
@@ -81,7 +83,9 @@ def run(config: Config, run: Run) -> Outcome:
     strength, baseline = bag_of_words(source)
 
     rows = routes.by_route(net, split, predictions)
-    rows.add(routes.scores(baseline, labels), route="bag of words")
+    rows.add(
+        routes.scores(baseline, labels) | routes.spread(baseline, labels), route="bag of words"
+    )
     lead, error = difference(predictions["whole net"], baseline, labels)
     rows.add({"beats_baseline": lead > 0, "lead": lead, "lead_standard_error": error})
     ours, theirs = (rows.values("accuracy", route=r)[0] for r in ("whole net", "bag of words"))
@@ -91,7 +95,8 @@ def run(config: Config, run: Run) -> Outcome:
         Section(
             "Against the bag of words",
             f"{verdict(ours, theirs, error)}\n\nThe bag of words is logistic regression on "
-            f"TF-IDF of words and pairs of words, C = {strength:g} chosen on the validation texts.",
+            f"TF-IDF of words and pairs of words, C = {strength:g} chosen on the validation texts. "
+            f"{routes.INTERVALS}",
             table(rows, ("depth", "mflops", *routes.SCORES), by=("route",)),
         ),
         routes.training_section(run),

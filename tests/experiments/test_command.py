@@ -96,6 +96,7 @@ def test_run_leaves_all_files_and_prints_its_directory_last(capsys):
     directory = Path(printed.out.splitlines()[-1])
     assert printed.err == ""
     assert printed.out.count(str(directory)) == 1
+    assert printed.out.splitlines()[-2] == "On integers, the total is 1."
     assert {path.name for path in directory.iterdir()} == {
         *(".lock", "config.json", "metrics.jsonl", "rows.jsonl", "result.json", "report.html"),
         *("figures", "checkpoints"),
@@ -113,6 +114,7 @@ def test_run_leaves_all_files_and_prints_its_directory_last(capsys):
         "seed": 5,
         "device": read(directory, "config.json")["device"]["kind"],
         "resumed": False,
+        "finding": "On integers, the total is 1.",
     }
     assert read(directory, "config.json")["command"] == (
         "python -m experiments counting --quick --seed 5"

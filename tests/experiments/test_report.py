@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from experiments import report
 from experiments.report import Outcome, Picture, Section, Table, is_version, render, show
+from experiments.report.words import duration, moment
 from experiments.rows import Rows
 
 RECORD = {
@@ -22,6 +23,7 @@ ABOUT = {
     "device": "cpu",
     "seconds": 1.5,
     "resumed": False,
+    "finding": "On digits, the highest accuracy is 98.8 % (<MAP>).",
 }
 ROWS = [
     {"method": method, "seed": seed, "size": size, "metric": metric, "value": value + seed}
@@ -58,23 +60,50 @@ def words(text):
     return " ".join(re.sub(r"<style>.*</style>|<[^>]*>", "", text, flags=re.DOTALL).split())
 
 
-def first_line(text):
-    return words(text[text.index("</h1>") : text.index("</p>")])
+def paragraphs(text):
+    """What stands between the title and the first section."""
+    text = text[text.index("</h1>") : text.index("<details")]
+    return [words(part) for part in re.findall(r"<p.*?</p>", text, flags=re.DOTALL)]
 
 
-def test_first_line_says_what_ran_on_what():
-    assert first_line(page()) == (
-        "Ran on digits, with cpu: preset laptop, seed 0, begun 2026-01-02T03:04:05+00:00, 1.5 s."
-    )
+def test_the_result_comes_first_and_then_what_ran_on_what():
+    assert paragraphs(page()) == [
+        "On digits, the highest accuracy is 98.8 % (&lt;MAP&gt;).",
+        "Ran on digits, with cpu: preset laptop, seed 0, begun 2 January 2026, 03:04, 1.5 s.",
+    ]
 
 
-def test_first_line_says_that_other_data_stood_in():
-    line = first_line(page(requested="uoft-cs/cifar10"))
-    assert line.startswith("Ran on digits, NOT on uoft-cs/cifar10 as requested, with cpu")
+def test_other_data_and_a_quick_run_are_warned_of_below_the_result():
+    html = page(requested="uoft-cs/cifar10", preset="quick")
+    finding, quick, data, ran = paragraphs(html)
+    assert finding.startswith("On digits") and ran.startswith("Ran on digits, with cpu")
+    assert quick == "A quick run. It shows that everything runs; its figures mean nothing."
+    assert data == "Ran on digits, NOT on uoft-cs/cifar10 as requested."
+    assert html.count('class="warning"') == 2
 
 
-def test_first_line_says_that_the_time_is_not_all():
-    assert first_line(page(resumed=True)).endswith("1.5 s since it was resumed.")
+def test_the_page_says_that_the_time_is_not_all():
+    assert paragraphs(page(resumed=True))[-1].endswith("1.5 s since it was resumed.")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [
+        (0.04, "0.0 s"),
+        (9.96, "10.0 s"),
+        (42.4, "42 s"),
+        (59.7, "1 min 0 s"),
+        (756, "12 min 36 s"),
+        (7530, "2 h 5 min"),
+        (100_000, "1 d 3 h"),
+    ],
+)
+def test_durations_have_two_units(seconds, written):
+    assert duration(seconds) == written
+
+
+def test_moments_are_written_out():
+    assert moment("2026-11-26T06:48:12+01:00") == "26 November 2026, 06:48"
 
 
 def test_page_has_result_settings_versions_and_note():
@@ -112,6 +141,7 @@ def test_page_is_well_formed_and_needs_nothing_else():
     balance = Balance()
     balance.feed(text)
     assert balance.open == []
+    assert "prefers-color-scheme: dark" in text and "@media print" in text
     assert not re.search(r"<link|<script|src=\"(?!data:)|url\(", text)
 
 
@@ -190,3 +220,9 @@ def test_intervals_pass_by_levels_without_the_metric():
 )
 def test_a_copy_with_departures_is_still_what_was_requested(dataset, requested, expected):
     assert is_version(dataset, requested) == expected
+
+
+def test_measured_cells_are_numbers():
+    cells = [[0.5], ["-"], ["0.850 ± 0.003"], ["−1.20 (−1.30–−1.10)"], ["0.85 (0.80–0.90)"]]
+    assert Table(["accuracy"], cells).holds_numbers(0)
+    assert not Table(["accuracy"], [*cells, ["none (yet)"]]).holds_numbers(0)

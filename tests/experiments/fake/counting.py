@@ -46,6 +46,11 @@ PRESETS = {
 }
 
 
+def FINDING(rows: Rows) -> str:
+    """What was counted."""
+    return f"the total is {rows.values('total')[0]}"
+
+
 def run(config: Config, run: Run) -> Outcome:
     if config.end == "refused":
         raise InputError("`dataset` must be countable")
