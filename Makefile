@@ -16,7 +16,7 @@ endif
 # step, and without this spends a fifth of its time on page faults. Ignored elsewhere.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: help experiment experiments notebooks docs test test-fast stress lint format typecheck bench bench-peers gpu-check clean
+.PHONY: help experiment experiments report notebooks docs test test-fast stress lint format typecheck bench bench-peers gpu-check clean
 .PHONY: named accelerator
 
 help:  ## this list (the default)
@@ -44,6 +44,9 @@ accelerator:
 
 experiments: $(READY)  ## the names of the experiments and what they are about
 	@.venv/bin/python -m experiments --list
+
+report: $(READY)  ## a page over all runs in runs/: filter, sort, compare (ARGS=DIR: those of another directory)
+	@.venv/bin/python -m experiments.report $(ARGS)
 
 notebooks: $(READY)  ## run notebooks/*.py and write what comes out (ARGS=quickstart: one of them)
 	.venv/bin/python -m notebooks $(ARGS)
