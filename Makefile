@@ -16,7 +16,7 @@ endif
 # step, and without this spends a fifth of its time on page faults. Ignored elsewhere.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: help experiment experiments notebooks docs test test-fast stress lint format typecheck bench bench-peers gpu-check clean
+.PHONY: help experiment experiments notebooks docs test test-fast test-strict stress lint format typecheck bench bench-peers gpu-check clean
 .PHONY: named accelerator
 
 help:  ## this list (the default)
@@ -56,13 +56,20 @@ docs: $(READY)  ## build the site in site/, strictly, from docs/, docstrings and
 # Two workers with a thread each; where each may use both cores, the tests take half as long again.
 # Most of their time they compile: without LLVM's optimisation they take a third less.
 TEST_FLAGS = --xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=0
-test test-fast stress: export XLA_FLAGS ?= $(TEST_FLAGS)
+test test-fast test-strict stress: export XLA_FLAGS ?= $(TEST_FLAGS)
 
 test: $(READY)  ## all tests, on two cores (ARGS="-k topology": some of them)
 	.venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-fast: $(READY)  ## the tests that take no more than a few seconds each
 	.venv/bin/python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+
+# The slice: all of the mathematics that compiles fast enough to be done three times.
+STRICT = tests/ops tests/metrics tests/priors tests/likelihoods tests/predictions
+test-strict: $(READY)  ## a slice of the tests in 64 bits, then stopping at each NaN, then with a look for leaked tracers
+	JAX_ENABLE_X64=1 .venv/bin/python -m pytest -n 2 --dist loadfile -m "not slow" $(STRICT)
+	JAX_DEBUG_NANS=1 .venv/bin/python -m pytest -n 2 --dist loadfile -m "not slow" $(STRICT)
+	JAX_CHECK_TRACER_LEAKS=1 .venv/bin/python -m pytest -n 2 --dist loadfile -m "not slow" $(STRICT)
 
 stress: export JFRACTAL_STRESS = all
 stress: $(READY)  ## runs killed at 42 moments and interrupted must end as if they were not; gpu-check in small
