@@ -64,12 +64,13 @@ test: $(READY)  ## all tests, on two cores (ARGS="-k topology": some of them)
 test-fast: $(READY)  ## the tests that take no more than a few seconds each
 	.venv/bin/python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
 
-# The slice: all of the mathematics that compiles fast enough to be done three times.
-STRICT = tests/ops tests/metrics tests/priors tests/likelihoods tests/predictions
-test-strict: $(READY)  ## a slice of the tests in 64 bits, then stopping at each NaN, then with a look for leaked tracers
-	JAX_ENABLE_X64=1 .venv/bin/python -m pytest -n 2 --dist loadfile -m "not slow" $(STRICT)
-	JAX_DEBUG_NANS=1 .venv/bin/python -m pytest -n 2 --dist loadfile -m "not slow" $(STRICT)
-	JAX_CHECK_TRACER_LEAKS=1 .venv/bin/python -m pytest -n 2 --dist loadfile -m "not slow" $(STRICT)
+# Slices, for the checks slow everything down: that for leaks, which compiles all anew, the most.
+MATHS = tests/metrics tests/priors tests/likelihoods tests/predictions
+STRICT = .venv/bin/python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+test-strict: $(READY)  ## slices of the tests in 64 bits, stopping at each NaN, looking for leaked tracers
+	JAX_ENABLE_X64=1 $(STRICT) tests/ops tests/posterior $(MATHS)
+	JAX_DEBUG_NANS=1 $(STRICT) tests/ops $(MATHS)
+	JAX_CHECK_TRACER_LEAKS=1 $(STRICT) tests/priors tests/likelihoods tests/predictions
 
 stress: export JFRACTAL_STRESS = all
 stress: $(READY)  ## runs killed at 42 moments and interrupted must end as if they were not; gpu-check in small
