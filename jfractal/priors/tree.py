@@ -103,8 +103,8 @@ class FanIn(Prior):
         if len(shape) > 1 and path.rpartition("/")[2] == "embedding":
             warnings.warn(
                 f"the prior by fan-in takes the {shape[0]} tokens of the table '{path}' for inputs "
-                f"that are added up, and makes it {math.sqrt(shape[0]):.0f} times narrower: give it "
-                f"a prior of its own, `ByPath([({path!r}, Gaussian(...))], default=FanIn(...))`",
+                f"that are added up, and makes it {math.sqrt(shape[0]):.0f} times narrower: give "
+                f"it a prior of its own, `ByPath([({path!r}, Gaussian(...))], default=FanIn(...))`",
                 stacklevel=2,
             )
         return Gaussian(self.scale / math.sqrt(max(1, math.prod(shape[:-1]))))
