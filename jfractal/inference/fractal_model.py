@@ -44,8 +44,8 @@ def fractal_model(
 
     Args:
         net: `FractalNet`, `TextNet` or another net whose blocks have columns.
-        prior: As for `Model`.
-        likelihood: As for `Model`.
+        prior: Prior of the weights; a `numpyro.distributions` object becomes one.
+        likelihood: Likelihood of the targets given the outputs.
         routes: ``sampled`` draws one route for every step, as the paper says, and runs no other;
             ``two_pass`` runs the whole net and every column on the whole batch, as the authors'
             code does, at twice the cost; ``partitioned`` runs the whole net on the whole batch and
