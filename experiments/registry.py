@@ -15,7 +15,17 @@ if TYPE_CHECKING:
     from experiments.report import Outcome
     from experiments.run import Options, Run
 
-HARNESS = {"__main__", "command", "registry", "ranges", "report", "rows", "run", "settings"}
+HARNESS = {
+    "__main__",
+    "command",
+    "ranges",
+    "registry",
+    "report",
+    "rows",
+    "run",
+    "settings",
+    "sweeps",
+}
 
 
 class Experiment(Protocol):
