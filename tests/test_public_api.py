@@ -48,7 +48,8 @@ def members(cls):
     """Methods and properties, also inherited ones, as far as jfractal wrote them."""
     for name in sorted(dir(cls)):
         owner = next(base for base in cls.__mro__ if name in vars(base))
-        if name.startswith("_") or not owner.__module__.startswith("jfractal"):
+        is_field = name in getattr(cls, "__dataclass_fields__", {})  # in the signature already
+        if name.startswith("_") or is_field or not owner.__module__.startswith("jfractal"):
             continue
         value = vars(owner)[name]
         if isinstance(value, property):
