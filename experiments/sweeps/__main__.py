@@ -16,10 +16,11 @@ from experiments import command, registry
 from experiments.ranges import Count, Directory, Positive, Seed
 from experiments.settings import Settings
 from experiments.sweeps import summary
-from experiments.sweeps.engines import Ended, Task, engine
+from experiments.sweeps.engines import Ended, engine
 from experiments.sweeps.grid import Request, grid
 from experiments.sweeps.room import Needs
 from experiments.sweeps.sweep import Sweep, command_line
+from experiments.sweeps.task import Task
 from jfractal.errors import InputError
 
 USAGE = """\

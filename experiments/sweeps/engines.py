@@ -3,37 +3,17 @@
 import importlib
 import os
 import queue
-import subprocess
 import sys
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from experiments.sweeps.room import Needs, slots
+from experiments.sweeps.task import LOOK, Task, conduct
 from jfractal.errors import InputError
 
 PROGRAM = (sys.executable, "-m", "experiments")
-LOOK = 0.2  # seconds between two looks at a member
-
-
-@dataclass(frozen=True)
-class Task:
-    """A member as a command, and where what it prints goes.
-
-    Attributes:
-        label: What the member is called.
-        command: The program and its arguments.
-        output: The file that its output is added to.
-        directory: Where it is run, so that relative paths mean the same everywhere.
-    """
-
-    label: str
-    command: tuple[str, ...]
-    output: Path
-    directory: Path
 
 
 Ended: TypeAlias = "Generator[tuple[Task, int], None, None]"
@@ -63,40 +43,6 @@ def engine(name: str) -> Engine:
             "`engine`: Ray is not installed: pip install 'jfractal[ray]', or leave `--engine` out"
         ) from error
     return lambda tasks, needs: on_ray(ray, tasks, needs)
-
-
-def conduct(task: Task, stopped: Callable[[], bool] = lambda: False) -> int:
-    """Runs a task to its end.
-
-    Args:
-        task: The task.
-        stopped: Whether it shall save its state and end; looked at now and then.
-
-    Returns:
-        Its exit code; negative if a signal killed it.
-    """
-    task.output.parent.mkdir(exist_ok=True)
-    with task.output.open("ab") as output:
-        # A session of its own: Ctrl-C reaches the sweep alone, which then tells its members once.
-        process = subprocess.Popen(
-            task.command,
-            cwd=task.directory,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        while not stopped():
-            try:
-                return process.wait(timeout=LOOK)
-            except subprocess.TimeoutExpired:
-                continue
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait()
-    return process.returncode
 
 
 def in_processes(tasks: Sequence[Task], needs: Needs) -> Ended:
@@ -132,7 +78,9 @@ def on_ray(ray: Any, tasks: Sequence[Task], needs: Needs) -> Ended:
     environment = {"PYTHONPATH": os.pathsep.join(here)}
     started = not ray.is_initialized()
     if started:
-        ray.init(log_to_driver=False, runtime_env={"env_vars": environment})
+        ray.init(
+            log_to_driver=False, include_dashboard=False, runtime_env={"env_vars": environment}
+        )
     try:
         gpus = min(1, int(ray.cluster_resources().get("GPU", 0)))
         memory = int(needs.memory * 1e9)

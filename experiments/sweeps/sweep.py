@@ -13,8 +13,8 @@ from typing import Any
 
 from experiments.run import RUNS
 from experiments.sweeps import engines
-from experiments.sweeps.engines import Task
 from experiments.sweeps.grid import Member, Request
+from experiments.sweeps.task import Task
 from jfractal.errors import InputError
 from jfractal.lock import Lock
 

@@ -14,6 +14,7 @@ import pytest
 from experiments.sweeps import engines, room, summary
 from experiments.sweeps.__main__ import main
 from experiments.sweeps.grid import Member, Request, grid
+from experiments.sweeps.task import Task, conduct
 from tests.experiments.test_command import MAIN
 
 ROOT = Path(__file__).parents[2]
@@ -287,7 +288,7 @@ def test_a_member_runs_on_its_cores(tmp_path, monkeypatch):
     monkeypatch.setattr(engines, "slots", lambda needs, number: [{core}])
     code = "import os; print(sorted(os.sched_getaffinity(0)))"
     command = (sys.executable, "-c", code)
-    task = engines.Task("one", command, tmp_path / "one/output.txt", tmp_path)
+    task = Task("one", command, tmp_path / "one/output.txt", tmp_path)
     before = os.sched_getaffinity(0)
     assert [*engines.in_processes([task], room.Needs(1, 1.0))] == [(task, 0)]
     assert (tmp_path / "one/output.txt").read_text() == f"[{core}]\n"
@@ -296,8 +297,8 @@ def test_a_member_runs_on_its_cores(tmp_path, monkeypatch):
 
 def test_a_killed_member_has_the_signal_for_its_code(tmp_path):
     code = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
-    task = engines.Task("one", (sys.executable, "-c", code), tmp_path / "o/output.txt", tmp_path)
-    assert engines.conduct(task) == -signal.SIGKILL
+    task = Task("one", (sys.executable, "-c", code), tmp_path / "o/output.txt", tmp_path)
+    assert conduct(task) == -signal.SIGKILL
     from experiments.sweeps.sweep import _reason
 
     assert "killed by SIGKILL, as where memory runs out" in _reason(task.output, -signal.SIGKILL)
