@@ -15,7 +15,6 @@ from jfractal.errors import InputError
 
 PROGRAM = (sys.executable, "-m", "experiments")
 
-
 Ended: TypeAlias = "Generator[tuple[Task, int], None, None]"
 """Tasks and their exit codes, in the order in which they end."""
 

@@ -84,7 +84,7 @@ class Sweep:
         again = ("--resume",) if (place / "config.json").exists() else ()
         flags = (self.request.name, *member.flags, "--out", str(place), *again)
         command = (*engines.PROGRAM, *flags)
-        return Task(member.label, command, place / "output.txt", Path.cwd())
+        return Task(member.label, command, Path.cwd() / place / "output.txt", Path.cwd())
 
     def ended(self, member: Member, code: int) -> str | None:
         """Notes that a member has ended; returns why it failed, or None."""

@@ -1,4 +1,4 @@
-"""A member of a sweep as a process; of the standard library alone, so that a cluster starts fast."""
+"""A member of a sweep as a process. It imports no JAX, so that a cluster starts members fast."""
 
 import subprocess
 from collections.abc import Callable
