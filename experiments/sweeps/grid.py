@@ -63,8 +63,9 @@ class Request:
         for field in self.grid:
             if field not in known or field == "seed":
                 raise InputError(_no_such_field(self.name, field, known))
+        seeds = range(self.seed, self.seed + self.seeds)
         members = {}
-        for *levels, seed in product(*self.grid.values(), range(self.seed, self.seed + self.seeds)):
+        for levels, seed in product(product(*self.grid.values()), seeds):
             cell = dict(zip(self.grid, levels))
             words = [word for field in cell for word in _words(field, cell[field], known[field])]
             flags = (*self.flags, *words, "--seed", str(seed))

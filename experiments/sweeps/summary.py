@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +59,7 @@ def table(rows: Sequence[Row], grid: Iterable[str]) -> Table:
     values: dict[tuple[Any, ...], dict[str, list[float]]] = {}
     names = ["metric", *_fields(rows, grid), *grid]
     for row in rows:
-        if isinstance(row["value"], Real) and not isinstance(row["value"], bool):
+        if isinstance(row["value"], int | float) and not isinstance(row["value"], bool):
             place = tuple(row.get(name) for name in names)
             values.setdefault(place, {}).setdefault(row["member"], []).append(row["value"])
     lines = []

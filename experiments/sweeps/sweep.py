@@ -49,12 +49,10 @@ class Sweep:
             InputError: Something cannot be as asked; nothing has been written.
             SystemExit: With code 2, as `Request.members`.
         """
-        if resume:
-            directory = out or _newest(request.name)
-            request = _continued(directory, request)
+        begun = (out or _newest(request.name)) if resume else None
+        request = request if begun is None else _continued(begun, request)
         members = request.members()
-        if not resume:
-            directory = out or _new(request.name)
+        directory = begun or out or _new(request.name)
         with Lock(directory, "out"):
             if not resume and (directory / RECORD).exists():
                 raise InputError(
