@@ -5,6 +5,9 @@
 PYTHON ?= python3
 VERSION = $(shell $(PYTHON) -SEc 'import platform; print(platform.python_version())' 2>/dev/null || echo none)
 
+# The versions to install; CONSTRAINTS=/dev/null: the newest that pyproject.toml allows.
+CONSTRAINTS ?= constraints.txt
+
 # ACCEL=cuda or ACCEL=tpu: JAX for it is installed, and nothing runs elsewhere in silence.
 ACCEL ?= $(if $(filter gpu-check,$(MAKECMDGOALS)),$(if $(TINY)$(NOENV),,cuda))
 READY := .venv/ready$(ACCEL:%=-%)
@@ -16,7 +19,7 @@ endif
 # step, and without this spends a fifth of its time on page faults. Ignored elsewhere.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: help experiment experiments report notebooks docs test test-fast test-strict stress lint format typecheck bench bench-peers gpu-check clean
+.PHONY: help experiment sweep experiments report notebooks docs test test-fast test-strict stress lint format typecheck bench bench-peers gpu-check clean
 .PHONY: named accelerator
 
 help:  ## this list (the default)
@@ -25,6 +28,9 @@ help:  ## this list (the default)
 
 experiment: named accelerator $(READY)  ## run one: NAME=digits_fractal ARGS="--preset paper" ACCEL=cuda (ARGS=--help: all flags)
 	@exec .venv/bin/python -m experiments $(NAME) $(ARGS)
+
+sweep: named accelerator $(READY)  ## one experiment many times: NAME=... ARGS="--seeds 5 --grid model.columns=1,2,3"
+	@exec .venv/bin/python -m experiments.sweeps $(NAME) $(ARGS)
 
 named:
 	@test -n "$(NAME)" || { echo 'error: which experiment? make experiment NAME=..., with a name' \
@@ -117,7 +123,7 @@ clean:  ## remove .venv, builds and caches; runs/ stays
 .SECONDEXPANSION:
 .venv/ready .venv/ready-cuda .venv/ready-tpu: pyproject.toml constraints.txt .venv/python-$$(VERSION)
 	@echo 'installing jfractal and its tools into .venv (some minutes, only when they change)' >&2
-	@.venv/bin/python -m pip install -qq -c constraints.txt -e '.[dev$(ACCEL:%=,%)]'
+	@.venv/bin/python -m pip install -qq -c $(CONSTRAINTS) -e '.[dev$(ACCEL:%=,%)]'
 	@touch $@
 
 .venv/python-%:

@@ -15,7 +15,7 @@ from experiments.rows import slug
 from experiments.run import Run
 from experiments.settings import Settings
 from jfractal import metrics, viz
-from jfractal.inference.mcmc.chains import MIN_EBFMI, MIN_ESS_PER_CHAIN
+from jfractal.inference.mcmc.diagnosis import MIN_EBFMI, MIN_ESS_PER_CHAIN
 from jfractal.progress import doing
 from jfractal.typing import KeyArray
 

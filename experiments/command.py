@@ -38,7 +38,7 @@ def main(name: str, flags: list[str]) -> int:
         or SIGTERM stopped it.
     """
     try:
-        with _sigterm_raises():
+        with sigterm_raises():
             print(_execute(name, flags).directory)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -60,14 +60,14 @@ def parse(name: str, experiment: Experiment, flags: list[str]) -> Options:
             after ``--help``.
     """
     read = partial(tyro.cli, prog=f"python -m experiments {name}", args=flags)
-    with _one_sentence():
+    with one_sentence():
         chosen, _ = read(Options, add_help=False, return_unknown_args=True)
         preset = experiment.PRESETS["quick" if chosen.quick else chosen.preset]
         return read(experiment.Config, default=preset, description=experiment.__doc__)
 
 
 @contextmanager
-def _one_sentence() -> Iterator[None]:
+def one_sentence() -> Iterator[None]:
     """Shortens what tyro says of wrong flags, and lets the settings speak for themselves."""
     said = io.StringIO()
     try:
@@ -142,7 +142,9 @@ def _keep(experiment: Experiment, about: dict[str, Any], outcome: Outcome, run: 
 
 
 @contextmanager
-def _sigterm_raises() -> Iterator[None]:
+def sigterm_raises() -> Iterator[None]:
+    """SIGTERM ends what is done within as Ctrl-C does."""
+
     def stop(*_: object) -> NoReturn:
         raise Terminated
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 HARNESS = {
     *("__main__", "command", "loggers", "ranges", "registry", "report", "rows", "run", "settings"),
-    "watch",
+    *("sweeps", "watch"),
 }
 
 

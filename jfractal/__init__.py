@@ -14,6 +14,7 @@ from jfractal import priors as priors
 from jfractal import reference as reference
 from jfractal import topology as topology
 from jfractal import training as training
+from jfractal.bibliography import citation as citation
 from jfractal.errors import DivergenceError as DivergenceError
 from jfractal.errors import InputError as InputError
 from jfractal.inference import Chains as Chains

@@ -19,7 +19,8 @@ from jfractal.arguments import as_array, as_path, check_flags, check_type, descr
 from jfractal.array_files import read_arrays, read_table, write_file
 from jfractal.errors import InputError
 from jfractal.inference.batch import Batch, batch_size
-from jfractal.inference.mcmc.chains import Chains, Diagnosis
+from jfractal.inference.mcmc.chains import Chains
+from jfractal.inference.mcmc.diagnosis import Diagnosis
 from jfractal.inference.model import Model
 from jfractal.posterior.gaussian import named_leaves
 from jfractal.predictions.classification import Prediction

@@ -28,6 +28,7 @@ FLOORS = [
     {"viz"},
     {"data"},
     {"training"},
+    {"bibliography"},
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 FILES = sorted((ROOT / "jfractal").rglob("*.py"))

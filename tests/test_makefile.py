@@ -53,3 +53,10 @@ def test_up_to_date_venv_is_left_alone(tmp_path):
     assert subprocess.run(question, cwd=tmp_path).returncode == 0
     (tmp_path / ".venv/ready").unlink()
     assert subprocess.run(question, cwd=tmp_path).returncode == 1
+
+
+@pytest.mark.parametrize("words", [[], ["CONSTRAINTS=/dev/null"]])
+def test_what_is_installed_can_be_the_newest(words):
+    done = make("--dry-run", "--always-make", ".venv/ready-cuda", "ACCEL=cuda", *words)
+    given = words[0].partition("=")[2] if words else "constraints.txt"
+    assert f"pip install -qq -c {given} -e" in done.stdout

@@ -94,7 +94,8 @@ def ensemble(method: Method, num_members: int) -> Method:
         return Ensemble(jax.vmap(method.posterior)(state))
 
     name = f"ensemble of {num_members}, {method.name}"
-    return Method(name, method.model, init, update, posterior, num_members)
+    references = ("lakshminarayanan2017", *method.references)
+    return Method(name, method.model, init, update, posterior, references, num_members)
 
 
 def _of_members(batches: Any, num_members: int) -> Batch:

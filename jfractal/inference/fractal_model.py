@@ -148,6 +148,11 @@ class FractalModel(Model):
             )
 
     @property
+    def references(self) -> tuple[str, ...]:
+        """The papers on drop-path and, if they are learned, on routes, see `jf.citation`."""
+        return ("larsson2017", "antoran2020") if self.routes == "learned" else ("larsson2017",)
+
+    @property
     def draws_routes(self) -> bool:
         """Whether every step draws a route."""
         return self.route is None and self.routes == "sampled" and self.global_rate > 0

@@ -174,7 +174,7 @@ def ivon(
         )
         return MeanField(jax.tree.map(Gaussian, state.mean, rho), state.variables)
 
-    return Method("IVON", model, init, update, posterior)
+    return Method("IVON", model, init, update, posterior, ("shen2024",))
 
 
 def _prior(prior: Prior, params: Params) -> tuple[Params, Params]:

@@ -56,4 +56,4 @@ def mc_drop_path(
         point = Point({"params": state.params, **state.variables})
         return sub_networks(model.net, point, rate=rate)
 
-    return method._replace(name="MC drop-path", posterior=posterior)
+    return method._replace(name="MC drop-path", posterior=posterior, references=("gal2016",))

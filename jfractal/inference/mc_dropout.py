@@ -89,7 +89,7 @@ def mc_dropout(
     def posterior(state: Descent) -> Dropout:
         return Dropout(state.params, _rates(state.params, rate, where), state.variables)
 
-    return descent("MC dropout", model, optimizer, loss, posterior)
+    return descent("MC dropout", model, optimizer, loss, posterior, references=("gal2016",))
 
 
 def dropout(params: Params | Variables, *, rate: float = 0.1, where: Where = matrices) -> Dropout:

@@ -66,6 +66,7 @@ class Method(NamedTuple):
             function of a key that draws either.
         update: ``update(state, batch, key, num_data=None) -> (state, info)``, see `Update`.
         posterior: ``posterior(state) -> Posterior``.
+        references: The papers it comes from, see `jf.citation`.
         num_members: Members of an ensemble; None for a method that is none.
 
     Example:
@@ -84,6 +85,7 @@ class Method(NamedTuple):
     init: Callable[[Start, KeyArray], Any]
     update: Update
     posterior: Callable[[Any], Posterior]
+    references: tuple[str, ...] = ()
     num_members: int | None = None
 
     def __repr__(self) -> str:
@@ -161,6 +163,7 @@ def descent(
     posterior: Callable[[Descent], Posterior],
     *,
     lift: Callable[[Params], Params] = mean,
+    references: tuple[str, ...] = (),
 ) -> Method:
     """The method that descends ``loss(params, model, state, batch, key, num_data)`` in `params`.
 
@@ -172,6 +175,7 @@ def descent(
         posterior: ``posterior(state)``: what has been learned so far.
         lift: What the weights become before the first step; the means of Gaussian leaves if left
             out.
+        references: As for `Method`.
 
     Raises:
         InputError: If `model` or `optimizer` is not one.
@@ -204,7 +208,7 @@ def descent(
         params = optax.apply_updates(state.params, updates)
         return Descent(state.step + 1, params, variables, opt_state), info
 
-    return Method(name, model, init, update, posterior)
+    return Method(name, model, init, update, posterior, references)
 
 
 def check_model(model: Any) -> None:

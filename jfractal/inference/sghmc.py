@@ -128,4 +128,4 @@ def sghmc(
         draws = state.draws.kept(state.step, {"params": state.params, **state.variables})
         return Samples(draws.pop("params"), draws)
 
-    return Method("SGHMC", model, init, update, posterior)
+    return Method("SGHMC", model, init, update, posterior, ("chen2014",))

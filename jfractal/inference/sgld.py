@@ -58,4 +58,4 @@ def sgld(
         thinning=thinning,
         temperature=temperature,
     )
-    return method._replace(name="SGLD")
+    return method._replace(name="SGLD", references=("welling2011",))

@@ -43,6 +43,11 @@ class SubNetworks(Posterior):
     joins: tuple[tuple[int, ...], ...] = field(metadata={"static": True})
     within: tuple[str, ...] = field(default=(), metadata={"static": True})
 
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The papers on drop-path and on dropout as a posterior, and those of the weights."""
+        return ("larsson2017", "gal2016", *getattr(self.posterior, "references", ()))
+
     def sample(self, key: KeyArray) -> Variables:
         """One draw of the weights, and which join inputs are alive."""
         check_key("key", key)

@@ -131,4 +131,4 @@ def swag(
             variables=state.descent.variables,
         )
 
-    return Method("SWAG", model, init, update, posterior)
+    return Method("SWAG", model, init, update, posterior, ("maddox2019",))

@@ -91,4 +91,5 @@ def variational(
     def posterior(state: Descent) -> MeanField:
         return MeanField(state.params, state.variables)
 
-    return descent("mean field", model, optimizer, loss, posterior, lift=lift)
+    paper = ("blundell2015",)
+    return descent("mean field", model, optimizer, loss, posterior, lift=lift, references=paper)

@@ -25,6 +25,9 @@ __all__ = ["BlockNet", "Columns", "example_shape"]
 Columns = int | tuple[int | None, ...] | None
 """Which column of a block runs alone: of every block, or one entry for each; None is all joined."""
 
+PAPERS = {"sum": "he2016", "concat": "huang2017"}
+"""Where joins come from, by their kind, in blocks without columns."""
+
 
 class BlockNet(Typed):
     """Blocks at growing width, each an expression, a max-pool by 2 after each, a dense head.
@@ -140,6 +143,14 @@ class BlockNet(Typed):
         return tuple(
             sorted(set.intersection(*(set(topology.columns(expr)) for expr in self.blocks)))
         )
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The papers its blocks come from, see `jf.citation`."""
+        if any(topology.columns(expr) for expr in self.blocks):
+            return ("larsson2017",)
+        joins = {kind for expr in self.blocks for kind in topology.join_kinds(expr)}
+        return tuple(PAPERS[kind] for kind in PAPERS if kind in joins)
 
     def depth(self, *, column: Columns = None) -> int:
         """Units on the longest path of the net, or of one column of it."""

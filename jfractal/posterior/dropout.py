@@ -40,6 +40,11 @@ class Dropout(Posterior):
     rates: Any
     variables: Variables = field(default_factory=dict)
 
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The paper on dropout as a posterior."""
+        return ("gal2016",)
+
     def sample(self, key: KeyArray) -> Variables:
         """One draw of all masks, applied to the weights."""
         check_key("key", key)

@@ -40,6 +40,11 @@ class FactorGaussian(Posterior):
     factors: Any
     variables: Variables = field(default_factory=dict)
 
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The paper on SWAG."""
+        return ("maddox2019",)
+
     def sample(self, key: KeyArray) -> Variables:
         """One draw of all weights, of the shapes and dtypes of `params`."""
         check_key("key", key)

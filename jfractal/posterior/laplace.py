@@ -31,6 +31,11 @@ class Laplace(Posterior):
     log_marginal_likelihood: Any
     paths: tuple[str, ...] = field(metadata={"static": True})
 
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The papers on the approximation and its marginal likelihood."""
+        return ("mackay1992", "daxberger2021", "immer2021")
+
     def sample(self, key: KeyArray) -> Variables:
         """One draw from the Gaussian."""
         return self.gaussian.sample(key)

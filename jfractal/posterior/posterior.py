@@ -37,6 +37,11 @@ class Posterior:
         """The variance of every weight, as a tree of arrays."""
         raise NotImplementedError
 
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The papers it comes from, see `jf.citation`; none unless a subclass says else."""
+        return ()
+
     def predictive(self, apply: Apply) -> Apply:
         """What answers under a draw in a prediction: the net itself, unless a subclass says else.
 

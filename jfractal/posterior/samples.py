@@ -54,6 +54,11 @@ class MeanField(Posterior):
     params: Params
     variables: Variables = field(default_factory=dict)
 
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The paper on Gaussian weights, whichever method found them."""
+        return ("hinton1993",)
+
     def sample(self, key: KeyArray) -> Variables:
         """One draw of all weights."""
         return {"params": gaussian.sample(self.params, key), **self.variables}
@@ -117,6 +122,11 @@ class Ensemble(Posterior):
 
     def __len__(self) -> int:
         return jax.tree.leaves(self.members)[0].shape[0]
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The paper on ensembles, and those of the members."""
+        return ("lakshminarayanan2017", *getattr(self.members, "references", ()))
 
     def sample(self, key: KeyArray) -> Variables:
         """A draw of one of the members, uniformly."""

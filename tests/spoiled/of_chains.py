@@ -66,6 +66,7 @@ def calls() -> Iterator[Call]:
     )
     chains = _chains()
     yield Call(chains.sample, {"key": KEY})
+    yield Call(jf.Chains.joined, {"parts": [chains, chains]}, {"parts": "a part less"})
     yield Call(chains.member, {"u": 0.5}, {"u": "zero"})
     yield Call(
         chains.outputs,

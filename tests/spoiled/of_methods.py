@@ -9,7 +9,7 @@ import numpy as np
 import jfractal as jf
 from jfractal.inference import PerMember, all_sub_networks, kl_weight
 from tests.spoiled.calls import Call
-from tests.spoiled.problem import BATCH, KEY, MODEL, PARAMS, SGD, SHIFTED, X, Y
+from tests.spoiled.problem import BATCH, KEY, MODEL, NET, PARAMS, SGD, SHIFTED, X, Y
 
 MODELS = {"model": MODEL, "optimizer": SGD}
 COUNTS = {"num_warmup": 2, "num_draws": 3, "thinning": 2}
@@ -68,6 +68,7 @@ def _constructors() -> Iterator[Call]:
     )
     method = jf.maximum_a_posteriori(MODEL, SGD)
     yield Call(jf.ensemble, {"method": method, "num_members": 2})
+    yield Call(lambda used: jf.citation(used), {"used": NET})
     yield Call(
         jf.cosine_cycles, {"learning_rate": 0.1, "cycle_length": 5}, {"learning_rate": "huge"}
     )

@@ -1,7 +1,7 @@
 """Markov chains over all data: the yardstick of every other posterior."""
 
 from jfractal.inference.mcmc.chains import Chains as Chains
-from jfractal.inference.mcmc.chains import Diagnosis as Diagnosis
+from jfractal.inference.mcmc.diagnosis import Diagnosis as Diagnosis
 from jfractal.inference.mcmc.hamiltonian import hmc as hmc
 from jfractal.inference.mcmc.hamiltonian import nuts as nuts
 from jfractal.inference.mcmc.hamiltonian import quarter_period as quarter_period

@@ -1,6 +1,6 @@
 """Draws of Markov chains: a posterior like any other, and how far to trust it."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,61 +17,29 @@ from jfractal.arguments import (
     check_functions,
     check_key,
     check_positive,
+    described,
     naming,
 )
 from jfractal.errors import InputError
 from jfractal.identity import ByContent
 from jfractal.inference.batch import count_inputs
+from jfractal.inference.mcmc.diagnosis import (
+    MAX_RHAT,
+    MIN_ESS_PER_CHAIN,
+    Diagnosis,
+    convergence,
+    reasons,
+)
+from jfractal.inference.mcmc.inference_data import inference_data
 from jfractal.inference.net_errors import named_errors
-from jfractal.metrics.convergence import ebfmi, ess, ess_tail, rhat
+from jfractal.metrics.convergence import ebfmi
 from jfractal.posterior.gaussian import named_leaves
 from jfractal.posterior.posterior import Posterior
 from jfractal.posterior.samples import Point, Samples, check_place
 from jfractal.storage import storable
 from jfractal.typing import Apply, Array, Float, KeyArray, Params, Scalar, Variables
 
-__all__ = ["Chains", "Diagnosis"]
-
-# Vehtari et al. 2021, §4; Betancourt 2016, §6.
-MAX_RHAT, MIN_ESS_PER_CHAIN, MIN_EBFMI = 1.01, 100, 0.3
-
-# Robnik & Seljak 2024, §4: at 0.0005 errors of second moments are of a few per cent.
-MAX_ENERGY_VARIANCE = 0.002
-
-ARVIZ = {
-    "log_joint": "lp",
-    "accept_prob": "acceptance_rate",
-    "num_gradients": "n_steps",
-    "divergences": "diverging",
-}
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """Whether chains are to be trusted, by figures and in words.
-
-    Attributes:
-        figures: Of the log joint ``rhat``, ``ess``, ``ess_tail``; ``divergences`` (their number),
-            ``num_gradients`` and ``num_warmup_gradients`` (of all chains together); where they are
-            known ``ebfmi`` (the smallest of all chains), ``accept_prob`` (mean) and
-            ``energy_variance`` (per weight, mean); and where predictions were given
-            ``rhat_predictions`` (the largest), ``ess_predictions`` and ``ess_tail_predictions``
-            (the smallest); the same of ``_weights`` on request.
-        reasons: What is wrong, a sentence each; none if the chains have converged.
-    """
-
-    figures: Mapping[str, float]
-    reasons: tuple[str, ...]
-
-    @property
-    def converged(self) -> bool:
-        """Whether nothing speaks against it."""
-        return not self.reasons
-
-    def __str__(self) -> str:
-        if self.converged:
-            return "The chains agree: nothing speaks against them."
-        return f"NOT to be taken for a reference: {'; '.join(self.reasons)}."
+__all__ = ["Chains"]
 
 
 @storable
@@ -94,6 +62,27 @@ class Chains(Posterior):
     statistics: dict[str, Any]
     warmup_gradients: Any
 
+    @classmethod
+    def joined(cls, parts: "Sequence[Chains]") -> "Chains":
+        """The chains of several runs side by side, for instance of several hosts.
+
+        Args:
+            parts: Chains of one model and one number of draws, with random keys of their own.
+
+        Returns:
+            `Chains`.
+
+        Raises:
+            InputError: If there are none, or they differ in their weights, statistics or draws.
+        """
+        are_chains = isinstance(parts, Sequence) and all(isinstance(x, Chains) for x in parts)
+        if not (parts and are_chains):
+            raise InputError(f"`parts` must be a list of `Chains`, got {described(parts)}")
+        kinds = [(jax.tree.structure(x), [w.shape[1:] for w in jax.tree.leaves(x)]) for x in parts]
+        if any(kind != kinds[0] for kind in kinds):
+            raise InputError("`parts` must be alike in their weights, statistics and `num_draws`")
+        return jax.tree.map(_side_by_side, *parts)
+
     @property
     def num_chains(self) -> int:
         """Number of chains."""
@@ -114,6 +103,15 @@ class Chains(Posterior):
         """All draws, chain after chain, in one axis."""
         flat = jax.tree.map(lambda x: self._full(x).reshape(-1, *x.shape[2:]), self.variables)
         return Samples(flat.pop("params"), flat)
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The papers on the sampler, which left statistics that no other one does."""
+        if "energy" in self.statistics:  # `nuts`, or `hmc` with the same warm-up
+            return ("neal2011", "hoffman2014", "phan2019")
+        if "accept_prob" in self.statistics:
+            return ("robnik2025",)
+        return ("robnik2024", "sommer2025")
 
     def sample(self, key: KeyArray) -> Variables:
         """One of the draws, uniformly over all chains."""
@@ -164,25 +162,19 @@ class Chains(Posterior):
     def to_arviz(self) -> Any:
         """The draws for ArviZ: an InferenceData, or with ArviZ 1.0 and newer the DataTree.
 
-        Groups ``posterior`` (weights that were sampled by path, ``block1/conv/kernel``) and
-        ``sample_stats`` (``lp``, ``energy``, ``acceptance_rate``, ``n_steps``, ``diverging``).
+        Groups ``posterior`` (weights that were sampled, by their paths with dots in place of
+        slashes: ``block1.conv.kernel``) and ``sample_stats`` (``lp``, ``energy``,
+        ``acceptance_rate``, ``n_steps``, ``diverging``).
 
         Raises:
-            InputError: If ArviZ is not installed.
+            InputError: If ArviZ is not installed, or two weights would have one name.
+
+        Example:
+            ::
+
+                chains.to_arviz().to_netcdf("chains.nc")
         """
-        try:
-            import arviz
-        except ImportError as error:
-            message = "`to_arviz` needs ArviZ: pip install 'jfractal[arviz]'"
-            raise InputError(message) from error
-        known = {ARVIZ.get(name, name): np.asarray(x) for name, x in self.statistics.items()}
-        known["diverging"] = known["diverging"] > 0
-        groups: dict[str, Any] = {
-            "posterior": {path: np.asarray(w) for path, w in self._sampled.items()},
-            "sample_stats": known,
-        }
-        takes_groups_by_name = arviz.__version__.startswith("0.")
-        return arviz.from_dict(**groups) if takes_groups_by_name else arviz.from_dict(groups)
+        return inference_data(self._sampled, self.statistics)
 
     @property
     def diagnostics(self) -> dict[str, float]:
@@ -218,7 +210,7 @@ class Chains(Posterior):
         check_flags(weights=weights)
         check_positive(max_rhat=max_rhat)
         statistics = {name: np.asarray(value) for name, value in self.statistics.items()}
-        sizes = _convergence(statistics["log_joint"], "")
+        sizes = convergence(statistics["log_joint"], "")
         if outputs is not None:
             shape = self.num_chains, self.num_draws
             if (outputs := np.asarray(as_array("outputs", outputs))).shape[:2] != shape:
@@ -227,10 +219,10 @@ class Chains(Posterior):
                     f"shape {outputs.shape}"
                 )
             with naming("outputs"):
-                sizes |= _convergence(outputs, "_predictions")
+                sizes |= convergence(outputs, "_predictions")
         if weights:
             flat = [w.reshape(*w.shape[:2], -1) for w in self._sampled.values()]
-            sizes |= _convergence(np.concatenate(flat, axis=-1), "_weights")
+            sizes |= convergence(np.concatenate(flat, axis=-1), "_weights")
         figures = {
             **sizes,
             "divergences": float(statistics["divergences"].sum()),
@@ -244,39 +236,12 @@ class Chains(Posterior):
         if "energy_error" in statistics:
             figures["energy_variance"] = float((statistics["energy_error"] ** 2).mean())
         min_ess = MIN_ESS_PER_CHAIN * len(statistics["log_joint"])
-        return Diagnosis(figures, tuple(_reasons(figures, max_rhat, min_ess)))
+        return Diagnosis(figures, tuple(reasons(figures, max_rhat, min_ess)))
 
 
-def _convergence(draws: np.ndarray, suffix: str) -> dict[str, float]:
-    """Of the quantity of the draws that is the worst."""
-    return {
-        f"rhat{suffix}": float(rhat(draws).max()),
-        f"ess{suffix}": float(ess(draws).min()),
-        f"ess_tail{suffix}": float(ess_tail(draws).min()),
-    }
-
-
-def _reasons(figures: Mapping[str, float], max_rhat: float, min_ess: int) -> Any:
-    names = {"": "the log joint", "_predictions": "the predictions"}
-    for suffix, name in names.items():
-        if f"rhat{suffix}" not in figures:
-            continue
-        # Written so that NaN, from chains that never moved, is a reason too.
-        if not (value := figures[f"rhat{suffix}"]) <= max_rhat:
-            yield f"R-hat of {name} is {value:.3f}, above {max_rhat}"
-        for kind in ("ess", "ess_tail"):
-            if not (value := figures[f"{kind}{suffix}"]) >= min_ess:
-                of = "tail" if "tail" in kind else "bulk"
-                yield f"the {of} effective sample size of {name} is {value:.0f}, below {min_ess}"
-    if count := figures["divergences"]:
-        yield f"{count:.0f} trajectories diverged"
-    if not (value := figures.get("ebfmi", np.inf)) >= MIN_EBFMI:
-        yield f"E-BFMI is {value:.2f}, below {MIN_EBFMI}: momenta explore the energies too slowly"
-    if not (value := figures.get("energy_variance", 0.0)) <= MAX_ENERGY_VARIANCE:
-        yield (
-            f"the variance of the energy is {value:.2g} per weight, above {MAX_ENERGY_VARIANCE}: "
-            "steps are so long that the draws are biased"
-        )
+def _side_by_side(*parts: Any) -> Any:
+    numpy = jnp if isinstance(parts[0], jax.Array) else np
+    return numpy.concatenate(parts)
 
 
 @partial(ops.jit, static_argnums=(0, 1))

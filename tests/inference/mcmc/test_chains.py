@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from functools import partial
 
@@ -144,11 +145,67 @@ def test_chains_that_never_moved_are_not_trusted(short):
     assert any("R-hat" in reason for reason in still.diagnose().reasons)
 
 
-def test_arviz_finds_what_we_find(chains):
-    arviz = pytest.importorskip("arviz")
+def nested(short):
+    """Chains of a net of layers within layers, one of which is not sampled."""
+    kernel = np.random.default_rng(0).normal(size=(4, 20, 3, 2)).astype(np.float32)
+    still = np.ones((4, 1, 2), np.float32)
+    params = {"block1": {"conv": {"kernel": kernel, "bias": kernel[..., 0]}}, "head": still}
+    return replace(short, variables={"params": params})
+
+
+def test_chains_of_several_runs_stand_side_by_side(chains, short):
+    both = jf.Chains.joined([chains, replace(chains, warmup_gradients=np.zeros(4))])
+    assert (both.num_chains, both.num_draws) == (8, 500)
+    np.testing.assert_array_equal(both.params["bias"][4:], chains.params["bias"])
+    assert both.diagnose().figures["divergences"] == 2 * chains.diagnostics["divergences"]
+    np.testing.assert_allclose(flat(both.mean()), flat(chains.mean()), rtol=1e-5)
+    parts = nested(short), nested(short)
+    assert jf.Chains.joined(parts).variables["params"]["head"].shape == (8, 1, 2)
+    with pytest.raises(jf.InputError, match="`parts` must be alike in their weights"):
+        jf.Chains.joined([chains, short])
+    for wrong in ([], [chains, 1], chains):
+        with pytest.raises(jf.InputError, match="`parts` must be a list of `Chains`, got"):
+            jf.Chains.joined(wrong)
+
+
+@pytest.fixture(scope="module")
+def arviz():
+    """ArviZ, of which a version says once a day at its import that it will change."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return pytest.importorskip("arviz")
+
+
+def test_arviz_finds_what_we_find(chains, arviz):
     theirs = chains.to_arviz()
     for ours, name in (("rhat", "rhat"), ("ess", "ess")):
         found = float(getattr(arviz, name)(theirs["sample_stats"]["lp"].values))
         assert found == pytest.approx(chains.diagnostics[ours], rel=0.02)
     np.testing.assert_array_equal(theirs["posterior"]["kernel"], chains.params["kernel"])
     assert not theirs["sample_stats"]["diverging"].any()
+
+
+def test_arviz_reads_nested_names_back_from_a_file(short, arviz, tmp_path):
+    """Not a name is lost or becomes a group, and not a bit changes, whichever line it is."""
+    chains = with_statistics(nested(short), divergences=np.eye(4, 20))
+    chains.to_arviz().to_netcdf(tmp_path / "chains.nc")
+    found = arviz.from_netcdf(tmp_path / "chains.nc")
+    conv = chains.params["block1"]["conv"]
+    assert set(found["posterior"].data_vars) == {"block1.conv.kernel", "block1.conv.bias"}
+    for name, weights in conv.items():
+        read = found["posterior"][f"block1.conv.{name}"]
+        assert read.dims[:2] == ("chain", "draw") and read.dtype == np.float32
+        np.testing.assert_array_equal(read, weights)
+    np.testing.assert_array_equal(found["sample_stats"]["diverging"], np.eye(4, 20) > 0)
+    assert {"lp", "energy", "acceptance_rate", "n_steps"} <= set(found["sample_stats"].data_vars)
+    summary = arviz.summary(found, kind="diagnostics")
+    assert len(summary) == conv["kernel"][0, 0].size + conv["bias"][0, 0].size
+
+
+def test_arviz_needs_names_that_differ(short, arviz):
+    w = np.ones((4, 20))
+    both = replace(short, variables={"params": {"a": {"b": w}, "a.b": w}})
+    with pytest.raises(jf.InputError, match=r"`to_arviz` needs names that differ"):
+        both.to_arviz()
+    alone = replace(short, variables={"params": w})
+    assert set(alone.to_arviz()["posterior"].data_vars) == {"params"}

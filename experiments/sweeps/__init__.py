@@ -1,0 +1,1 @@
+"""Sweeps: one experiment many times, over a grid of settings and over seeds."""

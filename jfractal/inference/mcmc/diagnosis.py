@@ -1,0 +1,91 @@
+"""Whether Markov chains are to be trusted."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from jfractal.metrics.convergence import ess, ess_tail, rhat
+
+__all__ = ["MAX_RHAT", "MIN_EBFMI", "MIN_ESS_PER_CHAIN", "Diagnosis", "convergence", "reasons"]
+
+# Vehtari et al. 2021, §4; Betancourt 2016, §6.
+MAX_RHAT, MIN_ESS_PER_CHAIN, MIN_EBFMI = 1.01, 100, 0.3
+
+# Robnik & Seljak 2024, §4: at 0.0005 errors of second moments are of a few per cent.
+MAX_ENERGY_VARIANCE = 0.002
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Whether chains are to be trusted, by figures and in words.
+
+    Attributes:
+        figures: Of the log joint ``rhat``, ``ess``, ``ess_tail``; ``divergences`` (their number),
+            ``num_gradients`` and ``num_warmup_gradients`` (of all chains together); where they are
+            known ``ebfmi`` (the smallest of all chains), ``accept_prob`` (mean) and
+            ``energy_variance`` (per weight, mean); and where predictions were given
+            ``rhat_predictions`` (the largest), ``ess_predictions`` and ``ess_tail_predictions``
+            (the smallest); the same of ``_weights`` on request.
+        reasons: What is wrong, a sentence each; none if the chains have converged.
+    """
+
+    figures: Mapping[str, float]
+    reasons: tuple[str, ...]
+
+    @property
+    def converged(self) -> bool:
+        """Whether nothing speaks against it."""
+        return not self.reasons
+
+    def __str__(self) -> str:
+        if self.converged:
+            return "The chains agree: nothing speaks against them."
+        return f"NOT to be taken for a reference: {'; '.join(self.reasons)}."
+
+
+def convergence(draws: np.ndarray, suffix: str) -> dict[str, float]:
+    """R-hat and effective sample sizes of the quantity that is the worst, named with a suffix.
+
+    Args:
+        draws: "chains draws *event".
+        suffix: Behind the names ``rhat``, ``ess`` and ``ess_tail``.
+
+    Returns:
+        The three figures by name.
+    """
+    return {
+        f"rhat{suffix}": float(rhat(draws).max()),
+        f"ess{suffix}": float(ess(draws).min()),
+        f"ess_tail{suffix}": float(ess_tail(draws).min()),
+    }
+
+
+def reasons(figures: Mapping[str, float], max_rhat: float, min_ess: int) -> Iterator[str]:
+    """What speaks against chains with these figures, a sentence each.
+
+    Args:
+        figures: As in `Diagnosis`.
+        max_rhat: The largest R-hat that will do.
+        min_ess: The smallest effective sample size that will do.
+    """
+    names = {"": "the log joint", "_predictions": "the predictions"}
+    for suffix, name in names.items():
+        if f"rhat{suffix}" not in figures:
+            continue
+        # Written so that NaN, from chains that never moved, is a reason too.
+        if not (value := figures[f"rhat{suffix}"]) <= max_rhat:
+            yield f"R-hat of {name} is {value:.3f}, above {max_rhat}"
+        for kind in ("ess", "ess_tail"):
+            if not (value := figures[f"{kind}{suffix}"]) >= min_ess:
+                of = "tail" if "tail" in kind else "bulk"
+                yield f"the {of} effective sample size of {name} is {value:.0f}, below {min_ess}"
+    if count := figures["divergences"]:
+        yield f"{count:.0f} trajectories diverged"
+    if not (value := figures.get("ebfmi", np.inf)) >= MIN_EBFMI:
+        yield f"E-BFMI is {value:.2f}, below {MIN_EBFMI}: momenta explore the energies too slowly"
+    if not (value := figures.get("energy_variance", 0.0)) <= MAX_ENERGY_VARIANCE:
+        yield (
+            f"the variance of the energy is {value:.2g} per weight, above {MAX_ENERGY_VARIANCE}: "
+            "steps are so long that the draws are biased"
+        )
