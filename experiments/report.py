@@ -92,6 +92,9 @@ class Outcome:
 
 LABELS = {
     "nll": "NLL (nats)",
+    "nll_mixture": "NLL of the mixture (nats)",
+    "rhat_median": "R-hat, median",
+    "rhat_largest": "R-hat, largest",
     "rmse": "RMSE",
     "ece": "ECE",
     "auroc": "AUROC",
