@@ -23,6 +23,7 @@ class MileConfig(Settings):
     thinning: Count = 20  # Steps from one draw to the next.
     energy_variance: Positive = 0.1  # Of a step, in nats² per weight, that its size is tuned to.
     adapt_mass: bool = True  # Whether warm-up tunes a diagonal mass matrix.
+    batch_size: Count = 512  # Rows that go through the nets at once; all count in every step.
 
 
 def mile(
@@ -46,6 +47,7 @@ def mile(
         thinning=config.thinning,
         energy_variance=config.energy_variance,
         adapt_mass=config.adapt_mass,
+        batch_size=config.batch_size,
         directory=run.checkpoints / f"mile_{slug(name)}",
     )
 

@@ -72,7 +72,7 @@ class FitConfig(Settings):
     num_members: Count = 10  # Members of the ensemble, each the start of a chain.
     num_steps: Count = 20_000  # Steps of Adam, at most.
     batch_size: Count = 64  # Examples in a step.
-    learning_rate: Positive = 3e-3  # Of Adam, falling to 0 along a cosine.
+    learning_rate: Positive = 1e-2  # Of Adam, falling to 0 along a cosine.
     validate_every: Count = 500  # Steps from one look at the validation rows to the next.
     patience: Count = 15  # Looks without a better one after which a fit stops.
     precision: Precision = "float32"  # In which the net computes while it is trained.
@@ -90,9 +90,9 @@ class Config(SeedsOptions):
     methods: Choices[Annotated[str, OneOf(METHODS)]] = METHODS  # What to compare.
     data: DataConfig = DataConfig()
     fit: FitConfig = FitConfig()
-    mile: MileConfig = MileConfig(num_warmup=8000, num_draws=100, thinning=80)
+    mile: MileConfig = MileConfig(num_warmup=10_000, num_draws=100, thinning=150)
     # MILE on bike sharing, which has twelve times as many rows.
-    mile_large: MileConfig = MileConfig(num_warmup=3000, num_draws=100, thinning=20)
+    mile_large: MileConfig = MileConfig(num_warmup=3000, num_draws=100, thinning=50)
     # Sets that NUTS samples, from members of the ensemble.
     nuts_sets: tuple[Annotated[str, Sets], ...] = ("airfoil",)
     chains: ChainsConfig = ChainsConfig(num_warmup=200, num_draws=200, max_tree_depth=7)
