@@ -16,7 +16,7 @@ endif
 # step, and without this spends a fifth of its time on page faults. Ignored elsewhere.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: help experiment experiments notebooks docs test test-fast stress lint format typecheck bench bench-peers gpu-check clean
+.PHONY: help experiment experiments notebooks docs test test-fast test-strict stress lint format typecheck bench bench-peers gpu-check clean
 .PHONY: named accelerator
 
 help:  ## this list (the default)
@@ -56,13 +56,21 @@ docs: $(READY)  ## build the site in site/, strictly, from docs/, docstrings and
 # Two workers with a thread each; where each may use both cores, the tests take half as long again.
 # Most of their time they compile: without LLVM's optimisation they take a third less.
 TEST_FLAGS = --xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=0
-test test-fast stress: export XLA_FLAGS ?= $(TEST_FLAGS)
+test test-fast test-strict stress: export XLA_FLAGS ?= $(TEST_FLAGS)
 
 test: $(READY)  ## all tests, on two cores (ARGS="-k topology": some of them)
 	.venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-fast: $(READY)  ## the tests that take no more than a few seconds each
 	.venv/bin/python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+
+# Slices, for the checks slow everything down: that for leaks, which compiles all anew, the most.
+MATHS = tests/metrics tests/priors tests/likelihoods tests/predictions
+STRICT = .venv/bin/python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+test-strict: $(READY)  ## slices of the tests in 64 bits, stopping at each NaN, looking for leaked tracers
+	JAX_ENABLE_X64=1 $(STRICT) tests/ops tests/posterior $(MATHS)
+	JAX_DEBUG_NANS=1 $(STRICT) tests/ops $(MATHS)
+	JAX_CHECK_TRACER_LEAKS=1 $(STRICT) tests/priors tests/likelihoods tests/predictions
 
 stress: export JFRACTAL_STRESS = all
 stress: $(READY)  ## runs killed at 42 moments and interrupted must end as if they were not; gpu-check in small
@@ -87,6 +95,9 @@ PEERS = torch==2.13.0 pytorchcv==0.0.74 bayesian-torch==0.5.0 blitz-bayesian-pyt
 bench-peers:  ## jfractal beside libraries of PyTorch, in .venv-peers
 	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
 	@.venv-peers/bin/python -m pip install -qq -c constraints.txt -e '.[experiments]' $(PEERS)
+	@# Nobody needs it, but it is imported where it is found, and not every build fits that of torch.
+	@.venv-peers/bin/python -c 'import torchvision' 2>/dev/null || \
+	.venv-peers/bin/python -m pip uninstall -qq -y torchvision
 	.venv-peers/bin/python -m benchmarks --peers $(ARGS)
 
 # NOENV=1: with the packages that $(PYTHON) has already.

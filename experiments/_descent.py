@@ -33,14 +33,21 @@ class TrainConfig(Settings):
     local_rate: Rate = 0.15
     # How columns are trained. sampled: some steps run one random column alone (the paper's text);
     # two_pass: every batch runs the whole net and all columns (the authors' code; twice the cost);
-    # partitioned: half of each batch runs the whole net, the rest is shared by the columns.
+    # partitioned: every batch runs the whole net, and each column an equal part of it.
     routes: Literal["sampled", "two_pass", "partitioned"] = "sampled"
+    # Share of the whole net's prediction in the targets of the columns; 0 where routes are sampled.
+    distillation: Fraction = 0.0
     global_rate: Fraction = 0.5  # Drop-path: share of the lone columns in the loss.
     num_devices: Count = 1  # Devices that share each batch.
     log_every: Count = 20  # Steps between two rows of metrics.
 
     def __post_init__(self):
         super().__post_init__()
+        require(
+            self.distillation == 0 or self.routes != "sampled",
+            "`distillation` must be 0 where `routes` are sampled, whose columns run without the "
+            f"whole net, got {self.distillation}",
+        )
         if self.num_devices > 1:  # only then is JAX asked, which starts it
             require(
                 self.num_devices <= jax.device_count(),

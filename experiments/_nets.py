@@ -76,6 +76,21 @@ class NetConfig(Options):
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.train.routes == "partitioned":
+            check_parts(self)
+
+
+def check_parts(config: NetConfig) -> None:
+    """That the columns can share a batch."""
+    columns, batch = config.model.columns, config.train.batch_size
+    require(
+        batch % columns == 0,
+        f"`batch_size` must be a multiple of the {columns} columns, which share every batch, got "
+        f"{batch}",
+    )
+
 
 @dataclass(frozen=True)
 class Config(NetConfig):
@@ -138,6 +153,7 @@ def model_of(config: NetConfig, net: Any, prior: jf.priors.Prior | None = None) 
         routes=config.train.routes,
         global_rate=config.train.global_rate,
         drop_path=config.train.local_rate,
+        distillation=config.train.distillation,
     )
 
 

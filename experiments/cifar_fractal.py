@@ -60,12 +60,13 @@ RECIPE = {
     "model": {"widths": (32, 64, 128), "dropout": (0.0, 0.0, 0.0)},
     "train": {
         "optimizer": "muon",
-        "num_epochs": 8,
-        "batch_size": 240,
+        "num_epochs": 10,
+        "batch_size": 120,
         "learning_rate": 0.05,
         "weight_decay": 0.05,
         "label_smoothing": 0.2,
         "routes": "partitioned",
+        "distillation": 0.5,
         "global_rate": 0.5,
         "local_rate": 0.05,
     },
@@ -79,7 +80,6 @@ GPU = {
     "train": {"num_epochs": 40, "batch_size": 960, "precision": "bfloat16"},
 }
 PAPER = Config(preset="paper").but(**nets.PAPER)
-# Half of a batch is shared by the columns: a quarter for each of two.
 QUICK = {**nets.QUICK, "train": {**nets.QUICK["train"], "batch_size": 48}}
 PRESETS = presets(Config().but(**RECIPE), quick=QUICK, long=LONG, gpu=GPU)
 PRESETS |= {"paper": PAPER}

@@ -6,9 +6,9 @@ This experiment crosses two suspects. Batch statistics: one running average for 
 (``shared``), one for the whole net and one for columns alone (``switchable``; Yu et al., ICLR
 2019), or statistics measured for each route after training (``recalibrated``; Yu & Huang, ICCV
 2019). Training: half of the batches run one random column (``sampled``, the paper's text), every
-batch runs the whole net and all columns (``two_pass``, the authors' code; twice the cost), or half
-of each batch runs the whole net and the columns share the rest (``partitioned``). Statistics do not
-influence training, so one training serves all three kinds. Images, epochs and batches are equal.
+batch runs the whole net and all columns (``two_pass``, the authors' code; twice the cost), or every
+batch runs the whole net and the columns share it (``partitioned``). Statistics do not influence
+training, so one training serves all three kinds. Images, epochs and batches are equal.
 
     make experiment NAME=column_gap
     make experiment NAME=column_gap ARGS="--preset paper"    # 3 × 400 epochs; needs a GPU or TPU
@@ -46,6 +46,7 @@ class Config(nets.Config):
         super().__post_init__()
         norm = self.model.norm
         require(norm == "batch", f"`norm` must be 'batch' here, got {norm!r}")
+        nets.check_parts(self)
 
 
 PRESETS = presets(

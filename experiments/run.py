@@ -159,8 +159,9 @@ class Run:
 
         Raises:
             DivergenceError: a value is NaN or infinite.
+            InputError: the file cannot be written.
         """
-        with self._metrics.open("a", encoding="utf-8") as file:
+        with _writing(self._metrics), self._metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(finite(row)) + "\n")
 
     def rows(self, **of: Any) -> list[dict[str, Any]]:
@@ -268,12 +269,17 @@ class Run:
         return rows
 
     def write(self, name: str, content: str | bytes) -> None:
-        """Write a whole file of the directory; a reader finds the old one or the new one."""
+        """Write a whole file of the directory; a reader finds the old one or the new one.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
         path = self.directory / name
-        path.parent.mkdir(exist_ok=True)
         temporary = path.with_name(f".{path.name}.part")
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-        os.replace(temporary, path)
+        with _writing(path):
+            path.parent.mkdir(exist_ok=True)
+            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+            os.replace(temporary, path)
 
     def discard(self) -> None:
         """Undo `open`, if nothing worth keeping was written since."""
@@ -287,6 +293,18 @@ class Run:
         (self.directory / ".lock").unlink()
         with contextlib.suppress(OSError):  # somebody's own files may lie there too
             self.directory.rmdir()
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Says of a full disk, or another reason not to write, what keeps and how to go on."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"`out`: cannot write {path}: {error.strerror or error}; mend that and continue the "
+            "run with --resume: what was written stays"
+        ) from error
 
 
 def _restored(path: Path) -> Any:

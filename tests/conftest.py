@@ -46,6 +46,13 @@ def interruptible():
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.fixture(autouse=True)
+def nan_on_purpose(request):
+    """Where JAX is to stop at every NaN, a test that makes one says so."""
+    with jax.debug_nans(jax.config.jax_debug_nans and "nan" not in request.keywords):
+        yield
+
+
 @pytest.fixture
 def getkey():
     """A function that never returns the same key twice within a test."""

@@ -1,9 +1,8 @@
 """The model of a fractal net: which routes through its columns a step trains."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 from typing import Any, Literal, TypeVar, get_args
 
 import jax
@@ -17,8 +16,9 @@ from jfractal.inference.model import Model, Pass
 from jfractal.inference.net_errors import named_errors
 from jfractal.likelihoods import Categorical, Likelihood, per_example
 from jfractal.posterior.routes import Routes
+from jfractal.predictions.mixture import wide
 from jfractal.priors import PriorLike
-from jfractal.typing import Array, Float, KeyArray, Logits, Params, Scalar, Variables
+from jfractal.typing import Array, Float, KeyArray, Logits, Params, Variables
 
 __all__ = ["FractalModel", "RoutePolicy", "fractal_model"]
 
@@ -34,6 +34,7 @@ def fractal_model(
     routes: RoutePolicy = "sampled",
     global_rate: float = 0.5,
     drop_path: float = 0.15,
+    distillation: float = 0.0,
 ) -> "FractalModel":
     """The model of a fractal net, trained along its routes: the whole net, or one column alone.
 
@@ -43,15 +44,19 @@ def fractal_model(
 
     Args:
         net: `FractalNet`, `TextNet` or another net whose blocks have columns.
-        prior: As for `Model`.
-        likelihood: As for `Model`.
+        prior: Prior of the weights; a `numpyro.distributions` object becomes one.
+        likelihood: Likelihood of the targets given the outputs.
         routes: ``sampled`` draws one route for every step, as the paper says, and runs no other;
             ``two_pass`` runs the whole net and every column on the whole batch, as the authors'
-            code does, at twice the cost; ``partitioned`` runs the whole net on the first share of
-            the batch and every column on an equal part of the rest; ``learned`` makes the column a
-            random variable that is inferred with the weights, see below.
+            code does, at twice the cost; ``partitioned`` runs the whole net on the whole batch and
+            every column on an equal part of it, at a cost of 1 + 1/C; ``learned`` makes the column
+            a random variable that is inferred with the weights, see below.
         global_rate: Share g of the columns, in [0, 1]. ``learned`` has its own shares.
         drop_path: Probability of dropping a join input in training, in [0, 1).
+        distillation: Share d of a column's target that is the prediction of the whole net for the
+            same example, in [0, 1]: in place of ``log p_c(y)``, a column has
+            ``(1 − d) log p_c(y) + d Σ_k p_whole(k) log p_c(k)``, where ``p_whole`` is held fixed.
+            For ``two_pass`` and ``partitioned``, which run both on the same examples.
 
     With ``learned``, the weights hold a distribution π over the columns, a leaf beside the others:
     ``{**params, "routes": jf.Routes.uniform(C)}``. Every step runs every column,
@@ -65,8 +70,9 @@ def fractal_model(
         A `FractalModel`, for every method that takes gradients of a loss.
 
     Raises:
-        InputError: If an argument is out of range, the net has no columns to run alone, or routes
-            are learned by anything but a classifier.
+        InputError: If an argument is out of range, the net has no columns to run alone, routes are
+            learned or distilled by anything but a classifier, or `distillation` is given to routes
+            that do not run the whole net beside its columns.
 
     Example:
         ::
@@ -82,7 +88,8 @@ def fractal_model(
         Larsson, Maire & Shakhnarovich, ICLR 2017, §3, and the authors' code (``two_pass``, there
         with twice the weight: g = 1/2 of 2). ``learned``: Antorán, Allingham & Hernández-Lobato,
         "Depth uncertainty in neural networks", NeurIPS 2020, §3, where routes are the first d
-        blocks of a residual net.
+        blocks of a residual net. Distillation: Kang, Lee & Moon, "Adaptive depth networks with
+        skippable sub-paths", NeurIPS 2024, §3.2, there of one sub-network.
     """
     _check_columns(net)
     return FractalModel(
@@ -93,6 +100,7 @@ def fractal_model(
         routes=routes,
         global_rate=global_rate,
         drop_path=drop_path,
+        distillation=distillation,
     )
 
 
@@ -105,6 +113,7 @@ class FractalModel(Model):
         routes: How routes are trained.
         global_rate: Share of the columns.
         drop_path: Probability of dropping a join input in training.
+        distillation: Share of the whole net's prediction in the targets of the columns.
         route: The column that runs alone; None for what `routes` says, 0 for the whole net.
     """
 
@@ -112,12 +121,13 @@ class FractalModel(Model):
     routes: RoutePolicy = "sampled"
     global_rate: float = 0.5
     drop_path: float = 0.15
+    distillation: float = 0.0
     route: int | None = None
 
     def __post_init__(self):
         super().__post_init__()
         check_choice("routes", self.routes, get_args(RoutePolicy))
-        check_fraction(global_rate=self.global_rate)
+        check_fraction(global_rate=self.global_rate, distillation=self.distillation)
         check_rate(drop_path=self.drop_path)
         _check_columns(self.net)
         if self.route is not None:
@@ -125,10 +135,16 @@ class FractalModel(Model):
         is_learned = self.routes == "learned"
         if (self.global_rate > 0 or is_learned) and not self.net.columns:
             raise InputError("`net` has no columns to run alone: give `global_rate=0`")
-        if is_learned and not isinstance(self.likelihood, Categorical):
+        if self.distillation > 0 and self.routes not in ("two_pass", "partitioned"):
             raise InputError(
-                "`likelihood` must be `Categorical` for `routes` that are learned, whose columns "
-                f"are mixed as probabilities of classes, got {self.likelihood!r}"
+                "`distillation` is for `routes` that run the whole net beside its columns, "
+                f"two_pass and partitioned, got {self.distillation} for {self.routes}"
+            )
+        is_mixed = is_learned or self.distillation > 0
+        if is_mixed and not isinstance(self.likelihood, Categorical):
+            raise InputError(
+                "`likelihood` must be `Categorical` for `routes` that are learned or distilled, "
+                f"which compare probabilities of classes, got {self.likelihood!r}"
             )
 
     @property
@@ -157,13 +173,14 @@ class FractalModel(Model):
             return self._learned(variables, batch, key)
         if self.route is not None or self.global_rate == 0:
             route = self.route or 0
-            run = self._along(route, variables, batch, key)
+            _, run = self._along(route, variables, batch, key)
             return run._replace(metrics={**run.metrics, "route": jnp.asarray(float(route))})
-        if self.routes == "partitioned":
-            return self._partitioned(variables, batch, key)
         return self._every_route(variables, batch, key)
 
-    def _along(self, route: int, variables: Variables, batch: Batch, key: KeyArray) -> Pass:
+    def _along(
+        self, route: int, variables: Variables, batch: Batch, key: KeyArray
+    ) -> tuple[Any, Pass]:
+        """The outputs of one route, and its pass."""
         x, y = batch
         streams = ("drop_path", "dropout", "posterior")
         rngs = dict(zip(streams, jax.random.split(key, len(streams))))
@@ -173,63 +190,60 @@ class FractalModel(Model):
             outputs, updates = self.net.apply(
                 variables, x, train=True, mutable=mutable, rngs=rngs, **options
             )
-        values = per_example(self.likelihood, outputs, y)
-        return Pass(values, self.likelihood.metrics(outputs, y), {**variables, **updates})
+        values, metrics = per_example(self.likelihood, outputs, y), self.likelihood.metrics
+        return outputs, Pass(values, metrics(outputs, y), {**variables, **updates})
 
     def _every_route(self, variables: Variables, batch: Batch, key: KeyArray) -> Pass:
         columns = self.net.columns
-        weights = {0: 1 - self.global_rate}
-        weights |= dict.fromkeys(columns, self.global_rate / len(columns))
-        keys = jax.random.split(key, len(weights))
-        values, (whole, *_), variables = self._expected(weights, variables, batch, keys)
-        return Pass(values, whole, variables)
+        key_whole, *keys = jax.random.split(key, 1 + len(columns))
+        outputs, whole = self._along(0, variables, batch, key_whole)
+        variables, values = whole.variables, []
+        for column, part, key_column in zip(columns, self._parts(batch_size(batch)), keys):
+            share, taught = jax.tree.map(lambda x, part=part: x[part], (batch, outputs))
+            answers, run = self._along(column, variables, share, key_column)
+            values.append(self._distilled(run.log_likelihood, answers, taught))
+            variables = run.variables
+        alone = (
+            jnp.concatenate(values) if self.routes == "partitioned" else sum(values) / len(values)
+        )
+        mean = (1 - self.global_rate) * whole.log_likelihood + self.global_rate * alone
+        return Pass(mean, whole.metrics, variables)
+
+    def _parts(self, size: int) -> list[slice]:
+        """The examples of a batch that every column runs on."""
+        number = len(self.net.columns)
+        if self.routes != "partitioned":
+            return [slice(None)] * number
+        if size % number:
+            raise InputError(
+                f"`batch_size` must give each of {number} columns the same number of examples, "
+                f"got {size}"
+            )
+        part = size // number
+        return [slice(start, start + part) for start in range(0, size, part)]
+
+    def _distilled(
+        self, log_likelihood: Float[Array, " batch"], logits: Logits, teacher: Logits
+    ) -> Float[Array, " batch"]:
+        """The log likelihood of a column, with the share of what the whole net says."""
+        if self.distillation == 0:
+            return log_likelihood
+        probs = jax.lax.stop_gradient(jax.nn.softmax(wide(teacher)))
+        agreement = (probs * jax.nn.log_softmax(wide(logits))).sum(axis=-1)
+        return (1 - self.distillation) * log_likelihood + self.distillation * agreement
 
     def _learned(self, variables: Variables, batch: Batch, key: KeyArray) -> Pass:
         weights = dict(zip(self.net.columns, _routes(self.net, variables["params"]).probs))
-        # One key: columns see the same weights and masks, and differ by their depth alone.
-        keys = [key] * len(weights)
-        values, metrics, variables = self._expected(weights, variables, batch, keys)
+        values, metrics = jnp.zeros(()), []
+        for column, weight in weights.items():
+            # One key: columns see the same weights and masks, and differ by their depth alone.
+            _, run = self._along(column, variables, batch, key)
+            values, variables = values + weight * run.log_likelihood, run.variables
+            metrics.append(run.metrics)
         probs = jnp.stack([*weights.values()])
         shown = jax.tree.map(lambda *xs: (probs * jnp.stack(xs)).sum(), *metrics)
         shown |= {f"probability/{c}": p for c, p in weights.items()}
         return Pass(values, shown, variables)
-
-    def _expected(
-        self,
-        weights: Mapping[int, float | Scalar],
-        variables: Variables,
-        batch: Batch,
-        keys: KeyArray | Sequence[KeyArray],
-    ) -> tuple[Float[Array, " batch"], list[dict[str, Scalar]], Variables]:
-        """The weighted mean of the log likelihoods along routes, and the metrics of each."""
-        values, metrics = jnp.zeros(()), []
-        for (route, weight), key in zip(weights.items(), keys):
-            run = self._along(route, variables, batch, key)
-            values, variables = values + weight * run.log_likelihood, run.variables
-            metrics.append(run.metrics)
-        return values, metrics, variables
-
-    def _partitioned(self, variables: Variables, batch: Batch, key: KeyArray) -> Pass:
-        columns, size = self.net.columns, batch_size(batch)
-        part = self.global_rate * size / len(columns)
-        if part != int(part) or part < 1:
-            raise InputError(
-                f"`batch_size` must give each of {len(columns)} columns the same number of "
-                f"examples at `global_rate` {self.global_rate}, got {size}"
-            )
-        ends = range(size - int(part) * len(columns), size + 1, int(part))
-        bounds = [(start, end) for start, end in pairwise((0, *ends))]
-        values, metrics = [], {}
-        keys = jax.random.split(key, len(bounds))
-        for route, (start, end), key_route in zip((0, *columns), bounds, keys):
-            if start == end:
-                continue
-            share = jax.tree.map(lambda x, a=start, b=end: x[a:b], batch)
-            run = self._along(route, variables, share, key_route)
-            values.append(run.log_likelihood)
-            metrics = metrics or run.metrics
-            variables = run.variables
-        return Pass(jnp.concatenate(values), metrics, variables)
 
 
 def _check_columns(net: Any) -> None:

@@ -102,7 +102,8 @@ def dropout(params: Params | Variables, *, rate: float = 0.1, where: Where = mat
         params: The weights that somebody trained, or all variables of the model, ``{"params": ...,
             "batch_stats": ...}``. Gaussian leaves are taken at their mean.
         rate: Probability of dropping an input of a kernel, in [0, 1).
-        where: As for `mc_dropout`.
+        where: ``where(path, leaf)`` picks the kernels whose inputs are dropped; all of two
+            axes or more if left out.
 
     Returns:
         A `Dropout` posterior, for `predict`.

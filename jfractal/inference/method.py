@@ -94,7 +94,8 @@ def started(params: Start, key: KeyArray) -> tuple[Params, Variables]:
     """Where a method starts: the weights, and the other collections of the model.
 
     Args:
-        params: As for `Method.init`.
+        params: Weights, or all variables of the model, or a function of a key that draws
+            either.
         key: Random key, for a function that draws.
 
     Raises:
@@ -164,11 +165,11 @@ def descent(
     """The method that descends ``loss(params, model, state, batch, key, num_data)`` in `params`.
 
     Args:
-        name: As for `Method`.
-        model: As for `Method`.
+        name: What the method is called.
+        model: What is fitted.
         optimizer: From optax.
         loss: Returns nats per example, and figures and variables after the pass.
-        posterior: As for `Method`.
+        posterior: ``posterior(state)``: what has been learned so far.
         lift: What the weights become before the first step; the means of Gaussian leaves if left
             out.
 

@@ -112,8 +112,8 @@ class Model:
 
         Args:
             net: The module.
-            prior: As for `Model`.
-            likelihood: As for `Model`.
+            prior: Prior of the weights; a `numpyro.distributions` object becomes one.
+            likelihood: Likelihood of the targets given the outputs.
             training: The keyword of ``net.__call__`` that is true in training; if left out, those
                 of the usual names are found: ``train``, ``training``, ``is_training``, and, false
                 in training, ``deterministic`` and ``use_running_average``.
@@ -147,9 +147,11 @@ class Model:
 
         Args:
             module: The module.
-            prior: As for `Model`.
-            likelihood: As for `Model`.
-            training: As for `from_linen`, of a module that is told in each call.
+            prior: Prior of the weights; a `numpyro.distributions` object becomes one.
+            likelihood: Likelihood of the targets given the outputs.
+            training: The keyword of ``__call__`` that is true in training, of a module
+                that is told in each call; if left out, those of the usual names are
+                found.
 
         Returns:
             A `Model`, and its variables as nested dictionaries: the `nnx.Param` arrays as
@@ -190,8 +192,8 @@ class Model:
             module: The module.
             state: Its state if it has one, ``module, state = eqx.nn.make_with_state(Net)(...)``;
                 the module is then ``module(x, state) -> (outputs, state)``.
-            prior: As for `Model`.
-            likelihood: As for `Model`.
+            prior: Prior of the weights; a `numpyro.distributions` object becomes one.
+            likelihood: Likelihood of the targets given the outputs.
             axis_name: What a BatchNorm of the module calls the batch.
 
         Returns:

@@ -52,6 +52,7 @@ def _full(
     return FactorGaussian(params, std=std, factors=factors, variables=variables), log_det
 
 
+@jax.jit  # or every call would compile the two ways anew
 def _inverse_root(
     precision: Float[Array, "weights weights"], prior: Float[Array, "weights weights"]
 ) -> tuple[Float[Array, "weights weights"], Scalar]:

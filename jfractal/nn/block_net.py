@@ -123,7 +123,7 @@ class BlockNet(Typed):
         """The net that runs one column, or one of each block, with the same parameters.
 
         Args:
-            column: As for `__call__`.
+            column: A column, or one for each block, None where the block runs joined.
 
         Returns:
             A net that takes the variables of this one.
@@ -152,7 +152,7 @@ class BlockNet(Typed):
         """The column that runs alone in each block, None where the block runs joined.
 
         Args:
-            column: As for `__call__`.
+            column: A column, or one for each block, None where the block runs joined.
 
         Raises:
             InputError: If there is no such column.
@@ -240,7 +240,7 @@ class BlockNet(Typed):
         on h×w maps with n input channels, ``2·9·h·w·(C·n·m + (2^C − 1 − C)·m²)``.
 
         Args:
-            shape: As for `unit_flops`.
+            shape: Of one example: the spatial axes, and channels.
             column: Count this column alone, as for `__call__`.
         """
         blocks = self.unit_flops(shape, column=column).values()
@@ -254,7 +254,8 @@ class BlockNet(Typed):
         holds ``9·(C·n·m + (2^C − 1 − C)·m²)`` in kernels and ``2·(2^C − 1)·m`` in norms.
 
         Args:
-            shape: As for `unit_flops`; of the spatial axes only their number matters.
+            shape: Of one example: the spatial axes, of which only the number matters,
+                and channels.
         """
         *space, channels = example_shape(shape)
         *inputs, last = self._channels(channels)

@@ -96,7 +96,7 @@ class TextNet(Typed):
         """Number of weights, as `BlockNet.num_params`, and of features of all tokens.
 
         Args:
-            shape: As for `num_flops`.
+            shape: (length,) of the text.
         """
         embedding = self.vocabulary_size * self.features
         return embedding + self.net.num_params((*_length(shape), self.features))

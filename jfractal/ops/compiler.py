@@ -40,8 +40,8 @@ def jit(function: Callable, **options: Any) -> Callable:
     theirs.
 
     Args:
-        function: As for `jax.jit`.
-        **options: As for `jax.jit`.
+        function: What to compile.
+        **options: Those of `jax.jit`.
 
     Returns:
         The compiled function, and as its `trace` that of `jax.jit`: a way to read its program.

@@ -41,13 +41,17 @@ def predict(
 
     Args:
         model: The model, or the bare ``apply`` of a classifier, e.g. ``net.apply``.
-        posterior: As for `sample_outputs`.
-        x: As for `sample_outputs`.
-        key: As for `sample_outputs`.
-        num_samples: As for `sample_outputs`.
-        batch_size: As for `sample_outputs`.
-        samples_per_pass: As for `sample_outputs`.
-        mesh: As for `sample_outputs`.
+        posterior: Any posterior: a pytree with ``sample(key) -> variables``.
+        x: Inputs, an array or a tree of arrays with the same leading batch axis, at least one
+            example. May be traced.
+        key: Random key.
+        num_samples: Number of draws of the weights, at least 1.
+        batch_size: Examples in a pass, on all devices together; as many as memory allows if left
+            out.
+        samples_per_pass: The most draws to vmap in a pass, on each device; as many as are faster
+            together than in turn if left out.
+        mesh: Devices to work side by side, with axes ``data`` or ``samples`` or both, see
+            `sample_outputs`.
         keep_samples: Whether the prediction holds what every draw predicts. Without, draws are
             added up on the way: memory does not grow with their number, means, probabilities and
             uncertainties are the same, and what needs every draw, such as credible intervals, is
@@ -57,8 +61,9 @@ def predict(
         The prediction, a `Mixture` over draws of the weights.
 
     Raises:
-        InputError: As `sample_outputs`; and if `model` is neither of the two, or its outputs are
-            not what its likelihood reads.
+        InputError: If `model` is neither of the two, its outputs are not what its likelihood
+            reads, a number is smaller than 1, `x` holds no example, `mesh` has other axes, or
+            `posterior` cannot be drawn from.
 
     Example:
         ::

@@ -44,14 +44,16 @@ def kl_by_leaf(params: Params, prior: PriorLike, key: KeyArray | None = None) ->
 
     Args:
         params: A tree with Gaussian leaves.
-        prior: As for `kl`.
-        key: As for `kl`; with the same key the sum is the same.
+        prior: See `jfractal.priors`; one draw for each weight where it has no closed form.
+        key: Random key, for a prior without a closed form; with the same key the sum is
+            that of `kl`.
 
     Returns:
         Nats by path, e.g. ``{"head/kernel": 12.3}``.
 
     Raises:
-        InputError: As for `kl`.
+        InputError: If the prior needs a key and none is given, or does not fit the tree, or
+            `params` is a posterior.
     """
     check_tree(params, "kl", "it with the `params` of a `MeanField`; others have no KL here")
     prior = as_prior(prior)

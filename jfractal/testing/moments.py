@@ -152,7 +152,9 @@ def assert_mean_field(fit: Fit, problem: Solved, key: KeyArray, *, slack: float 
         fit: The method, of a mean-field family.
         problem: What to put it to.
         key: Random key.
-        slack: As for `assert_exact`; by default what stochastic optimisation leaves.
+        slack: How much farther they may be off for other reasons, by default what
+            stochastic optimisation leaves: a mean by so many standard deviations, a
+            covariance by so many products of two.
 
     Raises:
         AssertionError: If it fails; the message has the figures of the worst entry.

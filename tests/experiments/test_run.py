@@ -1,3 +1,4 @@
+import errno
 import json
 import math
 import os
@@ -214,17 +215,24 @@ def test_resume_on_another_device_warns(tmp_path, monkeypatch):
         resume(tmp_path)
 
 
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def test_write_leaves_the_old_file_if_it_fails(tmp_path, monkeypatch):
     made = begin(tmp_path)
     made.write("result.json", "old")
-
-    def full(*_):
-        raise OSError("No space left on device")
-
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(InputError, match=r"cannot write .*result\.json: No space .* --resume"):
         made.write("result.json", "new")
     assert (tmp_path / "result.json").read_text() == "old"
+
+
+def test_a_row_that_does_not_fit_is_named(tmp_path, monkeypatch):
+    made = begin(tmp_path)
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(InputError, match=r"cannot write .*metrics\.jsonl: No space .* --resume"):
+        made.log({"step": 1})
 
 
 def test_discard_removes_a_run_that_has_nothing(tmp_path):

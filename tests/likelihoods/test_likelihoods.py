@@ -106,6 +106,7 @@ def test_means_and_rhos_are_equal_in_number():
 
 
 @pytest.mark.parametrize("label", [-1, 3])
+@pytest.mark.nan
 def test_labels_out_of_range(label):
     logits, labels = jnp.zeros((4, 3)), jnp.array([0, 1, 2, label])
     log_likelihood = likelihoods.Categorical().log_likelihood
@@ -124,6 +125,7 @@ def test_labels_are_one_integer_for_each_example(labels):
         likelihoods.Categorical().log_likelihood(jnp.zeros((4, 3)), labels)
 
 
+@pytest.mark.nan
 def test_binary_targets_are_0_or_1():
     targets = jnp.array([0, 1, 2])
     log_likelihood = likelihoods.Bernoulli().log_likelihood
@@ -191,6 +193,7 @@ def test_likelihoods_of_equal_weights_are_equal():
 
 
 @pytest.mark.parametrize("weights", [(1.0, 0.0), (1.0, np.nan), (np.inf, 1.0), (), 2.0, "ab"])
+@pytest.mark.nan
 def test_weights_of_classes_are_positive(weights):
     with pytest.raises((InputError, TypeCheckError), match=r"`weights` must|weights"):
         likelihoods.Categorical(weights=weights)

@@ -84,6 +84,7 @@ def test_what_is_no_class_is_refused(score, labels):
         function(x if score in OF_LOG_PROBS else PROBS, labels)
 
 
+@pytest.mark.nan
 def test_the_door_is_free_under_jit():
     """Nothing of the check is left in the program: it holds what the formula needs."""
     program = str(jax.make_jaxpr(metrics.brier)(PROBS, LABELS))

@@ -48,6 +48,7 @@ def test_a_whole_number_of_answers_is_not_rounded_up():
     assert selective_accuracy(uncertainty, correct, coverage=0.071) == pytest.approx(7 / 8)
 
 
+@pytest.mark.nan
 def test_a_diverged_net_is_not_selective():
     assert jnp.isnan(jax.jit(aurc)(jnp.array([0.0, jnp.nan]), jnp.array([True, False])))
 

@@ -43,8 +43,15 @@ def calls() -> Iterator[Call]:
     blocks = jf.FractalNet(3, columns=2, widths=(4,))
     yield Call(
         jf.fractal_model,
-        {"net": blocks, "routes": "sampled", "global_rate": 0.5, "drop_path": 0.1, **ABOUT},
-        {"global_rate": "zero", "drop_path": "zero"},
+        {
+            "net": blocks,
+            "routes": "two_pass",
+            "global_rate": 0.5,
+            "drop_path": 0.1,
+            "distillation": 0.5,
+            **ABOUT,
+        },
+        {"global_rate": "zero", "drop_path": "zero", "distillation": "zero"},
     )
     yield Call(
         jf.FractalModel,
@@ -54,10 +61,11 @@ def calls() -> Iterator[Call]:
             "routes": "two_pass",
             "global_rate": 0.5,
             "drop_path": 0.1,
+            "distillation": 0.5,
             "route": 1,
             **ABOUT,
         },
-        {"global_rate": "zero", "drop_path": "zero", "route": "zero"},
+        {"global_rate": "zero", "drop_path": "zero", "distillation": "zero", "route": "zero"},
     )
     yield Call(MODEL.choose, {"key": KEY, "step": lambda model: 1})
     words = (

@@ -145,33 +145,42 @@ def hmc(
     """Samples ``p(w | D)`` with trajectories of fixed length.
 
     Args:
-        model: As for `nuts`.
-        data: As for `nuts`.
+        model: Likelihood and prior, with a net that is a function of its weights in
+            evaluation.
+        data: Inputs and targets, ``(x, y)``; every gradient is over all of them.
         key: Random key.
-        starts: As for `nuts`.
+        starts: Where chains start: a function of a key, a tree of weights with a leading
+            axis of chains, or an `Ensemble` or `Samples` of as many members as chains.
         trajectory_length: Step size times leapfrog steps, above 0. With an adapted mass matrix the
             posterior has a standard deviation of about 1: π/2 takes a Gaussian from its centre to
             its shell. Without, that is `quarter_period` of its largest standard deviation.
-        where: As for `nuts`.
+        where: ``where(path, leaf)`` says which weights are sampled; all others stay at
+            their start.
         adapt_mass: Whether warm-up adapts the mass matrix, or only the step size.
-        num_chains: As for `nuts`.
-        num_warmup: As for `nuts`.
-        num_draws: As for `nuts`.
-        thinning: As for `nuts`.
-        target_accept: As for `nuts`.
-        inverse_mass: As for `nuts`; the identity if left out.
-        temperature: As for `nuts`.
-        batch_size: As for `nuts`.
-        precision: As for `nuts`.
-        directory: As for `nuts`.
-        devices: As for `nuts`.
-        progress: As for `nuts`.
+        num_chains: Number of chains, at least 1.
+        num_warmup: Steps of each chain to adapt step size and mass matrix, at least 1.
+        num_draws: Draws of each chain that are kept, at least 4.
+        thinning: Steps from one draw to the next, at least 1.
+        target_accept: Acceptance probability that the step size is adapted to, in (0, 1).
+        inverse_mass: A variance for every weight, such as ``q.variance()`` of any
+            posterior, from which the mass matrix starts; 1 for each if left out.
+        temperature: T of the posterior ``∝ (p(D | w) p(w))^{1/T}``, above 0.
+        batch_size: Examples that go through the net at once, in every chain; as many as
+            `ops.memory_budget` holds if left out. No result depends on it.
+        precision: ``float32``, or ``float64`` for the movement of the chains.
+        directory: Where to keep draws and state as they come; the same call continues a run
+            that was cut off.
+        devices: Spreads the chains over these, which must divide them; all on the default
+            device if left out.
+        progress: Whether to show a progress bar; on a terminal only if left out.
 
     Returns:
         `Chains`.
 
     Raises:
-        InputError: As for `nuts`, or if `trajectory_length` is not above 0.
+        InputError: If an argument is out of range, the log joint is random or not finite at
+            the start, data do not fit the net, or `directory` holds another run or a
+            damaged one.
 
     References:
         Neal, "MCMC using Hamiltonian dynamics", 2011.
