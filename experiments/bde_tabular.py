@@ -10,7 +10,7 @@ and on airfoil NUTS.
 Members and mean field are trained on 85 % of the training rows and stopped where the other ones say
 so; chains and Laplace are conditioned on all training rows. Settings were chosen with
 `--data.judged validation`, where a fifth of the training rows stands in for the test. Figures:
-docs/results.md. Laptop: 30 minutes on one CPU core.
+docs/results.md. Laptop: some 20 minutes on one CPU core, by the speed of shorter runs.
 
     make experiment NAME=bde_tabular
     make experiment NAME=bde_tabular ARGS="--preset paper"    # chains as long as theirs; hours
