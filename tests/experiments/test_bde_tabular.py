@@ -9,7 +9,6 @@ from sklearn.model_selection import train_test_split
 import jfractal as jf
 from experiments._fold import Fold, parted
 from experiments._mile import MileConfig, mile, num_gradients
-from experiments.registry import load
 from experiments.run import Run
 from jfractal.data import TableData
 
@@ -58,9 +57,3 @@ def test_gradients_are_counted(tmp_path):
     chains = mile(config, run, "ones", model, data, members, jax.random.key(0))
     assert chains.num_chains == 3
     assert num_gradients(chains) == 3 * 2 * (7 + 5 * 3)
-
-
-def test_published_rows_stand_beside_tests_only():
-    experiment = load("bde_tabular")
-    assert set(experiment.PUBLISHED) == {"XGBoost", "CatBoost", "ensemble", "TabPFN v2", "MILE"}
-    assert experiment.PRESETS["laptop"].data.judged == "test"
