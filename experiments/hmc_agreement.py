@@ -25,6 +25,8 @@ import optax
 import jfractal as jf
 from experiments import report
 from experiments._methods import METHODS, Fit, FitConfig, num_gradients, num_steps, recipes, without
+from experiments._mile import MILE, MileConfig, mile
+from experiments._mile import num_gradients as of_chains
 from experiments._nuts import (
     COMPARED,
     PAPER_CHAINS,
@@ -59,14 +61,17 @@ class Config(Options):
 
     problems: Choices[Annotated[str, OneOf(PROBLEMS)]] = PROBLEMS  # What to sample.
     # What to compare with NUTS.
-    methods: Choices[Annotated[str, OneOf([*METHODS, DROP_PATH])]] = (
+    methods: Choices[Annotated[str, OneOf([*METHODS, DROP_PATH, MILE])]] = (
         *without("Laplace, full"),
         DROP_PATH,
+        MILE,
     )
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     fit: FitConfig = COMPARED
     drop_path_rate: Rate = 0.15  # Share of join inputs that drop-path Monte Carlo drops.
+    # Chains from the members of the ensemble.
+    mile: MileConfig = MileConfig(num_warmup=1500, energy_variance=5e-4)
     chains: ChainsConfig = ChainsConfig()
     # NUTS of the conv fractal net, whose gradients are the dearest.
     chains_conv: ChainsConfig = ChainsConfig(num_draws=400)
@@ -83,8 +88,9 @@ PRESETS = presets(
     },
     quick={
         "problems": ("dense fractal", TABLE),
-        "methods": ("MAP", DROP_PATH, "mean field, local", "Laplace, last layer"),
+        "methods": ("MAP", DROP_PATH, "mean field, local", "Laplace, last layer", MILE),
         "data": {"num_train": 20, "num_train_conv": 20, "num_test": 20, "table": "diabetes"},
+        "mile": {"num_warmup": 10, "num_draws": 4, "thinning": 1},
         **QUICK,
         **dict.fromkeys(("chains_conv", "chains_table"), QUICK_CHAINS),
     },
@@ -124,21 +130,25 @@ def one_problem(
     reference = sample(chains, run, name, problem, key_chains)
     path = run.directory / "references" / f"{slug(name)}.npz"
     jf.reference.save(path, reference.chains, problem.model, problem.data, problem.x_test)
-    outputs, methods, size = reference.outputs, fits(config, problem), len(problem.data[1])
+    outputs, methods = reference.outputs, fits(config, run, name, problem)
     judge = partial(judged, problem, outputs, key_compare)
 
     def fit_and_judge(method: str, **_: str) -> dict[str, float]:
         began = time.perf_counter()
         posterior = jax.block_until_ready(methods[method](problem.data, key_fit))
         seconds = time.perf_counter() - began
-        number, apply = config.fit.num_samples, problem.net.apply
-        draws = jf.sample_outputs(apply, posterior, problem.x_test, key_fit, num_samples=number)
-        cost = {"gradients": num_gradients(config.fit, method, size), "seconds": seconds}
-        return judge(draws) | cost
+        number, size = config.fit.num_samples, len(problem.data[1])
+        if isinstance(posterior, jf.Chains):
+            number = posterior.num_chains * posterior.num_draws
+            gradients = num_gradients(config.fit, "ensemble", size) + of_chains(posterior)
+        else:
+            gradients = num_gradients(config.fit, method, size)
+        apply, x = problem.net.apply, problem.x_test
+        draws = jf.sample_outputs(apply, posterior, x, key_fit, num_samples=number)
+        return judge(draws) | {"gradients": gradients, "seconds": seconds}
 
     rows = Rows()
-    of_chains = reference.diagnosis.figures
-    cost = {"gradients": of_chains["num_gradients"] + of_chains["num_warmup_gradients"]}
+    cost = {"gradients": of_chains(reference.chains)}
     itself = judge(outputs.reshape(-1, *outputs.shape[2:]))
     rows.add(itself | cost, problem=name, method="NUTS")
     rows.extend(run.sweep(fit_and_judge, problem=[name], method=methods))
@@ -151,11 +161,17 @@ def one_problem(
     return rows, sections
 
 
-def fits(config: Config, problem: Problem) -> dict[str, Fit]:
+def fits(config: Config, run: Run, name: str, problem: Problem) -> dict[str, Fit]:
     """The methods that the settings name, as far as the net has what they need."""
+
+    def from_members(data: Any, key: KeyArray) -> jf.Chains:
+        members: Any = every["ensemble"](data, key)
+        return mile(config.mile, run, name, problem.model, data, members, key)
+
     options = {"last_layer": problem.last_layer, "fixed": problem.noise}
     size = len(problem.data[1])
     every = dict(recipes(config.fit, problem.model, problem.start, size, **options))
+    every[MILE] = from_members
     if problem.block_net is not None:
         every[DROP_PATH] = drop_path(config, problem)
     return {name: every[name] for name in config.methods if name in every}

@@ -11,6 +11,9 @@ Cell = float | int | str | bool
 
 LABELS = {
     "nll": "NLL (nats)",
+    "nll_mixture": "NLL of the mixture (nats)",
+    "rhat_median": "R-hat, median",
+    "rhat_largest": "R-hat, largest",
     "nll_gap": "gap of the NLL (nats)",
     "rmse": "RMSE",
     "ece": "ECE",

@@ -4,6 +4,7 @@ import os
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,17 +53,24 @@ _FOLDERS = {
     "yacht": "yacht",
 }
 
+# File, column of the target, and columns that are no features: number, date, parts of the target.
+_WITH_HEADER = {
+    "airfoil": ("airfoil.csv", "target", ()),
+    "bikesharing": ("bikesharing_hour.csv", "cnt", ("instant", "dteday", "casual", "registered")),
+}
+
 
 def load_regression(name: str, *, strict: bool = False) -> TableData:
     """The UCI regression set with this name or, where it is not at hand, scikit-learn's diabetes.
 
     ``$JFRACTAL_DATA/uci/<folder>/data.txt`` and the ``index_features.txt`` and
     ``index_target.txt`` beside it, which say what its columns are: as published with the standard
-    splits, see `standard_splits`.
+    splits, see `standard_splits`. Airfoil and bike sharing (hourly) are tables with a header,
+    ``$JFRACTAL_DATA/bde/airfoil.csv`` and ``bikesharing_hour.csv``, as the `bde` package has them.
 
     Args:
-        name: "boston", "concrete", "energy", "kin8nm", "naval", "power", "protein", "wine",
-            "yacht" or "diabetes".
+        name: "airfoil", "bikesharing", "boston", "concrete", "energy", "kin8nm", "naval", "power",
+            "protein", "wine", "yacht" or "diabetes".
         strict: Whether to fail, instead of warning and loading diabetes, where the set is not at
             hand.
 
@@ -73,25 +81,14 @@ def load_regression(name: str, *, strict: bool = False) -> TableData:
         InputError: The name is unknown, or a file is broken, or the set cannot be had and
             `strict`.
     """
-    check_choice("name", name, [*_FOLDERS, "diabetes"])
+    check_choice("name", name, [*_FOLDERS, *_WITH_HEADER, "diabetes"])
     check_type("strict", strict, bool, "True or False")
     if name == "diabetes":
         return _diabetes()
     try:
-        folder = _uci(_FOLDERS[name], "data.txt")
+        return (_with_header if name in _WITH_HEADER else _with_indices)(name)
     except DataUnavailable as error:
         return _stand_in(name, _diabetes(), error, strict)
-    rows, inputs, target = (
-        _numbers(folder / file) for file in ("data.txt", "index_features.txt", "index_target.txt")
-    )
-    columns = range(rows.shape[1])
-    if target.size != 1 or not {*inputs.flat, *target.flat} <= {*columns}:
-        raise InputError(
-            f"{folder}: index_features.txt and index_target.txt must name columns of data.txt, "
-            f"numbers from 0 to {len(columns) - 1}, and one of them the target"
-        )
-    features = rows[:, inputs.ravel().astype(int)]
-    return TableData(f"{name} (UCI)", name, features, rows[:, int(target.item())])
 
 
 def load_mushrooms(*, strict: bool = False) -> TableData:
@@ -113,14 +110,10 @@ def load_mushrooms(*, strict: bool = False) -> TableData:
     check_type("strict", strict, bool, "True or False")
     file = "agaricus-lepiota.data"
     try:
-        folder = _uci("mushroom", file)
+        folder = _folder("uci/mushroom", file)
     except DataUnavailable as error:
         return _stand_in("mushroom", _tumours(), error, strict)
-    try:
-        lines = (folder / file).read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{folder / file} cannot be read as text: {error}") from error
-    rows = [line.split(",") for line in lines]
+    rows = [line.split(",") for line in _text(folder / file).split()]
     if not rows or {len(row) for row in rows} != {23} or not {row[0] for row in rows} <= {"e", "p"}:
         raise InputError(
             f"{folder / file}: every line must have 23 entries, the first of them e or p"
@@ -164,21 +157,55 @@ def standard_splits(
     return orders[:, :num_train], orders[:, num_train:]
 
 
-def _uci(folder: str, file: str) -> Path:
+def _with_indices(name: str) -> TableData:
+    folder = _folder(f"uci/{_FOLDERS[name]}", "data.txt")
+    rows, inputs, target = (
+        _numbers(folder / file) for file in ("data.txt", "index_features.txt", "index_target.txt")
+    )
+    columns = range(rows.shape[1])
+    if target.size != 1 or not {*inputs.flat, *target.flat} <= {*columns}:
+        raise InputError(
+            f"{folder}: index_features.txt and index_target.txt must name columns of data.txt, "
+            f"numbers from 0 to {len(columns) - 1}, and one of them the target"
+        )
+    features = rows[:, inputs.ravel().astype(int)]
+    return TableData(f"{name} (UCI)", name, features, rows[:, int(target.item())])
+
+
+def _with_header(name: str) -> TableData:
+    file, target, left_out = _WITH_HEADER[name]
+    path = _folder("bde", file) / file
+    header = _text(path).partition("\n")[0].strip().split(",")
+    if missing := {target, *left_out} - {*header}:
+        raise InputError(f"{path} must have a column {min(missing)!r}, got {header}")
+    features = [i for i, column in enumerate(header) if column not in (target, *left_out)]
+    columns = [*features, header.index(target)]
+    rows = _numbers(path, delimiter=",", skiprows=1, usecols=columns)
+    return TableData(f"{name} (UCI)", name, rows[:, :-1], rows[:, -1])
+
+
+def _folder(folder: str, file: str) -> Path:
     directory = os.environ.get("JFRACTAL_DATA")
     if directory and not Path(directory).is_dir():
         raise InputError(f"JFRACTAL_DATA must name a directory, but {directory!r} is none")
-    path = Path(directory or ".") / "uci" / folder
+    path = Path(directory or ".") / folder
     if not directory or not (path / file).is_file():
-        raise DataUnavailable(f"set JFRACTAL_DATA to a directory that holds uci/{folder}/{file}")
+        raise DataUnavailable(f"set JFRACTAL_DATA to a directory that holds {folder}/{file}")
     return path
 
 
-def _numbers(file: Path) -> Float[np.ndarray, "rows columns"]:
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} cannot be read as text: {error}") from error
+
+
+def _numbers(file: Path, **options: Any) -> Float[np.ndarray, "rows columns"]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of an empty file, which is refused below
-            numbers = np.loadtxt(file, ndmin=2)
+            numbers = np.loadtxt(file, ndmin=2, **options)
     except (OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"{file} cannot be read as a table of numbers: {reason}") from error

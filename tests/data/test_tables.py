@@ -25,6 +25,20 @@ def test_columns_are_those_that_the_indices_name(folder):
     np.testing.assert_array_equal(data.targets, [2, 5])
 
 
+def test_a_table_with_a_header_is_read_by_its_names(folder):
+    (folder.parent / "bde").mkdir()
+    lines = ["cnt,instant,dteday,temp,casual,registered,hum"]
+    lines += [f"{n},{n},2011-01-0{n},0.{n},1,2,0.5" for n in (1, 2, 3)]
+    (folder.parent / "bde" / "bikesharing_hour.csv").write_text("\n".join(lines))
+    data = load_regression("bikesharing")
+    assert (data.name, data.note) == ("bikesharing (UCI)", "")
+    np.testing.assert_array_equal(data.features, [[0.1, 0.5], [0.2, 0.5], [0.3, 0.5]])
+    np.testing.assert_array_equal(data.targets, [1, 2, 3])
+    (folder.parent / "bde" / "airfoil.csv").write_text("angle,noise\n1,2\n")
+    with pytest.raises(InputError, match=r"must have a column 'target', got .*'noise'"):
+        load_regression("airfoil")
+
+
 def test_standard_splits_are_those_of_the_published_code():
     train, test = standard_splits(506, num_splits=3)
     assert train.shape == (3, 455) and test.shape == (3, 51)
@@ -61,7 +75,7 @@ def test_without_the_set_another_stands_in_and_says_so(folder, load):
 
 
 def test_bad_input(folder, monkeypatch):
-    with pytest.raises(InputError, match=r"`name` must be one of boston, .* got 'bostn'"):
+    with pytest.raises(InputError, match=r"`name` must be one of .*boston, .* got 'bostn'"):
         load_regression("bostn")
     write(folder / "wine-quality-red", data="1 2\n3\n", index_features="0", index_target="1")
     with pytest.raises(InputError, match=r"data\.txt cannot be read as a table of numbers"):

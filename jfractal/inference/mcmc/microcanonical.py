@@ -46,8 +46,16 @@ def mclmc(
     variance of the energy bounds: `energy_variance` of 0.0005 per weight stands for errors of
     second moments of a few per cent. `adjusted_mclmc` has no bias.
 
-    Warm-up tunes ε, the mass and L, for every chain by itself. With the members of a deep ensemble
-    for `starts`, this is MILE.
+    Warm-up tunes every chain by itself, to the mode that it is in:
+
+    - ε such that ``E[ΔE²] = v d``, ΔE the error in energy of a step, v the `energy_variance` and d
+      the number of weights; from ``E[ΔE²] ∝ ε⁶``, every step gives an estimate.
+    - The mass: ``M⁻¹ = diag Var[w]`` along the chain.
+    - ``L = 0.4 ε τ``, τ the steps to an independent draw (steps by effective sample size), the mean
+      over weights; before τ is known, the radius of the target, ``(Σᵢ Var[wᵢ] / M⁻¹ᵢ)^½``.
+
+    With the members of a deep ensemble for `starts`, this is MILE. Chains that stay in modes of
+    their own disagree: ask R-hat of predictions, and let the ensemble speak for the modes.
 
     Args:
         model: As for `nuts`.

@@ -75,6 +75,48 @@ def test_weights_of_all_scales_start_far_from_their_posterior(method):
     jax.tree.map(lambda std, s: np.testing.assert_allclose(std, s, rtol=0.2), stds, scales)
 
 
+def test_every_chain_is_tuned_to_its_own_mode():
+    """Two modes that no chain leaves, one ten times as narrow as the other."""
+
+    def apply(variables, x):
+        w = variables["params"]["w"]
+        return jnp.where(w[0] > 0, 10 * (w - 50), w + 50)[None]
+
+    prior, likelihood = jf.priors.Gaussian(1e4), jf.likelihoods.Gaussian(1.0)
+    model = jf.Model(apply, prior=prior, likelihood=likelihood)
+    data = jnp.zeros((1, 1)), jnp.zeros((1, 10))
+    modes, stds = np.array([-50.0, 50.0]), np.array([1.0, 0.1])
+    starts = {"w": jnp.asarray(np.repeat(modes[:, None] + 0.5, 10, 1), jnp.float32)}
+    chains = jf.mclmc(model, data, KEY, starts=starts, num_chains=2, num_draws=2000)
+    w = np.asarray(chains.params["w"], np.float64)
+    np.testing.assert_allclose(w.mean(1), np.repeat(modes[:, None], 10, 1), atol=0.15)
+    np.testing.assert_allclose(w.std(1).mean(-1), stds, rtol=0.1)
+    energy = np.asarray(chains.statistics["energy_error"]) ** 2
+    np.testing.assert_allclose(energy.mean(1), 5e-4, rtol=0.7)
+
+
+def test_the_effective_sample_size_is_that_of_replicated_chains():
+    """By the known variance: ``ESS = σ² / Var[mean of a chain]``."""
+    problem = GaussianTarget.random(jax.random.key(3), dimension=20, condition=1.0)
+    chains = jf.mclmc(problem.model, problem.data, KEY, starts=problem.start, num_chains=64)
+    w = np.concatenate([x.reshape(64, 500, -1) for x in jax.tree.leaves(chains.params)], -1)
+    exact = 1.0 / w.mean(1).var(0).mean()
+    assert jf.metrics.ess(w).mean() / 64 == pytest.approx(exact, rel=0.2)
+    # Ten steps of the tuned chain are worth a third of an independent draw, or more.
+    assert exact > 500 / 3
+
+
+def test_equal_calls_are_equal_and_compile_once(problem, target, caplog):
+    run = lambda key: flat(
+        jf.mclmc(*target, key, starts=problem.start, num_warmup=60, num_draws=10).params
+    )
+    first = run(KEY)
+    with jax.log_compiles():
+        np.testing.assert_array_equal(run(KEY), first)
+        assert (run(jax.random.key(5)) != first).any()
+    assert not [record for record in caplog.messages if "Compiling jit(_" in record]
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_chain_is_the_same_alone_as_among_others(problem, target, method):
     """Each is tuned by itself."""
