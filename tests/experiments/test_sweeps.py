@@ -326,6 +326,7 @@ def test_ray_runs_what_processes_run(tmp_path, capsys):
     done = subprocess.run(
         [sys.executable, "-c", code, "counting", "--engine", "ray", *flags],
         cwd=ROOT,
+        env=os.environ | {"RAY_worker_niceness": "0"},  # else they wait for all other tests
         capture_output=True,
         text=True,
         timeout=600,
