@@ -2,6 +2,7 @@
 
 import math
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -82,8 +83,9 @@ class FanIn(Prior):
     """``N(0, scale² / fan_in)``: outputs of a layer keep their variance whatever its width.
 
     The fan-in of a leaf is the product of all its axes but the last, ``(*window, inputs)`` of a
-    kernel, and 1 for a vector: a bias, the scale of a norm. An embedding table is no such kernel;
-    give it a prior of its own, see `ByPath`.
+    kernel, and 1 for a vector: a bias, the scale of a norm. An embedding table is no such kernel,
+    for its tokens are not added up: a leaf of the name ``embedding`` is warned of. Give it a prior
+    of its own, see `ByPath`.
 
     Attributes:
         scale: Standard deviation at a fan-in of 1, above 0.
@@ -98,6 +100,13 @@ class FanIn(Prior):
 
     def at(self, path: str, shape: tuple[int, ...]) -> Gaussian:
         """The Gaussian of the leaf's fan-in."""
+        if len(shape) > 1 and path.rpartition("/")[2] == "embedding":
+            warnings.warn(
+                f"the prior by fan-in takes the {shape[0]} tokens of the table '{path}' for inputs "
+                f"that are added up, and makes it {math.sqrt(shape[0]):.0f} times narrower: give "
+                f"it a prior of its own, `ByPath([({path!r}, Gaussian(...))], default=FanIn(...))`",
+                stacklevel=2,
+            )
         return Gaussian(self.scale / math.sqrt(max(1, math.prod(shape[:-1]))))
 
 

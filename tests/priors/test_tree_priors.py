@@ -60,6 +60,13 @@ def test_fan_in_is_all_axes_but_the_last():
     assert priors.FanIn(1.5).at("w", ()) == one
 
 
+def test_a_table_of_tokens_has_no_fan_in():
+    with pytest.warns(UserWarning, match="10000 tokens of the table 'embed/embedding'.*100 times"):
+        priors.FanIn().at("embed/embedding", (10_000, 8))
+    by_path = priors.ByPath([("*/embedding", priors.Gaussian(1.0))], default=priors.FanIn())
+    assert by_path.at("embed/embedding", (10_000, 8)) == priors.Gaussian(1.0)  # and no warning
+
+
 def test_rules_may_be_trees_themselves():
     prior = priors.ByPath([("*/bias", priors.CentredOn(PARAMS, 0.1))], default=priors.FanIn())
     leaf = prior.at("conv/bias", (2,))
