@@ -159,8 +159,8 @@ class Benchmark:
         self.config, self.run, self.fold = config, run, fold
         self.set, self.name = name, f"{name}, seed {seed}"
         keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), seed), 5)
-        names: tuple[str, ...] = ("ensemble", "mean field", MILE, "NUTS", "test")
-        self.keys = dict(zip(names, keys))
+        names = "ensemble", "mean field", MILE, "NUTS", "test"
+        self.keys: dict[str, KeyArray] = dict(zip(names, keys))
         self.net = Perceptron(config.hidden, 2)
         prior = jf.priors.Gaussian(config.prior_scale)
         likelihood = jf.likelihoods.HeteroscedasticGaussian()
