@@ -8,7 +8,7 @@ ensemble, one member as it is and with a Laplace approximation over its last lay
 and on airfoil NUTS.
 
 Members and mean field are trained on 85 % of the training rows and stopped where the other ones say
-so; chains and Laplace are conditioned on all training rows. Settings were chosen with
+so; chains and Laplace are conditioned on all training rows. The learning rate was chosen with
 `--data.judged validation`, where a fifth of the training rows stands in for the test. Figures:
 docs/results.md. Laptop: some 20 minutes on one CPU core, by the speed of shorter runs.
 
