@@ -8,7 +8,7 @@ ensemble, one member as it is and with a Laplace approximation over its last lay
 and on airfoil NUTS.
 
 Members and mean field are trained on 85 % of the training rows and stopped where the other ones say
-so; chains and Laplace are conditioned on all training rows. Settings were chosen with
+so; chains and Laplace are conditioned on all training rows. The learning rate was chosen with
 `--data.judged validation`, where a fifth of the training rows stands in for the test. Figures:
 docs/results.md. Laptop: some 20 minutes on one CPU core, by the speed of shorter runs.
 
@@ -163,7 +163,7 @@ class Benchmark:
         self.config, self.run, self.fold = config, run, fold
         self.set, self.name = name, f"{name}, seed {seed}"
         keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), seed), 5)
-        names: tuple[str, ...] = ("ensemble", "mean field", MILE, "NUTS", "test")
+        names = "ensemble", "mean field", MILE, "NUTS", "test"
         self.keys: dict[str, KeyArray] = dict(zip(names, keys))
         self.net = Perceptron(config.hidden, 2)
         prior = jf.priors.Gaussian(config.prior_scale)
