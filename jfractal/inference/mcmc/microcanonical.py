@@ -58,31 +58,40 @@ def mclmc(
     their own disagree: ask R-hat of predictions, and let the ensemble speak for the modes.
 
     Args:
-        model: As for `nuts`.
-        data: As for `nuts`.
+        model: Likelihood and prior, with a net that is a function of its weights in
+            evaluation.
+        data: Inputs and targets, ``(x, y)``; every gradient is over all of them.
         key: Random key.
-        starts: As for `nuts`.
-        where: As for `nuts`.
-        num_chains: As for `nuts`.
+        starts: Where chains start: a function of a key, a tree of weights with a leading
+            axis of chains, or an `Ensemble` or `Samples` of as many members as chains.
+        where: ``where(path, leaf)`` says which weights are sampled; all others stay at
+            their start.
+        num_chains: Number of chains, at least 1.
         num_warmup: Steps of each chain to adapt, at least 1.
-        num_draws: As for `nuts`.
+        num_draws: Draws of each chain that are kept, at least 4.
         thinning: Steps from one draw to the next, at least 1: neighbours are very much alike.
         energy_variance: Of a step, in nats² per weight, that ε is tuned to, above 0. MILE has 0.1
             for the weights of nets, of which only predictions count.
         adapt_mass: Whether warm-up adapts a diagonal mass matrix, or only ε and L.
-        inverse_mass: As for `nuts`; the identity if left out.
-        temperature: As for `nuts`.
-        batch_size: As for `nuts`.
-        precision: As for `nuts`.
-        directory: As for `nuts`.
-        devices: As for `nuts`.
-        progress: As for `nuts`.
+        inverse_mass: A variance for every weight, such as ``q.variance()`` of any
+            posterior, from which the mass matrix starts; 1 for each if left out.
+        temperature: T of the posterior ``∝ (p(D | w) p(w))^{1/T}``, above 0.
+        batch_size: Examples that go through the net at once, in every chain; as many as
+            `ops.memory_budget` holds if left out. No result depends on it.
+        precision: ``float32``, or ``float64`` for the movement of the chains.
+        directory: Where to keep draws and state as they come; the same call continues a run
+            that was cut off.
+        devices: Spreads the chains over these, which must divide them; all on the default
+            device if left out.
+        progress: Whether to show a progress bar; on a terminal only if left out.
 
     Returns:
         `Chains`, whose statistics have ``energy_error`` in place of an acceptance probability.
 
     Raises:
-        InputError: As for `nuts`, or if fewer than 2 weights move.
+        InputError: If an argument is out of range, fewer than 2 weights move, the log joint
+            is random or not finite at the start, data do not fit the net, or `directory`
+            holds another run or a damaged one.
 
     Example:
         ::
@@ -151,30 +160,39 @@ def adjusted_mclmc(
     period on average, and the end is accepted with the probability that makes the draws exact.
 
     Args:
-        model: As for `nuts`.
-        data: As for `nuts`.
+        model: Likelihood and prior, with a net that is a function of its weights in
+            evaluation.
+        data: Inputs and targets, ``(x, y)``; every gradient is over all of them.
         key: Random key.
-        starts: As for `nuts`.
-        where: As for `nuts`.
-        num_chains: As for `nuts`.
+        starts: Where chains start: a function of a key, a tree of weights with a leading
+            axis of chains, or an `Ensemble` or `Samples` of as many members as chains.
+        where: ``where(path, leaf)`` says which weights are sampled; all others stay at
+            their start.
+        num_chains: Number of chains, at least 1.
         num_warmup: Trajectories of each chain to adapt step size and mass, at least 1.
-        num_draws: As for `nuts`.
+        num_draws: Draws of each chain that are kept, at least 4.
         thinning: Trajectories from one draw to the next, at least 1.
         target_accept: Acceptance probability that the step size is adapted to, in (0, 1).
-        adapt_mass: As for `mclmc`.
-        inverse_mass: As for `nuts`; the identity if left out.
-        temperature: As for `nuts`.
-        batch_size: As for `nuts`.
-        precision: As for `nuts`.
-        directory: As for `nuts`.
-        devices: As for `nuts`.
-        progress: As for `nuts`.
+        adapt_mass: Whether warm-up adapts a diagonal mass matrix, or only the step size.
+        inverse_mass: A variance for every weight, such as ``q.variance()`` of any
+            posterior, from which the mass matrix starts; 1 for each if left out.
+        temperature: T of the posterior ``∝ (p(D | w) p(w))^{1/T}``, above 0.
+        batch_size: Examples that go through the net at once, in every chain; as many as
+            `ops.memory_budget` holds if left out. No result depends on it.
+        precision: ``float32``, or ``float64`` for the movement of the chains.
+        directory: Where to keep draws and state as they come; the same call continues a run
+            that was cut off.
+        devices: Spreads the chains over these, which must divide them; all on the default
+            device if left out.
+        progress: Whether to show a progress bar; on a terminal only if left out.
 
     Returns:
         `Chains`.
 
     Raises:
-        InputError: As for `mclmc`.
+        InputError: If an argument is out of range, fewer than 2 weights move, the log joint
+            is random or not finite at the start, data do not fit the net, or `directory`
+            holds another run or a damaged one.
 
     References:
         Robnik, Cohn-Gordon & Seljak, "Metropolis adjusted microcanonical Hamiltonian Monte Carlo",
