@@ -175,7 +175,7 @@ def descent(
         posterior: ``posterior(state)``: what has been learned so far.
         lift: What the weights become before the first step; the means of Gaussian leaves if left
             out.
-        references: As for `Method`.
+        references: BibTeX keys of what it implements, see `jf.citation`.
 
     Raises:
         InputError: If `model` or `optimizer` is not one.
