@@ -86,7 +86,7 @@ function draw() {
   }
   document.querySelector("#runs thead").replaceChildren(head);
   document.querySelector("#runs tbody").replaceChildren(...sorted(list).map((run) => line(run, columns)));
-  $("count").textContent = list.length === runs.length ? `${runs.length} runs` : `${list.length} of ${runs.length} runs`;
+  $("count").textContent = (list.length === runs.length ? "" : `${list.length} of `) + (runs.length === 1 ? "1 run" : `${runs.length} runs`);
 }
 
 function line(run, columns) {
