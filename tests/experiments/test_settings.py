@@ -130,7 +130,7 @@ def code(argv):
         ("digits_fractal --train.num-devices 99", "`num_devices` must be between 1 and 2"),
         ("digits_fractal --model.dropout 0", "`dropout` must be one rate for each of 3 blocks"),
         ("cifar_fractal --quick --train.batch-size 202", "`batch_size` must be at most 200"),
-        ("cifar_fractal --train.batch-size 100", "`batch_size` must be a multiple of the 3 columns"),
+        ("cifar_fractal --train.batch-size 100", "`batch_size` must be a multiple of the 3"),
         ("cifar_fractal --train.routes sampled", "`distillation` must be 0 where `routes` are"),
         ("column_gap --train.batch-size 50", "`batch_size` must be a multiple of the 3 columns"),
         ("column_gap --model.norm frn", "`norm` must be 'batch' here, got 'frn'"),
