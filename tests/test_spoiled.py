@@ -35,6 +35,10 @@ UNSPOILED = {
     # A layer of Flax with another operation, and the part of a net of blocks:
     "jfractal.nn.Conv",
     "jfractal.nn.Block",
+    # What shows a person how far work is, for the package and the experiments:
+    "jfractal.progress.Progress",
+    "jfractal.progress.doing",
+    "jfractal.progress.every",
 }
 
 

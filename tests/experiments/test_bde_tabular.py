@@ -9,7 +9,7 @@ from sklearn.model_selection import train_test_split
 import jfractal as jf
 from experiments._fold import Fold, parted
 from experiments._mile import MileConfig, mile, num_gradients
-from experiments.run import Run
+from experiments.run import Options, Run
 from jfractal.data import TableData
 
 
@@ -52,8 +52,7 @@ def test_gradients_are_counted(tmp_path):
     members = jf.Ensemble(jf.Point({"params": {"w": jnp.zeros((3, 2, 1))}}))
     data = jnp.ones((4, 2)), jnp.ones((4, 1))
     config = MileConfig(num_warmup=7, num_draws=5, thinning=3)
-    run = Run(tmp_path, resume=False)
-    run.checkpoints.mkdir()
-    chains = mile(config, run, "ones", model, data, members, jax.random.key(0))
+    with Run.open("counting", Options(out=tmp_path / "run"), "the command") as run:
+        chains = mile(config, run, "ones", model, data, members, jax.random.key(0))
     assert chains.num_chains == 3
     assert num_gradients(chains) == 3 * 2 * (7 + 5 * 3)

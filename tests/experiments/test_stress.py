@@ -147,7 +147,7 @@ def test_a_directory_that_cannot_be_written_to_is_one_sentence(tmp_path):
         path.chmod(0o555)
     for done in (call("anew"), call("made", "--resume")):
         assert done.returncode == 2
-        assert done.stderr.startswith("error: `out`: cannot write to ")
+        assert done.stderr.startswith("error: `out`: cannot write ")
         assert done.stderr.count("\n") == 1
     for path in (tmp_path, tmp_path / "made"):
         path.chmod(0o755)
