@@ -20,6 +20,7 @@ def main(argv: list[str]) -> int:
             print(USAGE + registry.listing())
             return 0
         case [name, *flags] if not name.startswith("-"):
+            registry.announce(name, flags)
             from experiments import command  # here, since it brings JAX, which a list can spare
 
             return command.main(name, flags)

@@ -60,6 +60,12 @@ def listing() -> str:
     return "\n".join(f"{name:{width}}  {summary(name)}".rstrip() for name in names())
 
 
+def announce(name: str, flags: list[str]) -> None:
+    """Say what is being done while JAX is imported, which takes some seconds."""
+    if name in names() and not {"-h", "--help"} & {*flags}:
+        print(f"{name}: loading JAX", flush=True)
+
+
 def load(name: str) -> Experiment:
     """Import an experiment.
 

@@ -26,13 +26,15 @@ import jfractal as jf
 from experiments._methods import METHODS, FitConfig, recipes
 from experiments._perceptron import Perceptron
 from experiments.ranges import Choices, Count, Interval, Level, OneOf, Positive
-from experiments.report import Outcome, Picture, Section, Table, lowest
+from experiments.report import Outcome, Picture, Section, Table
+from experiments.report.words import listed
 from experiments.rows import Rows
 from experiments.run import Options, Run
 from experiments.settings import Settings, presets, require
 from jfractal import testing, viz
 from jfractal.typing import KeyArray, Params
 
+LEVEL = 0.01
 DATASET = "simulated regressions (synthetic)"
 CAPTION = (
     "Ranks of the truth among posterior draws. Grey: where 99 % of the bars of a calibrated method "
@@ -81,7 +83,7 @@ class Config(Options):
     )
     num_simulations: Simulations = 400  # Data sets, the same for all methods.
     # Probability that a calibrated method is called uncalibrated, on one of the two models.
-    level: Level = 0.01
+    level: Level = LEVEL
     linear: ModelConfig = ModelConfig()
     net: ModelConfig = ModelConfig(hidden=(8,))
     # `num_samples` is also how many draws of a posterior the truth is ranked in.
@@ -120,7 +122,15 @@ PRESETS = presets(
     },
 )
 
-FINDING = lowest("p_value", "method", of="p-value of calibrated ranks", per="model")
+
+def FINDING(rows: Rows) -> str:
+    """Which methods have ranks that may be uniform, on each model."""
+    passed: dict[str, list[str]] = {}
+    for row in rows.where(metric="p_value"):
+        methods = passed.setdefault(row["model"], [])
+        methods += [row["method"]] if row["value"] >= LEVEL else []
+    of = [f"{'; '.join(methods) or 'none'} (on {on})" for on, methods in passed.items()]
+    return f"the methods that are calibrated at p ≥ {LEVEL} are {listed(of)}"
 
 
 def run(config: Config, run: Run) -> Outcome:

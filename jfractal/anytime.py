@@ -73,8 +73,9 @@ def early_exit(
     Example:
         ::
 
-            model = jf.fractal_model(net, prior=prior, likelihood=jf.likelihoods.Categorical())
-            answer = jf.anytime.early_exit(model, fit.posterior, x, key, threshold=0.9)
+            model = jf.fractal_model(fractal, prior=prior, likelihood=likelihood)
+            posterior = jf.Point(fractal.init(key, images))
+            answer = jf.anytime.early_exit(model, posterior, images, key, threshold=0.9)
             answer.probs, answer.flops.mean()
     """
     _check_model(model)

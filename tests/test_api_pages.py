@@ -67,6 +67,11 @@ OBJECTS = {
     for x in (resolved(f"{module}.{name}") for module, name in NAMES)
     if inspect.isclass(x) or inspect.isfunction(x)
 }
+EXAMPLES = "\n".join(
+    block
+    for page in PAGES.glob("*.md")
+    for block in re.findall(r"```python.*?\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+)
 FUNCTIONS = [x for x in OBJECTS.values() if inspect.isfunction(x)]
 
 
@@ -84,6 +89,18 @@ def test_an_entry_stands_on_one_page():
         for path in re.findall(r"^::: ([\w.]+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     ]
     assert len(found) == len(set(found))
+
+
+@pytest.mark.parametrize(("module", "name"), NAMES, ids=lambda x: x)
+def test_a_public_function_or_class_has_an_example(module, name):
+    """In its docstring, or on the pages, where the guides' test runs it."""
+    value = resolved(f"{module}.{name}")
+    if id(value) not in OBJECTS:
+        return  # a constant, or the name of a type
+    if re.search(r"^Examples?:$", inspect.getdoc(value) or "", re.MULTILINE):
+        return
+    use = rf"\.{name}\(" if inspect.isfunction(value) else rf"\b{name}\b"
+    assert re.search(use, EXAMPLES), f"{module}.{name} has no example"
 
 
 @pytest.mark.parametrize("value", OBJECTS.values(), ids=lambda x: f"{x.__module__}.{x.__name__}")

@@ -8,7 +8,7 @@ from numbers import Real
 
 from matplotlib.figure import Figure
 
-from experiments.report.words import Cell
+from experiments.report.words import Cell, aligned
 from experiments.rows import Rows
 from jfractal.data import ImageData, TableData, TextData
 
@@ -27,6 +27,12 @@ class Table:
         cells = {row[column] for row in self.rows} - {"-"}
         is_number = lambda cell: isinstance(cell, Real) or MEASURED.fullmatch(cell)
         return bool(cells) and all(map(is_number, cells))
+
+    @property
+    def texts(self) -> list[list[str]]:
+        """What the cells show, row by row."""
+        columns = [aligned(column) for column in zip(*self.rows)]
+        return [list(row) for row in zip(*columns)]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """How figures, moments and durations are written for people."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from numbers import Integral, Real
 from typing import Any
@@ -44,6 +44,15 @@ LABELS = {
 }
 """What figures are called that are not called by their name in the rows."""
 
+NAMES = {
+    "mnist": "MNIST",
+    "fashion_mnist": "Fashion-MNIST",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "rotten_tomatoes": "Rotten Tomatoes",
+}
+"""What levels are called, of which a setting has another name."""
+
 
 def label(name: str) -> str:
     """What a figure or field is called in tables and on axes: ``mean_accuracy``, mean accuracy."""
@@ -58,9 +67,20 @@ def show(value: Cell) -> str:
         case Integral():
             return f"{value:,}"
         case Real():
-            return f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
+            return f"{value:,.0f}" if 1e3 <= abs(value) < 1e9 else f"{value:.4g}"
         case _:
             return str(value)
+
+
+def aligned(column: Sequence[Cell]) -> list[str]:
+    """The cells of a column, fractions with as many digits after the point as any of them needs."""
+    texts = [show(value) for value in column]
+    is_fraction = lambda x: isinstance(x, Real) and not isinstance(x, Integral)
+    fractions = [x for x in column if is_fraction(x)]
+    if any(abs(x) >= 100 for x in fractions) or any("e" in f"{x:.4g}" for x in fractions):
+        return texts
+    digits = max((len(f"{x:.4g}".partition(".")[2]) for x in fractions), default=0)
+    return [f"{x:.{digits}f}" if is_fraction(x) else text for x, text in zip(column, texts)]
 
 
 def moment(iso: str) -> str:
@@ -90,4 +110,6 @@ def listed(parts: list[str]) -> str:
 def named(fields: Mapping[str, Any]) -> str:
     """Where a figure is from; a bare number says of what: ``mean field, temperature 0.1``."""
     is_bare = lambda value: isinstance(value, int | float | np.number)
-    return ", ".join(f"{label(of)} {x:g}" if is_bare(x) else str(x) for of, x in fields.items())
+    return ", ".join(
+        f"{label(of)} {x:g}" if is_bare(x) else NAMES.get(x, str(x)) for of, x in fields.items()
+    )

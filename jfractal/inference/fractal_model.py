@@ -77,12 +77,12 @@ def fractal_model(
     Example:
         ::
 
-            net = jf.FractalNet(10, columns=3, widths=(16, 32, 64))
+            net = jf.FractalNet(10, columns=2, widths=(8, 16))
             model = jf.fractal_model(
                 net, prior=jf.priors.Gaussian(1.0), likelihood=jf.likelihoods.Categorical()
             )
             fit = jf.fit(jf.maximum_a_posteriori(model, optax.adam(1e-3)),
-                         net.init(key, x), (x, y), key, num_epochs=8, batch_size=32)
+                         net.init(key, images), (images, labels), key, num_epochs=8, batch_size=32)
 
     References:
         Larsson, Maire & Shakhnarovich, ICLR 2017, §3, and the authors' code (``two_pass``, there

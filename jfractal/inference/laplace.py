@@ -85,7 +85,7 @@ def laplace(
         ::
 
             q = jf.laplace(model, params, (x, y), where=lambda path, leaf: path.startswith("head/"))
-            p = jf.predict(model, q, x_new, key, num_samples=100)
+            p = jf.predict(model, q, x, key, num_samples=100)
 
     References:
         MacKay, Neural Computation 1992; Daxberger et al., "Laplace redux", NeurIPS 2021; Immer et

@@ -37,7 +37,7 @@ def mc_drop_path(
     Example:
         ::
 
-            model = jf.fractal_model(net, prior=prior, likelihood=likelihood)
+            model = jf.fractal_model(fractal, prior=prior, likelihood=likelihood)
             method = jf.mc_drop_path(model, optax.adam(1e-3), rate=0.15)
 
     References:

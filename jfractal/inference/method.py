@@ -73,10 +73,10 @@ class Method(NamedTuple):
         ::
 
             method = jf.variational(model, optax.adam(1e-3))
-            state = method.init(params, key)
+            state, update = method.init(params, key), jax.jit(method.update)
             for step, batch in enumerate(batches):
                 key_step = jax.random.fold_in(key, step)
-                state, info = jax.jit(method.update)(state, batch, key_step, num_data=60_000)
+                state, info = update(state, batch, key_step, num_data=len(x))
             posterior = method.posterior(state)
     """
 

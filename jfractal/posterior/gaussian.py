@@ -220,9 +220,10 @@ def mean_field(
     Example:
         Partially Bayesian nets are a choice of paths::
 
-            mean_field(params, where=lambda path, leaf: path.startswith("head/"))  # last layer
-            mean_field(params, where=lambda path, leaf: "column2_" in path)  # one column
-            mean_field(params, where=lambda path, leaf: path.endswith("kernel"))  # no biases
+            params = fractal.init(key, images)["params"]
+            jf.mean_field(params, where=lambda path, leaf: path.startswith("head/"))  # last layer
+            jf.mean_field(params, where=lambda path, leaf: "column2_" in path)  # one column
+            jf.mean_field(params, where=lambda path, leaf: path.endswith("kernel"))  # no biases
     """
     check_tree(params, "mean_field", "it with `posterior.mean()`")
     check_positive(scale=scale)

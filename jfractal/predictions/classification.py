@@ -29,7 +29,8 @@ class Prediction(Mixture):
     Example:
         ::
 
-            p = jf.Prediction.of(log_probs)  # "samples batch classes", of networks of any origin
+            log_probs = jax.nn.log_softmax(jnp.zeros((10, 5, 3)))  # "samples batch classes"
+            p = jf.Prediction.of(log_probs)  # of networks of any origin
             p.probs, p.entropy, p.epistemic
     """
 

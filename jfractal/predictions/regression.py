@@ -108,7 +108,8 @@ class RegressionPrediction(Mixture):
         Example:
             ::
 
-                p = jf.predict(model, posterior, x, key).in_original_units(y.mean(), y.std())
+                p = jf.RegressionPrediction.of(jnp.zeros((10, 5)), jnp.ones((10, 5)))
+                p = p.in_original_units(target_mean=20.0, target_scale=4.0)
         """
         event = self.mean.shape[1:]
         for name, value in {"target_mean": target_mean, "target_scale": target_scale}.items():

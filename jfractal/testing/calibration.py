@@ -7,7 +7,6 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.stats import chisquare, norm
 
 from jfractal import ops
 from jfractal.arguments import as_array, check_key, check_number, check_type, described
@@ -90,6 +89,8 @@ class Calibration:
         The smallest of three, times 3: of `bias` and of `spread`, which soon see the usual
         failures, and of Pearson's χ² on `counts`, which sees any.
         """
+        from scipy.stats import chisquare, norm  # here, since it is slow to import
+
         expected = self.num_simulations * self.bins / (self.num_draws + 1)
         bias, spread = self.bias, self.spread
         p_values = {}

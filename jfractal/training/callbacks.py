@@ -31,7 +31,8 @@ class TensorBoard:
     Example:
         ::
 
-            jf.fit(..., callbacks=[jf.training.TensorBoard("runs/first")])
+            board = jf.training.TensorBoard("runs/first")
+            fit = jf.fit(method, params, (x, y), key, num_steps=100, callbacks=[board])
     """
 
     def __init__(self, directory: str | Path):
@@ -73,7 +74,8 @@ class WeightsAndBiases:
     Example:
         ::
 
-            jf.fit(..., callbacks=[jf.training.WeightsAndBiases(project="fractal")])
+            run = jf.training.WeightsAndBiases(project="fractal")  # needs W&B, and an account there
+            fit = jf.fit(method, params, (x, y), key, num_steps=100, callbacks=[run])
     """
 
     def __init__(self, run: Any = None, **settings: Any):

@@ -221,10 +221,11 @@ def scan(
         InputError: If an argument is out of range.
 
     Example:
-        All twenty splits of a data set in one program::
+        Four parts of a data set in one program::
 
-            one = lambda data, key: scan(method, start, data, key, num_steps=100)
-            posteriors, history = jax.jit(jax.vmap(one))(splits, jax.random.split(key, 20))
+            one = lambda data, key: jf.training.scan(method, params, data, key, num_steps=100)
+            parts = x.reshape(4, 64, 2), y.reshape(4, 64)
+            posteriors, history = jax.jit(jax.vmap(one))(parts, jax.random.split(key, 4))
     """
     check_type("method", method, Method, "a method, such as `jf.variational(model, optimizer)`")
     check_key("key", key)

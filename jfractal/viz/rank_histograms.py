@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.stats import binom
 
 from jfractal.arguments import check_type
 from jfractal.errors import InputError
@@ -61,6 +60,8 @@ def rank_histograms(calibrations: Mapping[str, Calibration]) -> Figure:
 
 
 def _draw(axes: Axes, calibration: Calibration, quantity: str) -> None:
+    from scipy.stats import binom  # here, since it is slow to import
+
     bins, counts = calibration.bins, calibration.counts[quantity]
     edges = np.concatenate([[0], np.cumsum(bins)]) - 0.5
     share = bins / (calibration.num_draws + 1)

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import numpy as np
 from jax.typing import ArrayLike
 from matplotlib.figure import Figure
-from scipy.stats import hypergeom, rankdata
 
 from jfractal.counts import check_counts
 from jfractal.errors import InputError
@@ -97,6 +96,8 @@ def ranks(draws: Mapping[str, Float[ArrayLike, "chains draws"]], *, num_bins: in
 
 
 def _rank_row(row: np.ndarray, chains: np.ndarray, num_bins: int):
+    from scipy.stats import hypergeom, rankdata  # here, since it is slow to import
+
     num_chains, num_draws = chains.shape
     edges = np.linspace(0.5, chains.size + 0.5, num_bins + 1)
     # Whole ranks do not always share out equally among the bins.

@@ -211,6 +211,7 @@ def test_sigterm_from_outside_stops_a_run(tmp_path):
         shell, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
+    assert process.stdout.readline() == "counting: loading JAX\n"
     assert "counting (laptop, seed 0)" in process.stdout.readline()
     assert process.stdout.readline() == "counting\n"
     process.terminate()

@@ -49,3 +49,15 @@ def test_listing_does_not_import_jax():
         "sys.exit('jax' in sys.modules or code)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+@pytest.mark.parametrize("package", ["experiments", "experiments.sweeps"])
+def test_the_first_line_comes_before_jax(package):
+    code = (
+        f"import sys; from {package}.__main__ import main; sys.modules['jax'] = None;"
+        "main(['digits_fractal'])"
+    )
+    run = [sys.executable, "-c", code]
+    done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "digits_fractal: loading JAX\n"
+    assert "import of jax halted" in done.stderr

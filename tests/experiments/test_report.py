@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from experiments import report
 from experiments.report import Outcome, Picture, Section, Table, is_version, render, show
-from experiments.report.words import duration, moment
+from experiments.report.words import aligned, duration, moment
 from experiments.rows import Rows
 
 RECORD = {
@@ -151,6 +151,7 @@ def test_page_is_well_formed_and_needs_nothing_else():
         (0.98765432, "0.9877"),
         (1.5, "1.5"),
         (123456.7, "123,457"),
+        (1000.0, "1,000"),
         (2e-7, "2e-07"),
         (33724618, "33,724,618"),
         (True, "yes"),
@@ -159,6 +160,19 @@ def test_page_is_well_formed_and_needs_nothing_else():
 )
 def test_show(value, shown):
     assert show(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("column", "shown"),
+    [
+        ([0.5, 0.123, "-", 1], ["0.500", "0.123", "-", "1"]),
+        ([150.25, 0.5], ["150.2", "0.5"]),
+        ([2e-7, 0.5], ["2e-07", "0.5"]),
+        (["a", "b"], ["a", "b"]),
+    ],
+)
+def test_fractions_of_a_column_have_as_many_digits(column, shown):
+    assert aligned(column) == shown
 
 
 # From rows

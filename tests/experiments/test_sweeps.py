@@ -236,8 +236,8 @@ def test_members_of_the_newest_sweep_go_on(monkeypatch):
         (place / "sweep.json").write_text(json.dumps({**record, "seeds": 1}))
     asked = []
     conduct = lambda sweep, run: asked.append(sweep.request.flags) or 0
-    monkeypatch.setattr("experiments.sweeps.__main__._conduct", conduct)
-    monkeypatch.setattr("experiments.sweeps.__main__._summarize", lambda sweep: None)
+    monkeypatch.setattr("experiments.sweeps.command._conduct", conduct)
+    monkeypatch.setattr("experiments.sweeps.command._summarize", lambda sweep: None)
     assert main(["counting", "--resume"]) == 0
     assert asked == [("--steps", "1")]
 

@@ -172,6 +172,7 @@ class Chains(Posterior):
         Example:
             ::
 
+                chains = jf.nuts(model, (x, y), key, starts=start, num_warmup=50, num_draws=50)
                 chains.to_arviz().to_netcdf("chains.nc")
         """
         return inference_data(self._sampled, self.statistics)

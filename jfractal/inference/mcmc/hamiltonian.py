@@ -87,7 +87,7 @@ def nuts(
     Example:
         ::
 
-            chains = jf.nuts(model, (x, y), key, starts=lambda key: net.init(key, x)["params"])
+            chains = jf.nuts(model, (x, y), key, starts=start, num_warmup=100, num_draws=100)
             str(chains.diagnose(chains.outputs(net.apply, x)))
 
     References:

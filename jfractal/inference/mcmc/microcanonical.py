@@ -97,8 +97,10 @@ def mclmc(
         ::
 
             method = jf.ensemble(jf.maximum_a_posteriori(model, optax.adam(1e-3)), 8)
-            fit = jf.fit(method, init, (x, y), key_fit, num_epochs=20, batch_size=128)
-            chains = jf.mclmc(model, (x, y), key, starts=fit.posterior, num_chains=8)
+            fit = jf.fit(method, start, (x, y), key, num_epochs=20, batch_size=128)
+            chains = jf.mclmc(
+                model, (x, y), key, starts=fit.posterior, num_chains=8, num_warmup=500, num_draws=50
+            )
 
     References:
         Robnik & Seljak, "Fluctuation without dissipation: microcanonical Langevin Monte Carlo",
