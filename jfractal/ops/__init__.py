@@ -2,6 +2,7 @@
 
 from jfractal.ops.compiler import jit as jit
 from jfractal.ops.conv import conv_general_dilated as conv_general_dilated
+from jfractal.ops.dot import dot_general as dot_general
 from jfractal.ops.maximum import maximum as maximum
 from jfractal.ops.memory import device_memory as device_memory
 from jfractal.ops.memory import even_part as even_part
