@@ -13,5 +13,7 @@ from jfractal.ops.memory import side_by_side_budget as side_by_side_budget
 from jfractal.ops.normalize import Normalized as Normalized
 from jfractal.ops.normalize import normalize as normalize
 from jfractal.ops.pool import max_pool as max_pool
+from jfractal.ops.precision import Precision as Precision
+from jfractal.ops.precision import faster_precision as faster_precision
 from jfractal.ops.random import bernoulli as bernoulli
 from jfractal.ops.random import normal as normal
