@@ -1,12 +1,14 @@
 """The matrix product of dense layers: `lax.dot_general`, fast in bfloat16 on a CPU."""
 
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
+from jfractal.arguments import as_array
+from jfractal.errors import InputError
 from jfractal.ops.lowering import ConvSpec
 from jfractal.ops.trilinear import convolve
 
@@ -41,20 +43,31 @@ def dot_general(
     Returns:
         The product, equal to that of `lax` up to rounding.
 
+    Raises:
+        InputError: If shapes do not fit.
+
     Example:
         >>> import jax.numpy as jnp, jfractal as jf
         >>> x, w = jnp.ones((2, 3), jnp.bfloat16), jnp.ones((3, 4), jnp.bfloat16)
         >>> jf.ops.dot_general(x, w, (((1,), (0,)), ((), ()))).shape
         (2, 4)
     """
-    preferred = None if preferred_element_type is None else np.dtype(preferred_element_type)
-    if options or not _is_dense(lhs, rhs, dimension_numbers):
-        return lax.dot_general(
-            lhs, rhs, dimension_numbers, precision, preferred_element_type, **options
-        )
+    lhs, rhs = jnp.asarray(as_array("lhs", lhs)), jnp.asarray(as_array("rhs", rhs))
+    options |= {"precision": precision, "preferred_element_type": preferred_element_type}
+    product = partial(lax.dot_general, dimension_numbers=dimension_numbers, **options)
+    try:
+        out = jax.eval_shape(product, lhs, rhs)
+    except (TypeError, ValueError, IndexError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"`lhs` of shape {lhs.shape} and `rhs` of shape {rhs.shape} cannot be multiplied with "
+            f"`dimension_numbers` {dimension_numbers}: {reason}"
+        ) from error
+    if len(options) > 2 or not _is_dense(lhs, rhs, dimension_numbers):
+        return product(lhs, rhs)
     precision = jax.config.jax_default_matmul_precision if precision is None else precision  # pyright: ignore
-    spec = ConvSpec((), (), (), (), NO_SPACE, 1, 1, precision, preferred)
-    return convolve(spec, lhs.reshape(-1, lhs.shape[-1]), rhs).reshape(*lhs.shape[:-1], -1)
+    spec = ConvSpec((), (), (), (), NO_SPACE, 1, 1, precision, out.dtype)
+    return convolve(spec, lhs.reshape(-1, lhs.shape[-1]), rhs).reshape(out.shape)
 
 
 def _is_dense(lhs: Any, rhs: Any, dimension_numbers: Any) -> bool:

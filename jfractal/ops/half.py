@@ -7,21 +7,24 @@ float32. There are two candidates, and this file chooses:
 ===============  ==============================  ============  =====================================
 a processor      of these                        makes         because
 ===============  ==============================  ============  =====================================
-``amx_bf16``     windows over `FEATURES` and     ``products``  Matrix units multiply 1.4 to 10 times
+``amx_bf16``     windows over 64 features and    ``products``  Matrix units multiply 1.4 to 10 times
                  more to as many, at stride 1                  as fast; fewer do not fill them.
-``amx_bf16``     dense layers, windows of 1×1,   ``products``  There they take .5 to .85 of the time
-``avx512_bf16``  small maps                                    of float32.
-any              all others                      ``single``    It is the arithmetic that XLA takes
-                                                               for bfloat16 by itself.
+``avx512_bf16``  the same of 256 features, on    ``products``  They take .7 to .8 of the time of
+                 maps of up to 64 pixels                       float32; on larger, up to 2.5 times it.
+both             small maps, dense layers,       ``products``  They are products in float32 as well,
+                 windows of 1×1                                which take .5 to .85 of the time.
+any              all others; input gradients of  ``single``    It is what XLA does by itself. To
+                 fewer pixels than features                    turn a kernel costs more than few
+                                                               pixels gain.
 ===============  ==============================  ============  =====================================
 
 ``single`` is what float32 is compiled to, between conversions; of those XLA leaves out what it can.
-All sums are float32. The first line was measured on an Intel Sapphire Rapids, the second on an AMD
+All sums are float32. The first line was measured on an Intel Sapphire Rapids, the others on an AMD
 EPYC; ``python -m benchmarks.lowerings`` measures where it runs.
 """
 
 from collections.abc import Callable
-from math import ceil, prod
+from math import ceil, inf, prod
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +40,8 @@ Shape = tuple[int, ...]
 Lowering = Callable[[ConvSpec, Role, jax.ShapeDtypeStruct, jax.Array, jax.Array], jax.Array]
 """See `jfractal.ops.lowering.on_accelerator`."""
 
-FEATURES = 64  # of input and output
+# Of windows that become products: least features of input and output, most pixels of the output.
+WINDOWS = {"amx_bf16": (64, inf), "avx512_bf16": (256, 64)}
 
 # The matrix of windows of so many images at a time stays in the cache: of large maps fewer.
 IMAGES, PIXELS = 20, 5120
@@ -57,12 +61,15 @@ def choose(spec: ConvSpec, result: Role, shapes: dict[Role, Shape]) -> Lowering:
     """The candidate for this processor: `products` or `single`."""
     arithmetic, (x, w, g) = processor().arithmetic, (shapes[role] for role in lowering.ROLES)
     is_strided = not set(spec.strides) <= {1}
-    if not spec.is_plain(len(x)) or (is_strided and result == "x"):
+    if arithmetic not in WINDOWS or not spec.is_plain(len(x)):
+        return single
+    if result == "x" and (is_strided or prod(g[:-1]) < g[-1]):
         return single
     if not _is_window(w) or lowering.is_matrix_product(g, w):
-        return products if arithmetic in ("amx_bf16", "avx512_bf16") else single
-    fills_units = min(w[-2:]) >= FEATURES and not is_strided
-    return products if arithmetic == "amx_bf16" and fills_units else single
+        return products
+    features, pixels = WINDOWS[arithmetic]
+    is_wide = min(w[-2:]) >= features and prod(g[1:-1]) <= pixels
+    return products if is_wide and not is_strided else single
 
 
 def _is_window(w: Shape) -> bool:

@@ -86,7 +86,7 @@ WINDOWS = {
 }
 
 
-@pytest.mark.parametrize("name", [MATRIX, PAIRS, NONE])
+@pytest.mark.parametrize("name", [MATRIX, NONE])
 @pytest.mark.parametrize("case", WINDOWS)
 def test_value_and_gradients_are_those_of_float32(arithmetic, case, name):
     arithmetic(name)
@@ -223,7 +223,7 @@ def test_in_float32_the_processor_changes_nothing(arithmetic, case):
     assert len(texts) == 1 and "bf16" not in texts.pop()
 
 
-@pytest.mark.parametrize("name", [MATRIX, PAIRS, NONE])
+@pytest.mark.parametrize("name", [MATRIX, NONE])
 @pytest.mark.parametrize(
     ("examples", "inputs", "outputs"), [(1, 1, 1), (5, 1, 3), (1, 7, 1), (7, 1, 1), (33, 17, 65)]
 )
@@ -234,13 +234,15 @@ def test_dense_products_run_in_any_size(arithmetic, examples, inputs, outputs, n
     ours = jax.jit(with_gradients(dense(ops.dot_general)))(x, w)
     wide = (a.astype(jnp.float32) for a in (x, w))
     assert_close(ours, jax.jit(with_gradients(dense(lax.dot_general)))(*wide))
-    assert compiled_to(with_gradients(dense(ops.dot_general)), x, w)[1] == 3 * (name != NONE)
+    narrow = examples < outputs  # whose input gradient is float32
+    in_half = (3 - narrow) * (name != NONE)
+    assert compiled_to(with_gradients(dense(ops.dot_general)), x, w) == (0, in_half, 3 - in_half)
 
 
 @pytest.mark.parametrize(
     ("lhs", "rhs", "numbers"),
     [
-        ((2, 3), (3, 4), (((0,), (1,)), ((), ()))),
+        ((4, 2), (3, 4), (((0,), (1,)), ((), ()))),
         ((5, 2, 3), (5, 3, 4), (((2,), (1,)), ((0,), (0,)))),
         ((0, 3), (3, 4), DENSE),
         ((3,), (3, 4), (((0,), (0,)), ((), ()))),
@@ -249,9 +251,6 @@ def test_dense_products_run_in_any_size(arithmetic, examples, inputs, outputs, n
     ids=["transposed", "batched", "empty", "vector", "three axes"],
 )
 def test_products_of_all_kinds(lhs, rhs, numbers):
-    if lhs == (2, 3):
-        lhs = (4, 2)
-        rhs = (3, 4)
     x, w = normal(lhs, rhs)
     assert_close(ops.dot_general(x, w, numbers), lax.dot_general(x, w, numbers))
 
@@ -263,17 +262,18 @@ def test_estimators_reach_matrix_units(arithmetic, layer, estimator):
     arithmetic(MATRIX)
     options = {"estimator": estimator, "dtype": jnp.bfloat16, "use_bias": False}
     if layer == "dense":
-        net, x = jf.BayesDense(6, **options), jnp.ones((4, 5))
+        net, x = jf.BayesDense(4, **options), jnp.ones((8, 5))
     else:
         net, x = jf.BayesConv(64, (3, 3), **options), jnp.ones((4, 5, 5, 64))
     variables = jax.eval_shape(net.init, jax.random.key(0), x)
     run = lambda variables, x: net.apply(variables, x, rngs={"posterior": jax.random.key(1)})
     loss = lambda variables, x: run(variables, x).astype(jnp.float32).sum()
     convolutions, in_half, wide = compiled_to(jax.grad(loss, (0, 1)), variables, x)
-    if estimator == "per_example" and layer == "dense":
-        assert convolutions == in_half == 0 and wide > 0  # one batched product of float32
+    assert convolutions == 0
+    if (estimator, layer) == ("per_example", "dense"):
+        assert wide and not in_half  # a batched product
     else:
-        assert convolutions == wide == 0 and in_half > 0
+        assert in_half and not wide
 
 
 def test_plain_layers_of_flax_run_on_it(arithmetic):
