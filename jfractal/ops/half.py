@@ -10,7 +10,7 @@ a processor      of these                        makes         because
 ``amx_bf16``     windows over 64 features and    ``products``  Matrix units multiply 1.4 to 10 times
                  more to as many, at stride 1                  as fast; fewer do not fill them.
 ``avx512_bf16``  the same of 256 features, on    ``products``  They take .7 to .8 of the time of
-                 maps of up to 64 pixels                       float32; on larger, up to 2.5 times it.
+                 maps of up to 64 pixels                       float32; on larger, up to 2.5 of it.
 both             small maps, dense layers,       ``products``  They are products in float32 as well,
                  windows of 1×1                                which take .5 to .85 of the time.
 any              all others; input gradients of  ``single``    It is what XLA does by itself. To
