@@ -128,7 +128,7 @@ def training_section(run: Run, name: str = "net") -> Section:
     loss = viz.curves(losses, xlabel="epoch", ylabel="training loss (nats per example)")
     accuracy = viz.curves(accuracies, xlabel="epoch", ylabel="validation accuracy")
     chosen = "".join(
-        f"\n\nThe net computed in {row['dtype']}, the faster by what is known: {row['reason']}."
+        f"\n\nThe net computed in {row['dtype']}: {row['reason']}."
         for row in run.rows(precision_of=name)
     )
     return Section(

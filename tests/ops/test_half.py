@@ -14,6 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 import jfractal as jf
 from jfractal import ops
+from jfractal.errors import InputError
 from jfractal.ops import half, precision
 from jfractal.ops.processor import Processor, processor
 
@@ -306,3 +307,9 @@ def test_precision_is_that_of_most_multiplications(arithmetic, name, width, dtyp
 def test_the_processor_of_this_machine_is_known():
     assert processor() is processor()
     assert processor().arithmetic in str(processor())
+
+
+def test_inputs_of_another_type_than_the_kernel_are_refused_in_a_sentence():
+    x, w = jnp.ones((2, 4, 4, 3), jnp.bfloat16), jnp.ones((3, 3, 3, 2))
+    with pytest.raises(InputError, match="`lhs` .*same dtypes?.*bfloat16.*float32"):
+        conv(ops.conv_general_dilated)(x, w)
