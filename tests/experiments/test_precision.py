@@ -69,5 +69,5 @@ def test_the_report_says_which_and_why(log):
 
 
 def test_other_precisions_are_refused_in_a_sentence():
-    with pytest.raises(InputError, match="`precision` must be one of .*'auto', got 'float16'"):
+    with pytest.raises(InputError, match=r"`precision` must be one of .*'auto', got 'float16'"):
         TrainConfig(precision="float16")  # pyright: ignore[reportArgumentType]
