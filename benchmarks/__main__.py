@@ -31,9 +31,9 @@ def main(options: Options) -> int:
     if options.peers:
         from benchmarks.peers import ROWS
     else:
-        from benchmarks import by_hand, rows, startup
+        from benchmarks import by_hand, half, rows, startup
 
-        ROWS = rows.ROWS | by_hand.ROWS | startup.ROWS
+        ROWS = rows.ROWS | by_hand.ROWS | startup.ROWS | half.ROWS
     if unknown := set(options.rows) - set(ROWS):
         print(f"error: no row {min(unknown)!r}; there are: {', '.join(ROWS)}", file=sys.stderr)
         return 2

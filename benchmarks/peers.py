@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 import jfractal as jf
 from benchmarks.elsewhere import Elsewhere, Peer
+from benchmarks.half import where_there_are_units
 from benchmarks.row import Row
 from benchmarks.timing import interleaved
 from benchmarks.training import (
@@ -51,15 +52,19 @@ def torch_net(widths: tuple[int, ...], **options: Any) -> nn.Module:
     return net.to(memory_format=torch.channels_last)
 
 
-def torch_training(net: nn.Module, penalty: Callable[[nn.Module], Any] = lambda net: 0.0) -> Peer:
-    """A net of PyTorch in training: the function takes one step on the same batch."""
+def torch_training(
+    net: nn.Module, dtype: str, penalty: Callable[[nn.Module], Any] = lambda net: 0.0
+) -> Peer:
+    """A net of PyTorch in training, in bfloat16 by autocast: each call is a step."""
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9, nesterov=True)
     x, y = torch_batch(BATCH)
     net.train()
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        (F.cross_entropy(net(x), y) + penalty(net)).backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
+            loss = F.cross_entropy(net(x), y) + penalty(net)
+        loss.backward()
         optimizer.step()
 
     return step, sum(weight.numel() for weight in net.parameters())
@@ -82,41 +87,43 @@ def _num_weights(tree: Any) -> int:
     return sum(np.size(leaf) for leaf in jax.tree.leaves(tree))
 
 
-def pytorchcv_training(**options: Any) -> Peer:
+def pytorchcv_training(dtype: str, **options: Any) -> Peer:
     """pytorchcv's FractalNet of the paper's widths."""
-    return torch_training(torch_net(CPU.paper_widths, **options))
+    return torch_training(torch_net(CPU.paper_widths, **options), dtype)
 
 
-def fractal_step(_: Scale) -> Row:
+def fractal_step(name: str, dtype: str, at_least: float, _: Scale) -> Row:
     """A training step of the paper's net of 20 layers, without drop-path."""
-    net = jf.FractalNet(NUM_CLASSES, columns=COLUMNS, widths=CPU.paper_widths)
+    net = jf.FractalNet(NUM_CLASSES, columns=COLUMNS, widths=CPU.paper_widths, dtype=dtype)
     ours = Training(deterministic(net), net, images(BATCH))
-    with Elsewhere(pytorchcv_training, _num_weights(ours.state.params)) as other:
+    make = partial(pytorchcv_training, dtype)
+    with Elsewhere(make, _num_weights(ours.state.params)) as other:
         times = interleaved({"ours": ours, "other": other}, budget=30)
-    return _row("fractal_step_vs_pytorchcv", times, BATCH, at_least=1.0)
+    return _row(name, times, BATCH, at_least=at_least)
 
 
-def fractal_drop_path(_: Scale) -> Row:
+def fractal_drop_path(name: str, dtype: str, at_least: float, _: Scale) -> Row:
     """The same with the paper's drop-path and dropout, each in its own way.
 
     pytorchcv runs everything and masks half of every batch down to one column; ours runs half of
     the batches through one column alone. A step of ours takes its expected time over routes.
     """
-    net = jf.FractalNet(NUM_CLASSES, columns=COLUMNS, widths=CPU.paper_widths, dropout=DROPOUT)
+    options = {"dropout": DROPOUT, "dtype": dtype}
+    net = jf.FractalNet(NUM_CLASSES, columns=COLUMNS, widths=CPU.paper_widths, **options)
     on_route = lambda route: Training(
         deterministic(net, drop_path=0.15, route=route), net, images(BATCH)
     )
     ours, columns = on_route(0), {f"column {c}": on_route(c) for c in net.columns}
     drops = {"dropout_probs": list(DROPOUT), "loc_drop_prob": 0.15, "glob_drop_ratio": 0.5}
-    make = partial(pytorchcv_training, **drops)
+    make = partial(pytorchcv_training, dtype, **drops)
     with Elsewhere(make, _num_weights(ours.state.params)) as other:
         times = interleaved({"joined": ours, **columns, "other": other}, budget=30)
     alone = np.mean([times[column] for column in columns], axis=0)
     times["ours"] = (times["joined"] + alone) / 2
-    return _row("fractal_drop_path_vs_pytorchcv", times, BATCH, at_least=1.4)
+    return _row(name, times, BATCH, at_least=at_least)
 
 
-def bayesian_torch_training(kind: str) -> Peer:
+def bayesian_torch_training(kind: str, dtype: str) -> Peer:
     """pytorchcv's narrow FractalNet with Gaussian weights by bayesian-torch."""
     net = torch_net(CPU.widths)
     dnn_to_bnn(
@@ -131,18 +138,19 @@ def bayesian_torch_training(kind: str) -> Peer:
             "moped_delta": 0.5,
         },
     )
-    return torch_training(net, lambda net: get_kl_loss(net) / NUM_DATA)
+    return torch_training(net, dtype, lambda net: get_kl_loss(net) / NUM_DATA)
 
 
-def bbb(kind: str, estimator: Estimator, at_least: float, _: Scale) -> Row:
+def bbb(name: str, kind: str, estimator: Estimator, dtype: str, at_least: float, _: Scale) -> Row:
     """A step of Bayes by Backprop: a narrow FractalNet with Gaussian weights, KL included."""
     conv = partial(jf.BayesConv, estimator=estimator)
-    net = jf.FractalNet(NUM_CLASSES, columns=COLUMNS, widths=CPU.widths, conv=conv)
+    options = {"conv": conv, "dtype": dtype}
+    net = jf.FractalNet(NUM_CLASSES, columns=COLUMNS, widths=CPU.widths, **options)
     ours = Training(bayesian(net), net, images(BATCH))
-    make = partial(bayesian_torch_training, kind)
+    make = partial(bayesian_torch_training, kind, dtype)
     with Elsewhere(make, _num_weights(ours.state.params)) as other:
         times = interleaved({"ours": ours, "other": other}, budget=20)
-    return _row(f"bbb_vs_bayesian_torch_{estimator}", times, BATCH, at_least=at_least)
+    return _row(name, times, BATCH, at_least=at_least)
 
 
 def blitz_prediction(num_samples: int, num_images: int) -> Peer:
@@ -249,11 +257,26 @@ def with_bayesian_layers(net: nn.Module) -> nn.Module:
     return net
 
 
+def in_both(
+    name: str, row: Callable[..., Row], *args: Any, reach: tuple[float, float]
+) -> dict[str, Callable[[Scale], Row]]:
+    """A row in float32 and that in bfloat16, by name, and what each should reach."""
+    ours, _, theirs = name.partition("_vs_")
+    half = f"{ours}_bf16_vs_{theirs}_autocast"
+    single_reach, half_reach = reach
+    return {
+        name: partial(row, name, *args, "float32", single_reach),
+        half: lambda scale: where_there_are_units(row(half, *args, "bfloat16", half_reach, scale)),
+    }
+
+
 ROWS: dict[str, Callable[[Scale], Row]] = {
-    "fractal_step_vs_pytorchcv": fractal_step,
-    "fractal_drop_path_vs_pytorchcv": fractal_drop_path,
-    "bbb_vs_bayesian_torch_reparam": partial(bbb, "Reparameterization", "reparam", 1.1),
-    "bbb_vs_bayesian_torch_flipout": partial(bbb, "Flipout", "flipout", 1.6),
+    **in_both("fractal_step_vs_pytorchcv", fractal_step, reach=(1.0, 1.25)),
+    **in_both("fractal_drop_path_vs_pytorchcv", fractal_drop_path, reach=(1.4, 1.7)),
+    **in_both(
+        "bbb_vs_bayesian_torch_reparam", bbb, "Reparameterization", "reparam", reach=(1.1, 1.2)
+    ),
+    **in_both("bbb_vs_bayesian_torch_flipout", bbb, "Flipout", "flipout", reach=(1.6, 1.2)),
     "mc_vs_blitz": mc,
     "last_layer_vs_laplace_torch": last_layer,
 }

@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import metadata
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
+
+from jfractal.ops.processor import processor
 
 __all__ = ["HEADER", "Row", "device", "versions", "write_json"]
 
@@ -25,8 +26,6 @@ PACKAGES = (
     "blitz-bayesian-pytorch",
     "laplace-torch",
 )
-# The widest arithmetic of a processor says more of its speed than the name that a cloud gives it.
-INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
 
 
 def versions() -> dict[str, str]:
@@ -44,18 +43,7 @@ def versions() -> dict[str, str]:
 def device() -> str:
     """What JAX runs on: the accelerator, or the processor with its arithmetic and its cores."""
     kind, count = jax.devices()[0].device_kind, os.cpu_count()
-    return kind if jax.default_backend() != "cpu" else f"{_processor()}, {count} CPUs"
-
-
-def _processor() -> str:
-    table = Path("/proc/cpuinfo")
-    if not table.exists():
-        return platform.processor()
-    lines = (line.partition(":") for line in table.read_text().splitlines())
-    fields = {name.strip(): value.strip() for name, _, value in lines}
-    flags = fields.get("flags", "").split()
-    widest = next((name for name in INSTRUCTIONS if name in flags), platform.machine())
-    return f"{fields.get('model name', 'unknown processor')} ({widest})"
+    return kind if jax.default_backend() != "cpu" else f"{processor()}, {count} CPUs"
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,8 @@ QUICK = {
 
 def options(config: NetConfig, posterior: PosteriorConfig | None = None) -> dict[str, Any]:
     """What all nets are told, of `jfractal.nn.block_net`; with a posterior, a Bayesian net."""
-    settings = asdict(config.model) | {"dtype": jnp.dtype(config.train.precision)}
+    dtype = jnp.bfloat16 if config.train.precision == "bfloat16" else jnp.float32
+    settings = asdict(config.model) | {"dtype": dtype}
     del settings["columns"]
     if posterior is None:
         return settings
@@ -199,6 +200,10 @@ def train(
 
     key_init, key_fit = jax.random.split(jax.random.key(config.seed))
     example = split.standardise(split.train[0][:1])
+    if config.train.precision == "auto":
+        half = net.clone(dtype=jnp.bfloat16)
+        method = method_of(config, posterior, half, len(split.train[0]))
+        net = net.clone(dtype=_faster(run, name, method, half, example, config.train.batch_size))
     return run.fit(
         method_of(config, posterior, net, len(split.train[0])),
         jax.jit(net.init)(key_init, example),
@@ -212,6 +217,27 @@ def train(
         log_every=config.train.log_every,
         mesh=mesh(config.train.num_devices),
     ).posterior
+
+
+def _faster(run: Run, name: str, half: jf.Method, net: Any, example: Any, batch: int) -> Any:
+    """The type in which a net trains the faster; the log says which, and why.
+
+    Args:
+        run: A run that is continued stays with its type.
+        name: Of the net.
+        half: The method, with the net in bfloat16.
+        net: The net in bfloat16.
+        example: One example.
+        batch: Examples in a step.
+    """
+    if not run.rows(precision_of=name):
+        key = jax.random.key(0)
+        state = jax.eval_shape(lambda key: half.init(net.init(key, example), key), key)
+        x = jax.ShapeDtypeStruct((batch, *example.shape[1:]), example.dtype)
+        y = jax.ShapeDtypeStruct((batch,), jnp.int32)
+        step = lambda state, x, y: half.update(state, (x, y), key)
+        run.log({"precision_of": name, **jf.ops.faster_precision(step, state, x, y)._asdict()})
+    return jnp.dtype(run.rows(precision_of=name)[0]["dtype"])
 
 
 def mesh(num_devices: int) -> jax.sharding.Mesh | None:

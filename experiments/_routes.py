@@ -127,10 +127,14 @@ def training_section(run: Run, name: str = "net") -> Section:
     }
     loss = viz.curves(losses, xlabel="epoch", ylabel="training loss (nats per example)")
     accuracy = viz.curves(accuracies, xlabel="epoch", ylabel="validation accuracy")
+    chosen = "".join(
+        f"\n\nThe net computed in {row['dtype']}: {row['reason']}."
+        for row in run.rows(precision_of=name)
+    )
     return Section(
         "Training" if name == "net" else f"Training, {name.replace('_', ' ')}",
         "The loss of a step is that of the route it took: the whole net or one column alone; where "
-        "every step takes all routes, their mean. It is smoothed over neighbouring rows.",
+        "every step takes all routes, their mean. It is smoothed over neighbouring rows." + chosen,
         pictures=[
             Picture(loss, "Training loss by route."),
             Picture(accuracy, "Validation accuracy after each epoch."),

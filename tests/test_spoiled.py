@@ -28,6 +28,7 @@ UNSPOILED = {
     "jfractal.metrics.MixtureMoments",
     "jfractal.metrics.Reliability",
     "jfractal.ops.Normalized",
+    "jfractal.ops.Precision",
     "jfractal.reference.Reference",
     "jfractal.training.History",
     # A plain container, spoiled as an argument of `predictive_bands`:

@@ -18,7 +18,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.linen.dtypes import promote_dtype
-from jax import lax
 from jax.interpreters.partial_eval import JaxprTracer
 
 from jfractal import ops
@@ -90,7 +89,7 @@ class BayesDense(nn.Dense):
         """Maps "*batch inputs" to "*batch features"."""
         inputs = _checked(inputs)
         with fitting(self, "inputs", inputs):
-            return _bayesian(self, nn.Dense, "dot_general", lax.dot_general)(inputs)
+            return _bayesian(self, nn.Dense, "dot_general", ops.dot_general)(inputs)
 
 
 class BayesConv(Conv):

@@ -1,4 +1,4 @@
-"""The fast convolution in nets that know nothing of it."""
+"""The fast convolution and matrix product in nets that know nothing of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +10,9 @@ from jfractal import ops
 from jfractal.arguments import check_functions
 
 __all__ = ["fast"]
+
+
+_OPERATIONS = {nn.Conv: "conv_general_dilated", nn.Dense: "dot_general"}
 
 
 @dataclass(frozen=True)
@@ -24,11 +27,12 @@ class _Fast:
 
 
 def fast(apply: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function, in which every `flax.linen.Conv` runs on `ops.conv_general_dilated`.
+    """The same function, in which every layer of Flax runs on the operations of this library.
 
+    A `flax.linen.Conv` on `ops.conv_general_dilated`, a `flax.linen.Dense` on `ops.dot_general`.
     Outputs are equal up to rounding. Under `vmap` over weights, and in the gradient of that, a
     convolution of Flax is a grouped one, which is many times slower on CPU. A layer that was given
-    a ``conv_general_dilated`` of its own keeps it, and so does a layer of any other framework:
+    an operation of its own keeps it, and so does a layer of any other framework:
     `nnx.Conv` takes ``conv_general_dilated=jfractal.ops.conv_general_dilated``.
 
     Args:
@@ -49,10 +53,9 @@ def fast(apply: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _swap(run: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
-    layer = context.module
-    is_plain = isinstance(layer, nn.Conv) and layer.conv_general_dilated is None
-    if not is_plain or context.method_name != "__call__":
-        return run(*args, **kwargs)
-    # A bound layer lives for one call of `apply`; modules are frozen to anybody else.
-    object.__setattr__(layer, "conv_general_dilated", ops.conv_general_dilated)
+    layer, run_layer = context.module, context.method_name == "__call__"
+    for kind, operation in _OPERATIONS.items():
+        if isinstance(layer, kind) and run_layer and getattr(layer, operation) is None:
+            # A bound layer lives for one call of `apply`; modules are frozen to anybody else.
+            object.__setattr__(layer, operation, getattr(ops, operation))
     return run(*args, **kwargs)

@@ -16,6 +16,7 @@ windows up to `WINDOWS`   PRODUCT       Matrix units multiply them all at once. 
 up to `UNROLLED` others   UNROLLED      Each fills the device by itself, and has the fast kernels.
 more                      LOOPED        The program must not grow with their number.
 on a CPU
+dense layers              (batched)     A batched product of float32, as it would be without this.
 gradients, to `UNROLLED`  UNROLLED      XLA's CPU backend has fast kernels outside of loops only.
 all others                LOOPED        Forward passes are as fast in a loop; see above.
 ========================  ============  ============================================================
@@ -36,7 +37,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jfractal.ops.lowering import ConvSpec, Role, as_matrix_product, on_accelerator, on_cpu
+from jfractal.ops import half
+from jfractal.ops.lowering import ConvSpec, Role, as_matrix_product, on_accelerator
 
 __all__ = [
     "ACCELERATOR",
@@ -109,9 +111,11 @@ def _on_accelerator(spec: ConvSpec, result: Role, shapes: Shapes, number: int) -
 
 
 def _on_cpu(spec: ConvSpec, result: Role, shapes: Shapes, number: int) -> Candidate:
+    if not spec.strides:
+        return Candidate(half.single, _vmap)
     is_loop = number > 1 and (result == "g" or number > MAX_UNROLLED)
-    return Candidate(on_cpu, lax.map if is_loop else _one_by_one)
+    return Candidate(half.on_cpu, lax.map if is_loop else _one_by_one)
 
 
-CPU = Platform(on_cpu, _on_cpu)
+CPU = Platform(half.on_cpu, _on_cpu)
 ACCELERATOR = Platform(on_accelerator, _on_accelerator)

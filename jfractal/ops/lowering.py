@@ -22,9 +22,12 @@ __all__ = [
     "Role",
     "as_matrix_product",
     "direct",
+    "is_matrix_product",
     "on_accelerator",
     "on_cpu",
+    "turned",
     "varying_alike",
+    "windows",
 ]
 
 Role = str
@@ -65,21 +68,17 @@ class ConvSpec(NamedTuple):
 
     def is_plain(self, ndim: int) -> bool:
         """Whether it is as nets use it: channels last, one group, the input not dilated."""
-        spatial = range(1, ndim - 1)
-        channels_last = (
-            (0, ndim - 1, *spatial),
-            (ndim - 1, ndim - 2, *range(ndim - 2)),
-            (0, ndim - 1, *spatial),
-        )
-        return (
-            self.dimensions == channels_last
-            and self.grouping == (1, 1)
-            and set(self.lhs_dilation) == {1}
-        )
+        batch_first = (0, ndim - 1, *range(1, ndim - 1))
+        channels_last = (batch_first, (ndim - 1, ndim - 2, *range(ndim - 2)), batch_first)
+        is_dense = self.grouping == (1, 1) and set(self.lhs_dilation) <= {1}
+        return self.dimensions == channels_last and is_dense
 
 
 def direct(spec: ConvSpec, x: jax.Array, w: jax.Array) -> jax.Array:
-    """The convolution as `lax` writes it."""
+    """The convolution as `lax` writes it; without axes in space, a matrix product."""
+    if spec.is_plain(2):
+        dtype = spec.preferred_element_type
+        return jnp.matmul(x, w, precision=spec.precision, preferred_element_type=dtype)
     return lax.conv_general_dilated(
         x,
         w,
@@ -157,7 +156,7 @@ def _of_one_dtype(spec: ConvSpec, like: jax.ShapeDtypeStruct, a: jax.Array, b: j
 
 
 def _output(spec: ConvSpec, shape: tuple[int, ...], x: jax.Array, w: jax.Array) -> jax.Array:
-    if not spec.is_plain(x.ndim) or not _is_matrix_product(shape, w.shape):
+    if not spec.is_plain(x.ndim) or not is_matrix_product(shape, w.shape):
         return direct(spec, x, w)
     return _matrix_product(spec, shape, x, w)
 
@@ -166,8 +165,9 @@ def _input_gradient(
     spec: ConvSpec, x: jax.ShapeDtypeStruct, w: jax.Array, g: jax.Array
 ) -> jax.Array:
     """The cotangent of an input like `x`, from the kernel and that of the output, `g`."""
-    if spec.is_plain(w.ndim) and not _is_matrix_product(g.shape, w.shape):
-        return _input_gradient_as_convolution(spec, x, w, g)
+    if spec.is_plain(w.ndim) and not is_matrix_product(g.shape, w.shape):
+        backward, kernel = turned(spec, x.shape, g.shape, w)
+        return direct(backward, g, kernel)
     if spec.is_plain(w.ndim) and prod(g.shape[:-1]) <= MANY_ROWS * g.shape[-1]:
         return _input_gradient_as_matrix_product(spec, x, w, g)
     return _transpose(lambda x: _output(spec, g.shape, x, w), x, g)
@@ -177,7 +177,7 @@ def _kernel_gradient(
     spec: ConvSpec, w: jax.ShapeDtypeStruct, x: jax.Array, g: jax.Array
 ) -> jax.Array:
     """The cotangent of a kernel like `w`, from the input and the cotangent of the output, `g`."""
-    if not spec.is_plain(x.ndim) or _is_matrix_product(g.shape, w.shape):
+    if not spec.is_plain(x.ndim) or is_matrix_product(g.shape, w.shape):
         return _transpose(lambda w: _output(spec, g.shape, x, w), w, g)
     at_once = partial(_kernel_gradient_as_convolution, spec, w)
     num_slices, ragged = divmod(len(x), SLICE)
@@ -187,7 +187,8 @@ def _kernel_gradient(
     return reduce(jnp.add, [at_once(x[i : i + SLICE], g[i : i + SLICE]) for i in starts])
 
 
-def _is_matrix_product(out: tuple[int, ...], w: tuple[int, ...]) -> bool:
+def is_matrix_product(out: tuple[int, ...], w: tuple[int, ...]) -> bool:
+    """Whether outputs of this shape are made by a matrix product on CPU, of a plain convolution."""
     num_pixels = MEDIUM_MAP if w[-2] <= FEW_FEATURES else SMALL_MAP
     return prod(out[1:-1]) <= num_pixels and prod(w[:-2]) > 1
 
@@ -196,14 +197,7 @@ def _matrix_product(
     spec: ConvSpec, shape: tuple[int, ...], x: jax.Array, w: jax.Array
 ) -> jax.Array:
     """Every window as a row: shifted slices side by side, times the flattened kernel."""
-    zero = jnp.zeros((), x.dtype)
-    padded = lax.pad(x, zero, ((0, 0, 0), *((lo, hi, 0) for lo, hi in spec.padding), (0, 0, 0)))
-    slices = []
-    for offset in product(*(range(size) for size in w.shape[:-2])):
-        start = [o * d for o, d in zip(offset, spec.rhs_dilation)]
-        stop = [s + (n - 1) * k + 1 for s, n, k in zip(start, shape[1:-1], spec.strides)]
-        window = (slice(s, e, k) for s, e, k in zip(start, stop, spec.strides))
-        slices.append(padded[(slice(None), *window)])
+    slices = windows(spec, w.shape[:-2], shape[1:-1], x)
     rows = jnp.concatenate(slices, axis=-1).reshape(-1, prod(w.shape[:-1]))
     kernel = w.reshape(-1, w.shape[-1])
     out = jnp.matmul(
@@ -213,6 +207,22 @@ def _matrix_product(
         preferred_element_type=spec.preferred_element_type,
     )
     return out.reshape(shape)
+
+
+def windows(
+    spec: ConvSpec, window: tuple[int, ...], space: tuple[int, ...], x: jax.Array, start: int = 1
+) -> list[jax.Array]:
+    """The entries of `x`, with space from axis `start` on, that each place of the window meets."""
+    padding = [(0, 0, 0)] * x.ndim
+    padding[start : start + len(space)] = [(low, high, 0) for low, high in spec.padding]
+    padded = lax.pad(x, jnp.zeros((), x.dtype), padding)
+    slices = []
+    for offset in product(*(range(size) for size in window)):
+        begin = [o * d for o, d in zip(offset, spec.rhs_dilation)]
+        end = [s + (n - 1) * k + 1 for s, n, k in zip(begin, space, spec.strides)]
+        cut = (slice(s, e, k) for s, e, k in zip(begin, end, spec.strides))
+        slices.append(padded[(*[slice(None)] * start, *cut)])
+    return slices
 
 
 def varying_alike(*arrays: Any) -> list[Any]:
@@ -231,19 +241,18 @@ def _transpose(linear: Callable, like: jax.ShapeDtypeStruct, cotangent: jax.Arra
     return jax.linear_transpose(linear, primal)(cotangent)[0]
 
 
-def _input_gradient_as_convolution(
-    spec: ConvSpec, x: jax.ShapeDtypeStruct, w: jax.Array, g: jax.Array
-) -> jax.Array:
-    """The cotangent, spread out by the strides, with the kernel turned round."""
+def turned(
+    spec: ConvSpec, x: tuple[int, ...], g: tuple[int, ...], w: jax.Array
+) -> tuple[ConvSpec, jax.Array]:
+    """The convolution that makes the input's cotangent: of the output's, spread out by strides."""
     padding = []
-    for n, m, k, stride, dilation, (low, _) in _by_axis(spec, x.shape, g.shape, w.shape):
+    for n, m, k, stride, dilation, (low, _) in _by_axis(spec, x, g, w.shape):
         window = (k - 1) * dilation
         before = window - low
         padding.append((before, n + window - 1 - (m - 1) * stride - before))
-    turned = jnp.flip(w, range(w.ndim - 2)).swapaxes(-1, -2)
+    kernel = jnp.flip(w, range(w.ndim - 2)).swapaxes(-1, -2)
     ones = (1,) * len(padding)
-    backward = spec._replace(strides=ones, padding=tuple(padding), lhs_dilation=spec.strides)
-    return direct(backward, g, turned)
+    return spec._replace(strides=ones, padding=tuple(padding), lhs_dilation=spec.strides), kernel
 
 
 def _input_gradient_as_matrix_product(

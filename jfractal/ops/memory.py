@@ -17,6 +17,7 @@ __all__ = [
     "largest_batch",
     "live_bytes",
     "memory_budget",
+    "programs_within",
     "side_by_side_budget",
 ]
 
@@ -112,14 +113,14 @@ def _peak(jaxpr: Jaxpr) -> int:
     live: dict[int, int] = {}
     peak = 0
     for i, equation in enumerate(jaxpr.eqns):
-        within = max((_peak(inner) for inner in _inner(equation.params)), default=0)
+        within = max((_peak(inner) for inner in programs_within(equation.params)), default=0)
         results = {id(v): _bytes(v) for v in equation.outvars}
         peak = max(peak, sum(live.values()) + max(sum(results.values()), within))
         live = {v: size for v, size in (live | results).items() if last_use.get(v, i) > i}
     return peak
 
 
-def _inner(params: dict[str, Any]) -> Iterator[Jaxpr]:
+def programs_within(params: dict[str, Any]) -> Iterator[Jaxpr]:
     """The programs within an equation: bodies of loops, branches, calls."""
     for value in params.values():
         for item in value if isinstance(value, tuple | list) else (value,):

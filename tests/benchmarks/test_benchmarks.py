@@ -5,16 +5,18 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks import by_hand, gpu, rows, startup
+from benchmarks import by_hand, gpu, half, lowerings, rows, startup
 from benchmarks.row import Row, device, write_json
 from benchmarks.training import TINY
+from jfractal.ops.processor import Processor
 
 ROOT = Path(__file__).parents[2]
-ROWS = rows.ROWS | by_hand.ROWS | startup.ROWS
+ROWS = rows.ROWS | by_hand.ROWS | startup.ROWS | half.ROWS
 
 
 def test_row_says_what_it_reached_and_where():
@@ -33,7 +35,7 @@ def test_file_is_written_whole(tmp_path):
 
 def test_guide_shows_every_row_and_no_other():
     guide = (ROOT / "docs/speed.md").read_text()
-    ours = guide.partition("Beside PyTorch")[0]
+    ours = guide.partition("Beside PyTorch")[0] + (ROOT / "docs/precision.md").read_text()
     assert set(re.findall(r"^\| `(\w+)`", ours, re.MULTILINE)) == set(ROWS)
 
 
@@ -41,6 +43,26 @@ def test_guide_shows_every_row_and_no_other():
 def test_row_by_hand_compares_like_with_like(name):
     row = ROWS[name](TINY)
     assert row.name == name and row.ours > 0 and row.other > 0
+
+
+def test_a_row_of_bfloat16_says_whether_the_processor_has_units(monkeypatch):
+    row = Row("speed", 2.0, 1.0, 2.0, "images/s", at_least=3.0)
+    for name, reach, words in [
+        ("amx_bf16", 3.0, "images/s, some processor (amx_bf16)"),
+        ("avx2", None, "images/s, no matrix units: some processor (avx2)"),
+    ]:
+        monkeypatch.setattr(half, "processor", lambda name=name: Processor("some processor", name))
+        row = half.where_there_are_units(replace(row, unit="images/s", at_least=3.0))
+        assert (row.at_least, row.unit) == (reach, words)
+
+
+@pytest.mark.parametrize("pixels", [2, None])
+def test_lowerings_are_measured_by_candidate(pixels):
+    layer = lowerings.Layer(2, pixels, 3 if pixels else 1, 4, 4)
+    for result in lowerings.RESULTS:
+        line = lowerings.measured(layer, result, rounds=1)
+        assert line.seconds > 0 and set(line.ratios) == {"XLA", "single", "products"}
+        assert line.chosen in str(line) and str(layer) in str(line)
 
 
 def test_check_without_an_accelerator_is_refused():

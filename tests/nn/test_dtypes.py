@@ -124,6 +124,44 @@ def test_what_training_reports_is_single_precision():
         assert dtypes(after.variables) == {jnp.dtype("float32")}
 
 
+METHODS = {
+    "point": lambda model: jf.maximum_a_posteriori(model, optax.adam(1e-3)),
+    "mean field": lambda model: jf.variational(model, optax.adam(1e-3)),
+    "ivon": lambda model: jf.ivon(model, learning_rate=0.1, hessian_init=0.1),
+    "swag": lambda model: jf.swag(model, optax.sgd(0.1), thinning=1, rank=2),
+    "sghmc": lambda model: jf.sghmc(
+        model, learning_rate=0.1, num_warmup=1, num_draws=2, thinning=1
+    ),
+    "ensemble": lambda model: jf.ensemble(jf.maximum_a_posteriori(model, optax.adam(1e-3)), 2),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_all_but_the_net_stays_single_where_the_net_computes_in_half_precision(name):
+    """Weights, statistics, the optimiser's state, KL, likelihood and what a step reports."""
+    conv = jf.BayesConv if name == "mean field" else jf.nn.Conv
+    net = FRACTAL(dtype=HALF, conv=conv)
+    model = jf.fractal_model(
+        net, prior=jf.priors.Gaussian(1.0), likelihood=jf.likelihoods.Categorical()
+    )
+    method, batch = METHODS[name](model), (X, np.zeros(len(X), int))
+
+    def step(key):
+        state = method.init(net.init(key, X), key)
+        after, info = method.update(state, batch, key)
+        return after, info, model.log_joint(jf.mean(net.init(key, X)["params"]), batch)
+
+    real = [d for d in dtypes(jax.eval_shape(step, KEY)) if jnp.issubdtype(d, jnp.floating)]
+    assert real == [jnp.dtype("float32")]
+
+
+def test_predictions_of_half_precision_are_reported_in_single():
+    net = FRACTAL(dtype=HALF, norm="layer")
+    posterior = jf.Point({"params": jax.jit(net.init)(KEY, X)["params"]})
+    prediction = jf.predict(net.apply, posterior, X, KEY, num_samples=1)
+    assert prediction.probs.dtype == prediction.log_probs.dtype == jnp.float32
+
+
 def test_a_fit_in_half_precision_learns():
     labels = (X.mean((1, 2, 3)) > 0).astype(int)
     net = jf.FractalNet(2, columns=2, widths=(8,), dtype=HALF)

@@ -48,6 +48,17 @@ def calls() -> Iterator[Call]:
         may_be_nan=True,
     )
     yield Call(ops.live_bytes, {"function": lambda: jnp.zeros(3)})
+    yield Call(ops.faster_precision, {"function": lambda: jnp.zeros(3)})
+    yield Call(
+        partial(ops.dot_general, dimension_numbers=(((3,), (0,)), ((), ()))),
+        {"lhs": X, "rhs": KERNEL[0, 0]},
+        {
+            "lhs": f"{VALUES}, a row less, a column less, booleans, empty",
+            "rhs": f"{VALUES}, a column less, booleans, empty",
+        },
+        "dot_general",
+        may_be_nan=True,
+    )
     yield Call(ops.jit, {"function": lambda: jnp.zeros(3)})
     yield Call(ops.largest_batch, {"cost": lambda n: 2**22 * n, "num_examples": 100})
     yield Call(ops.even_part, {"total": 100, "limit": 30})

@@ -1,0 +1,38 @@
+"""The processor: its name, and whether its arithmetic knows bfloat16."""
+
+import platform
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["Processor", "processor"]
+
+# The widest arithmetic of a processor says more of its speed than the name that a cloud gives it.
+INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
+
+
+class Processor(NamedTuple):
+    """What is known of a processor.
+
+    Attributes:
+        name: As it calls itself.
+        arithmetic: The widest it has: ``amx_bf16``, matrix units; ``avx512_bf16``, products of
+            pairs in vector registers; ``avx512f``; ``avx2``; or the name of its architecture.
+    """
+
+    name: str
+    arithmetic: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.arithmetic})"
+
+
+@cache
+def processor() -> Processor:
+    """That of this machine, as Linux tells it; elsewhere no more than what it is called."""
+    table = Path("/proc/cpuinfo")
+    lines = table.read_text().splitlines() if table.exists() else []
+    fields = {name.strip(): value.strip() for name, _, value in (s.partition(":") for s in lines)}
+    flags = fields.get("flags", "").split()
+    widest = next((name for name in INSTRUCTIONS if name in flags), platform.machine())
+    return Processor(fields.get("model name", platform.processor() or "unknown processor"), widest)
