@@ -96,8 +96,10 @@ def smile(
     Example:
         ::
 
-            method = jf.ensemble(jf.smile(model, num_warmup=2000, thinning=50), 4)
-            fit = jf.fit(method, init, (x, y), key, num_steps=5000, batch_size=128)
+            nets = jf.ensemble(jf.maximum_a_posteriori(model, optax.adam(1e-3)), 4)
+            trained = jf.fit(nets, init, (x, y), key, num_epochs=20, batch_size=128).posterior
+            chains = jf.ensemble(jf.smile(model, num_warmup=2000, thinning=50), 4)
+            fit = jf.fit(chains, trained, (x, y), key, num_steps=5000, batch_size=128)
 
     References:
         Sommer et al., "Can microcanonical Langevin dynamics leverage mini-batch gradient noise?",
@@ -193,7 +195,7 @@ def _count(tree: Params) -> int:
 
 
 def _dot(a: Params, b: Params) -> Scalar:
-    return sum(jax.tree.leaves(jax.tree.map(lambda x, y: jnp.sum(x * y), a, b)))
+    return jax.tree.reduce(jnp.add, jax.tree.map(lambda x, y: jnp.sum(x * y), a, b))
 
 
 def _unit(tree: Params) -> Params:

@@ -94,8 +94,7 @@ def test_batch_norm_and_an_ensemble():
     method = jf.ensemble(jf.smile(model, num_warmup=60, num_draws=3, thinning=5), 2)
     start = lambda key: net.init(key, x)
     fit = jf.fit(method, start, (x, y), KEY, num_steps=80, batch_size=20)
-    drawn = fit.posterior.member(1).params
-    assert drawn["Dense_0"]["kernel"].shape == (3, 4, 6)
+    assert fit.posterior.members.params["Dense_0"]["kernel"].shape == (2, 3, 4, 6)
     assert np.isfinite(fit.history["step_size"]).all()
     probs = jf.predict(model, fit.posterior, x, KEY, num_samples=6).probs
     np.testing.assert_allclose(probs.sum(-1), 1, rtol=1e-4)
