@@ -73,5 +73,5 @@ def test_traced_bad_targets_are_nan():
 
 @pytest.mark.parametrize("shape", [(3,), (3, 1)])
 def test_bad_outputs(shape):
-    with pytest.raises((jf.InputError, TypeCheckError), match="at least 2 classes|outputs"):
+    with pytest.raises((jf.InputError, TypeCheckError), match=r"at least 2 classes|outputs"):
         LIKELIHOOD.prediction(jnp.zeros(shape))
