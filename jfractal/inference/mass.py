@@ -11,7 +11,7 @@ from jfractal.errors import InputError
 from jfractal.posterior.gaussian import check_weights
 from jfractal.typing import Array, Params
 
-__all__ = ["check_mass", "check_variances", "mean_square", "wide_zeros"]
+__all__ = ["check_mass", "check_variances", "mean_square", "wide_ones"]
 
 RECENT = 4  # the mean is over about this fraction of the steps so far
 
@@ -47,15 +47,15 @@ def mean_square(
 
     def after(v: Array, first: Array, g: Array) -> Array:
         v = jnp.where(step == 0, first, v)
-        return v + share * ((num_data * g.astype(v.dtype)) ** 2 - v)
+        return (v + share * ((num_data * g.astype(v.dtype)) ** 2 - v)).astype(v.dtype)
 
     return jax.tree.map(after, mean, first, gradient)
 
 
-def wide_zeros(weights: Params) -> Params:
-    """Zeros of single precision or better: in half, means over many steps would stand still."""
+def wide_ones(weights: Params) -> Params:
+    """Ones of single precision or better: in half, means over many steps would stand still."""
     return jax.tree.map(
-        lambda w: jnp.zeros(w.shape, jnp.promote_types(w.dtype, jnp.float32)), weights
+        lambda w: jnp.ones(w.shape, jnp.promote_types(w.dtype, jnp.float32)), weights
     )
 
 

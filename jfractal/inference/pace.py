@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jfractal.inference.mass import mean_square, wide_zeros
+from jfractal.inference.mass import mean_square, wide_ones
 from jfractal.typing import Array, Int, Params
 
 __all__ = ["Found", "Given", "Pace", "Step"]
@@ -131,7 +131,7 @@ class Found:
 
     def begin(self, weights: Params) -> Params:
         """v, of which nothing is known."""
-        return wide_zeros(weights)
+        return wide_ones(weights)
 
     def at(
         self,

@@ -1,5 +1,6 @@
 """SMILE: microcanonical Langevin dynamics, whose directions the noise of batches turns."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -120,13 +121,14 @@ def smile(
                 f"`params` must hold at least 2 weights, for a chain has a direction, got {number}"
             )
         squares = pace.begin(weights)
+        dtype = jnp.result_type(*jax.tree.leaves(squares))
         return Drifting(
             jnp.zeros((), jnp.int32),
             weights,
             _unit(normal_like(jax.random.fold_in(key, 1), squares)),
             squares,
-            jnp.asarray(FIRST_STEP * number**0.5),
-            EnergyTuner.fresh(jnp.dtype(jnp.float32)),
+            jnp.asarray(FIRST_STEP * number**0.5, dtype),
+            EnergyTuner.fresh(dtype),
             variables,
             Draws.of({"params": weights, **variables}, num_draws, num_warmup, thinning),
         )
@@ -135,59 +137,85 @@ def smile(
         state: Drifting, batch: Batch, key: KeyArray, num_data: int | None = None
     ) -> tuple[Drifting, Info]:
         check_key("key", key)
-        num_data = count_data(batch, num_data)
+        num_data, size = count_data(batch, num_data), _count(state.params)
         key_route, key_pass, key_turn, key_noise = jax.random.split(key, 4)
-        size, strength = _count(state.params), num_data / temperature
         searches, warms_up = state.step < search, state.step < num_warmup
-        scale = jax.tree.map(lambda v: jax.lax.rsqrt(jnp.maximum(v, SMALLEST)), state.squares)
-        half = jnp.where(searches, 0, 0.5 * state.step_size)
+        tunes = warms_up & ~searches
 
         def step(model: Model):
             def loss(params):
                 return negative_log_joint(model, params, state.variables, batch, key_pass, num_data)
 
-            middle = _moved(state.params, half, scale, state.direction)
-            slope, (info, variables) = jax.grad(loss, has_aux=True)(middle)
-            force = jax.tree.map(lambda g, s: -strength * s * g, slope, scale)
-            direction, won = _turned(state.direction, force, state.step_size, size)
-            end = _moved(middle, half, scale, direction)
-            lost = jax.lax.cond(
-                warms_up & ~searches,
-                lambda: strength * (loss(state.params)[0] - loss(end)[0]),
-                lambda: won,
-            )
-            return end, direction, won - lost, slope, info, variables
+            half = jnp.where(searches, 0, 0.5 * state.step_size)
+            return _drift(loss, state, half, num_data / temperature, tunes)
 
-        end, direction, error, slope, info, variables = model.choose(key_route, step)
-        batch_share = batch_size(batch) / num_data
-        found = pace.at(state.step, state.squares, slope, batch_size(batch), num_data)
-        noise = normal_like(key_noise, direction)
-        push = found.push(slope, noise, num_data, temperature, 1.0)
-        sought = jax.tree.map(lambda w, p: (w + p).astype(w.dtype), state.params, push)
-        finite, ratio = jnp.isfinite(error), error**2 / (size * energy_variance)
-        refused = warms_up & ~searches & (~finite | (ratio > TOO_LONG))
+        drift = model.choose(key_route, step)
+        found = pace.at(state.step, state.squares, drift.slope, batch_size(batch), num_data)
+        noise = normal_like(key_noise, drift.direction)
+        push = found.push(drift.slope, noise, num_data, temperature, 1.0)
+        sought = jax.tree.map(jnp.add, state.params, push)
+        finite, ratio = jnp.isfinite(drift.error), drift.error**2 / (size * energy_variance)
+        refused = tunes & (~finite | (ratio > TOO_LONG))
         # Where the model is right, weights have the variance T / H, and v is T H + (N / B − 1) H.
-        spread = size * temperature * (temperature + 1 / batch_share - 1)
-        direction = _forgotten(direction, key_turn, state.step_size / spread**0.5, size)
-        params, direction = _choose(refused, (state.params, _unit(noise)), (end, direction))
+        spread = size * temperature * (temperature + num_data / batch_size(batch) - 1)
+        direction = _forgotten(drift.direction, key_turn, state.step_size / spread**0.5, size)
+        params, direction = _choose(refused, (state.params, _unit(noise)), (drift.end, direction))
         params, direction = _choose(searches, (sought, state.direction), (params, direction))
         energy = state.energy.after(ratio, state.step_size, finite)
-        tuned = (energy.step_size(state.step_size), energy, found.memory)
-        kept = (state.step_size, state.energy, state.squares)
-        tuned = _choose(warms_up & finite, tuned, kept)
-        tuned = _choose(searches, (*kept[:2], found.memory), tuned)
-        draws = state.draws.after(state.step + 1, {"params": params, **variables})
-        step_size, energy, squares = tuned
+        step_size = energy.step_size(state.step_size)
+        step_size, energy = _choose(tunes, (step_size, energy), (state.step_size, state.energy))
+        squares = _choose(searches | (tunes & finite), found.memory, state.squares)
+        draws = state.draws.after(state.step + 1, {"params": params, **drift.variables})
         after = Drifting(
-            state.step + 1, params, direction, squares, step_size, energy, variables, draws
+            state.step + 1, params, direction, squares, step_size, energy, drift.variables, draws
         )
-        return after, {**info, "step_size": step_size}
+        # As wide as before: numbers of the data may be wider than the weights.
+        after = jax.tree.map(lambda new, old: new.astype(old.dtype), after, state)
+        return after, {**drift.info, "step_size": after.step_size}
 
     def posterior(state: Drifting) -> Samples:
         draws = state.draws.kept(state.step, {"params": state.params, **state.variables})
         return Samples(draws.pop("params"), draws)
 
     return Method("SMILE", model, init, update, posterior, ("sommer2026", "robnik2024"))
+
+
+class Drift(NamedTuple):
+    """A step of the deterministic motion, and what was seen on the way."""
+
+    end: Params
+    direction: Params
+    error: Scalar
+    slope: Params
+    info: Info
+    variables: Variables
+
+
+def _drift(
+    loss: Callable[[Params], Any], state: Drifting, half: Scalar, strength: Any, tunes: Array
+) -> Drift:
+    """Half a step, a turn by the gradient there, and the other half.
+
+    Args:
+        loss: ``loss(params) -> (loss, (info, variables))``, in nats per example.
+        state: Where it begins.
+        half: Half of the step size.
+        strength: N / T.
+        tunes: Whether the error in energy is asked for; else it is 0.
+    """
+    scale = jax.tree.map(lambda v: jax.lax.rsqrt(jnp.maximum(v, SMALLEST)), state.squares)
+    middle = _moved(state.params, half, scale, state.direction)
+    slope, (info, variables) = jax.grad(loss, has_aux=True)(middle)
+    force = jax.tree.map(lambda g, s: -strength * s * g, slope, scale)
+    direction, won = _turned(state.direction, force, state.step_size, _count(state.params))
+    end = _moved(middle, half, scale, direction)
+
+    def error() -> Scalar:
+        gained = strength * (loss(end)[0] - loss(state.params)[0])
+        return (won + gained).astype(won.dtype)
+
+    of_step = jax.lax.cond(tunes, error, lambda: jnp.zeros_like(won))
+    return Drift(end, direction, of_step, slope, info, variables)
 
 
 def _count(tree: Params) -> int:
