@@ -37,6 +37,7 @@ from jfractal.inference import mclmc as mclmc
 from jfractal.inference import nuts as nuts
 from jfractal.inference import sghmc as sghmc
 from jfractal.inference import sgld as sgld
+from jfractal.inference import smile as smile
 from jfractal.inference import sub_networks as sub_networks
 from jfractal.inference import swag as swag
 from jfractal.inference import variational as variational

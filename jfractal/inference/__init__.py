@@ -26,6 +26,7 @@ from jfractal.inference.model import Model as Model
 from jfractal.inference.rate import cosine_cycles as cosine_cycles
 from jfractal.inference.sghmc import sghmc as sghmc
 from jfractal.inference.sgld import sgld as sgld
+from jfractal.inference.smile import smile as smile
 from jfractal.inference.sub_networks import SubNetworks as SubNetworks
 from jfractal.inference.sub_networks import all_sub_networks as all_sub_networks
 from jfractal.inference.sub_networks import sub_networks as sub_networks

@@ -12,7 +12,7 @@ from jfractal.errors import InputError
 from jfractal.inference.batch import Batch, batch_size
 from jfractal.inference.method import Info, Method, Start
 from jfractal.posterior.samples import Ensemble
-from jfractal.typing import KeyArray
+from jfractal.typing import KeyArray, Variables
 
 __all__ = ["PerMember", "ensemble"]
 
@@ -39,8 +39,9 @@ def ensemble(method: Method, num_members: int) -> Method:
 
     Give `fit` a function of a random key, so that every member has a start of its own:
     ``jf.fit(method, lambda key: net.init(key, x)["params"], data, key, ...)``. From one tree all
-    members start alike and differ by their batches only. `fit` draws batches for every member; in a
-    loop of your own, `update` takes one batch for all, or `PerMember` batches.
+    members start alike and differ by their batches only. From an `Ensemble` of as many members,
+    each starts from one of them: so chains go on from trained nets. `fit` draws batches for every
+    member; in a loop of your own, `update` takes one batch for all, or `PerMember` batches.
 
     Args:
         method: What to fit many times.
@@ -69,9 +70,12 @@ def ensemble(method: Method, num_members: int) -> Method:
             f"optimizer)`, got {getattr(method, 'name', method)!r}"
         )
 
-    def init(params: Start, key: KeyArray) -> Any:
+    def init(params: Start | Ensemble, key: KeyArray) -> Any:
         check_key("key", key)
-        return jax.vmap(lambda key: method.init(params, key))(jax.random.split(key, num_members))
+        keys = jax.random.split(key, num_members)
+        if isinstance(params, Ensemble):
+            return jax.vmap(method.init)(_members(params, keys), keys)
+        return jax.vmap(lambda key: method.init(params, key))(keys)
 
     def update(
         state: Any, batch: Batch | PerMember, key: KeyArray, num_data: int | None = None
@@ -96,6 +100,17 @@ def ensemble(method: Method, num_members: int) -> Method:
     name = f"ensemble of {num_members}, {method.name}"
     references = ("lakshminarayanan2017", *method.references)
     return Method(name, method.model, init, update, posterior, references, num_members)
+
+
+def _members(trained: Ensemble, keys: KeyArray) -> Variables:
+    """Variables of every member, a draw of it where it is a distribution."""
+    if len(trained) != len(keys):
+        raise InputError(
+            f"`params` must have as many members as `num_members`, {len(keys)}, if it is an "
+            f"ensemble, got {len(trained)}"
+        )
+    places = (jnp.arange(len(keys)) + 0.5) / len(keys)
+    return jax.vmap(lambda u, key: trained.member(u).sample(key))(places, keys)
 
 
 def _of_members(batches: Any, num_members: int) -> Batch:

@@ -2,6 +2,7 @@
 
 from jfractal.likelihoods.classes import Bernoulli as Bernoulli
 from jfractal.likelihoods.classes import Categorical as Categorical
+from jfractal.likelihoods.dirichlet import Dirichlet as Dirichlet
 from jfractal.likelihoods.gaussian import Gaussian as Gaussian
 from jfractal.likelihoods.gaussian import HeteroscedasticGaussian as HeteroscedasticGaussian
 from jfractal.likelihoods.likelihood import Likelihood as Likelihood

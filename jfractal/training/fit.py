@@ -101,7 +101,7 @@ def fit(
     Args:
         method: What to fit, e.g. ``jf.variational(model, optax.adam(1e-3))``.
         params: Where to start: weights, all variables of the model (``net.init(key, x)``), or a
-            function of a random key that draws either.
+            function of a random key that draws either; for an ensemble, also an `Ensemble`.
         data: Inputs and targets ``(x, y)``, trees of arrays, which are put on the device; or an
             iterable of batches (a `torch` `DataLoader`, grain, a generator), iterated over anew
             every epoch and fetched ahead; or a function of the epoch that returns one.

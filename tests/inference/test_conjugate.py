@@ -46,6 +46,10 @@ def hamiltonian(p):
     return p.mean, scipy.linalg.solve_discrete_lyapunov(step, noise)[:3, :3]
 
 
+def exact(p):
+    return p.mean, p.covariance
+
+
 def ridge(p):
     """Expectations over masks: a ridge on the kernel, whose weights then flicker around it."""
     odds = DROPPED / (1 - DROPPED)
@@ -64,7 +68,7 @@ class Case:
 
     `slack` is in standard deviations of the posterior or of the family, whichever is wider, and for
     covariances in products of two. Of chains on batches, which have the noise of gradients beside
-    their own, only the mean is known.
+    their own at a rate by hand, only the mean is known.
     """
 
     method: Callable[[jf.Model, int], jf.Method]
@@ -117,6 +121,23 @@ def sghmc(model, num_steps):
     return jf.ensemble(jf.sghmc(model, momentum=MOMENTUM, **chain(num_steps)), 4)
 
 
+def searching(num_steps):
+    warmup = num_steps // 4
+    return {"num_warmup": warmup, "num_draws": (num_steps - warmup) // 10, "thinning": 10}
+
+
+def sgld_found(model, num_steps):
+    return jf.ensemble(jf.sgld(model, **searching(num_steps)), 4)
+
+
+def sghmc_found(model, num_steps):
+    return jf.ensemble(jf.sghmc(model, momentum=MOMENTUM, **searching(num_steps)), 4)
+
+
+def smile(model, num_steps):
+    return jf.ensemble(jf.smile(model, **searching(num_steps)), 4)
+
+
 CASES = {
     "maximum_a_posteriori": Case(maximum_a_posteriori, point),
     "variational": Case(variational, mean_field, num_steps=2500, slack=0.15),
@@ -125,6 +146,9 @@ CASES = {
     "mc_dropout": Case(mc_dropout, ridge, num_steps=10_000, slack=0.05),
     "sgld": Case(sgld, langevin, num_steps=10_500, is_chain=True),
     "sghmc": Case(sghmc, hamiltonian, num_steps=10_500, is_chain=True),
+    "sgld, found": Case(sgld_found, exact, num_steps=8000, slack=0.15),
+    "sghmc, found": Case(sghmc_found, exact, num_steps=8000, slack=0.15),
+    "smile": Case(smile, exact, num_steps=8000, slack=0.15),
 }
 
 

@@ -43,6 +43,19 @@ def test_from_one_tree_members_start_alike(problem):
     np.testing.assert_array_equal(flat(method.init(start, KEY).params), [flat(start)] * 2)
 
 
+def test_members_start_from_those_that_are_trained(problem):
+    """With their batch statistics, and in their order."""
+    trained = jf.Ensemble(
+        jf.Point({"params": jax.vmap(problem.start)(jax.random.split(KEY, 2)), "s": jnp.arange(2)})
+    )
+    method = jf.ensemble(jf.sgld(problem.model, learning_rate=0.1), 2)
+    state = method.init(trained, KEY)
+    np.testing.assert_array_equal(flat(state.params), flat(trained.members.mean()))
+    np.testing.assert_array_equal(state.variables["s"], [0, 1])
+    with pytest.raises(jf.InputError, match="as many members as `num_members`, 3"):
+        jf.ensemble(jf.sgld(problem.model, learning_rate=0.1), 3).init(trained, KEY)
+
+
 def test_bad_input(problem):
     method = jf.maximum_a_posteriori(problem.model, optax.sgd(0.1))
     for num_members in (0, 1.5):

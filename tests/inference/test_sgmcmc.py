@@ -2,8 +2,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.linalg
 
 import jfractal as jf
+from jfractal.inference.mass import mean_square
+from jfractal.inference.pace import Found
 from jfractal.training import scan
 from tests.inference.conftest import flat
 
@@ -17,12 +20,16 @@ def draws(method, problem, start, num_steps):
     return flat(posterior.params)
 
 
-def test_without_heat_it_is_gradient_descent_with_momentum(problem):
+@pytest.mark.parametrize("has_mass", [False, True])
+def test_without_heat_it_is_gradient_descent_with_momentum(problem, has_mass):
     rate, momentum = 0.05, 0.5
+    mass = {"bias": jnp.array([0.01]), "kernel": jnp.array([[0.02], [0.03]])}
+    scale = flat(mass) if has_mass else 1 / len(problem.x)
     method = jf.sghmc(
         problem.model,
         learning_rate=rate,
         momentum=momentum,
+        inverse_mass=mass if has_mass else None,
         num_warmup=1,
         num_draws=3,
         thinning=2,
@@ -31,7 +38,7 @@ def test_without_heat_it_is_gradient_descent_with_momentum(problem):
     start = problem.start(KEY)
     w, v, path = flat(start), np.zeros(3), []
     for _ in range(7):
-        v = momentum * v - rate * problem.precision @ (w - problem.mean) / len(problem.x)
+        v = momentum * v - rate * scale * (problem.precision @ (w - problem.mean))
         w = w + v
         path.append(w)
     kept = draws(method, problem, start, 7)
@@ -94,6 +101,44 @@ def test_the_end_of_a_cycle_is_colder_than_its_start(problem):
     assert by_phase[9] > 20 * by_phase[8]  # the first step of a cycle, and the last
 
 
+def test_the_mean_square_forgets_by_a_power_of_time():
+    """Against the recursion written out: gradient i counts like (i + 1) (i + 2) (i + 3)."""
+    gradients = np.random.default_rng(0).normal(size=20)
+    v = {"w": jnp.zeros(())}
+    for step, g in enumerate(gradients):
+        v = mean_square(
+            v,
+            {"w": jnp.asarray(g, jnp.float32)},
+            jnp.asarray(step),
+            num_data=10,
+            temperature=0.5,
+            inverse_mass={"w": jnp.asarray(2.0)},
+        )
+    i = np.arange(21.0)  # the first stands for what there was before any gradient
+    weights = np.where(i == 0, 24, 4 * (i + 1) * (i + 2) * (i + 3) * (i > 0))
+    squares = np.append(0.5 / 2.0, (10 * gradients) ** 2)
+    np.testing.assert_allclose(v["w"], weights @ squares / weights.sum(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.6])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize(("temperature", "batch_size"), [(1.0, 10), (0.3, 10), (0.3, 100)])
+def test_a_pace_that_is_found_keeps_every_variance(share, momentum, temperature, batch_size):
+    """The stationary variance of the chain's linear recursion, by Lyapunov's equation, is T / H."""
+    curvature = np.array([0.5, 3.0, 40.0])
+    of_batches = (100 / batch_size - 1) * curvature
+    memory = {"w": jnp.asarray(temperature * curvature + of_batches, jnp.float32)}
+    pace = Found(share, momentum, temperature, 10, None)
+    step = pace.at(jnp.asarray(10), memory, memory, batch_size, 100)
+    for i, h in enumerate(curvature):
+        size, brought = float(step.sizes["w"][i]), float(step.brought["w"][i])
+        noise = 2 * (1 - momentum) * size * temperature - brought + size**2 * of_batches[i]
+        assert brought <= 2 * (1 - momentum) * size * temperature
+        pull = np.array([[1 - size * h, momentum], [-size * h, momentum]])
+        covariance = scipy.linalg.solve_discrete_lyapunov(pull, np.full((2, 2), noise))
+        np.testing.assert_allclose(covariance[0, 0], temperature / h, rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -104,11 +149,23 @@ def test_the_end_of_a_cycle_is_colder_than_its_start(problem):
         {"temperature": -1.0},
         {"num_draws": 1.5},
         {"learning_rate": 0.0},
+        {"noise_share": 0.0},
+        {"noise_share": 1.5},
+        {"inverse_mass": {"bias": jnp.array([1.0]), "kernel": jnp.array([[0.0], [1.0]])}},
+        {"inverse_mass": {"bias": jnp.array([1])}},
+        {"learning_rate": None},
+        {"learning_rate": None, "num_warmup": 10, "temperature": 0.0},
     ],
 )
 def test_bad_input(problem, options):
     with pytest.raises(jf.InputError, match=next(iter(options))):
         jf.sghmc(problem.model, **{"learning_rate": 0.1, **options})
+
+
+def test_a_mass_must_be_of_the_weights(problem):
+    method = jf.sgld(problem.model, learning_rate=0.1, inverse_mass={"w": jnp.ones(3)})
+    with pytest.raises(jf.InputError, match="`inverse_mass` must be a tree of variances"):
+        method.init(problem.start(KEY), KEY)
 
 
 @pytest.mark.parametrize("arguments", [(0.0, 10), (0.1, 0)])

@@ -16,6 +16,8 @@ COUNTS = {"num_warmup": 2, "num_draws": 3, "thinning": 2}
 WEIGHTS = "entry negative, entry zero, entry doubled, entry huge, entry half precision"
 BATCH_HOLDS = {"batch": "x|targets|outputs", "data": "x|targets|outputs"}
 SHAPES = "entry empty, entry a row less, entry a column less, entry an axis more"
+# A mass meets the weights only in `init`.
+MASSES = f"entry doubled, entry huge, entry half precision, {SHAPES}, entry a scalar, entry flat"
 GAUSSIANS = jf.mean_field(PARAMS)
 BLOCKS = jf.FractalNet(3, columns=2, widths=(4,), norm="none")
 FRACTAL = jf.fractal_model(BLOCKS, prior=jf.priors.Gaussian(1.0), likelihood=MODEL.likelihood)
@@ -47,10 +49,27 @@ def _constructors() -> Iterator[Call]:
         {"learning_rate": "a function, huge", "kl_weight": "huge", "hessian_init": "huge"}
         | {"beta1": "zero", "beta2": "zero"},
     )
-    chains = {"model": MODEL, "learning_rate": 0.1, **COUNTS, "temperature": 0.5}
-    kept = {"learning_rate": "a function, huge", "temperature": "zero, huge", "num_warmup": "zero"}
+    chains = {
+        "model": MODEL,
+        "learning_rate": 0.1,
+        "inverse_mass": jax.tree.map(jax.numpy.ones_like, PARAMS),
+        "noise_share": 0.2,
+        **COUNTS,
+        "temperature": 0.5,
+    }
+    kept = {
+        "learning_rate": "a function, huge, None",
+        "inverse_mass": f"None, {MASSES}",
+        "temperature": "zero, huge",
+        "num_warmup": "zero",
+    }
     yield Call(jf.sgld, chains, kept)
     yield Call(jf.sghmc, chains | {"momentum": 0.9}, kept | {"momentum": "zero"})
+    yield Call(
+        jf.smile,
+        {"model": MODEL, **COUNTS, "energy_variance": 1e-3, "temperature": 0.5},
+        {"energy_variance": "huge", "temperature": "huge"},
+    )
     yield Call(
         jf.swag,
         MODELS | {"num_warmup": 2, "thinning": 2, "rank": 3},
@@ -89,6 +108,7 @@ def _steps() -> Iterator[Call]:
         jf.variational(MODEL, SGD),
         jf.ivon(MODEL, learning_rate=0.1),
         jf.sghmc(MODEL, learning_rate=0.1, num_draws=2),
+        jf.smile(MODEL, num_draws=2),
         jf.swag(MODEL, SGD, rank=2),
         jf.mc_dropout(MODEL, SGD),
         jf.ensemble(jf.maximum_a_posteriori(MODEL, SGD), 2),

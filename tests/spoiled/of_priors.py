@@ -86,6 +86,7 @@ def _likelihoods() -> Iterator[Call]:
         (likelihoods.Categorical(), np.pad(LOGITS, ((0, 0), (0, 1))), LABELS, ""),
         (likelihoods.Categorical(weights=(1.0, 2.0, 3.0)), LOGITS, LABELS, ""),
         (likelihoods.Bernoulli(), LOGITS[:, 0], BINARY, "booleans, floats"),
+        (likelihoods.Dirichlet(), LOGITS, -np.abs(LOGITS), "zero, doubled, huge, half precision"),
         (likelihoods.Gaussian(1.0), Y, Y, SHIFTED),
         (likelihoods.HeteroscedasticGaussian(), LOGITS[:, :2], Y, SHIFTED),
     ):

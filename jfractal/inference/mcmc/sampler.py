@@ -14,15 +14,11 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jfractal import ops
-from jfractal.arguments import (
-    check_key,
-    check_values,
-    naming,
-)
-from jfractal.errors import InputError
+from jfractal.arguments import check_key, naming
 from jfractal.forked import check_not_forked
 from jfractal.identity import ByContent
 from jfractal.inference.batch import Batch, batch_size
+from jfractal.inference.mass import check_mass, check_variances
 from jfractal.inference.mcmc.chains import Chains
 from jfractal.inference.mcmc.checks import check_starts, check_target
 from jfractal.inference.mcmc.draw_store import DrawStore
@@ -35,7 +31,6 @@ from jfractal.inference.method import check_model
 from jfractal.inference.model import Model
 from jfractal.lock import Lock
 from jfractal.out_of_memory import out_of_memory
-from jfractal.posterior.gaussian import check_weights
 from jfractal.progress import Progress
 from jfractal.typing import KeyArray, Params, Variables
 
@@ -121,19 +116,9 @@ def _inverse_mass(given: Params | None, variables: Variables, parts: Parts) -> A
     """Of the weights that move."""
     if given is None:
         return None
-    shapes = lambda tree: jax.tree.map(lambda x: getattr(x, "shape", None), tree)
-    expected = jax.tree.map(lambda x: jnp.shape(x)[1:], variables["params"])
-    if shapes(given) != expected:
-        raise InputError(
-            "`inverse_mass` must be a tree of variances of the same structure and shapes as the "
-            f"weights {expected}, got {shapes(given)}"
-        )
-    check_weights(given, "inverse_mass")
+    check_mass(given, jax.tree.map(lambda x: jnp.shape(x)[1:], variables["params"]))
     masses, _ = parts.split({**variables, "params": given})
-    for v in masses:
-        check_values(
-            "inverse_mass", v, "finite variances above 0", lambda v: np.isfinite(v) & (v > 0)
-        )
+    check_variances(masses)
     return masses
 
 
