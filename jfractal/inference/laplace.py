@@ -84,7 +84,8 @@ def laplace(
     Example:
         ::
 
-            q = jf.laplace(model, params, (x, y), where=lambda path, leaf: path.startswith("head/"))
+            last = lambda path, leaf: path.startswith("layers_2/")
+            q = jf.laplace(model, params, (x, y), where=last)
             p = jf.predict(model, q, x, key, num_samples=100)
 
     References:
