@@ -75,12 +75,14 @@ def show(value: Cell) -> str:
 def aligned(column: Sequence[Cell]) -> list[str]:
     """The cells of a column, fractions with as many digits after the point as any of them needs."""
     texts = [show(value) for value in column]
-    is_fraction = lambda x: isinstance(x, Real) and not isinstance(x, Integral)
-    fractions = [x for x in column if is_fraction(x)]
-    if any(abs(x) >= 100 for x in fractions) or any("e" in f"{x:.4g}" for x in fractions):
+    fractions = [value for value in column if isinstance(value, float)]
+    if any(abs(x) >= 100 or "e" in f"{x:.4g}" for x in fractions):
         return texts
     digits = max((len(f"{x:.4g}".partition(".")[2]) for x in fractions), default=0)
-    return [f"{x:.{digits}f}" if is_fraction(x) else text for x, text in zip(column, texts)]
+    return [
+        f"{value:.{digits}f}" if isinstance(value, float) else text
+        for value, text in zip(column, texts)
+    ]
 
 
 def moment(iso: str) -> str:
