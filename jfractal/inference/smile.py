@@ -153,7 +153,7 @@ def smile(
         found = pace.at(state.step, state.squares, drift.slope, batch_size(batch), num_data)
         noise = normal_like(key_noise, drift.direction)
         push = found.push(drift.slope, noise, num_data, temperature, 1.0)
-        sought = jax.tree.map(jnp.add, state.params, push)
+        sought = jax.tree.map(lambda w, p: (w + p).astype(w.dtype), state.params, push)
         finite, ratio = jnp.isfinite(drift.error), drift.error**2 / (size * energy_variance)
         refused = tunes & (~finite | (ratio > TOO_LONG))
         # Where the model is right, weights have the variance T / H, and v is T H + (N / B − 1) H.
