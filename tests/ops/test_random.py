@@ -20,6 +20,19 @@ def test_draws_are_those_of_jax(jit, shape):
     np.testing.assert_array_equal(draws, jit(lambda key: jax_normal(key, shape))(key))
 
 
+@pytest.mark.parametrize("draw", [ops.normal, lambda key, shape: ops.bernoulli(key, 0.3, shape)])
+@pytest.mark.parametrize("batch", [jax.jit, lambda f: jax.jit(jax.vmap(f, (0, None)))])
+def test_a_gradient_makes_no_draw_twice(draw, batch):
+    keys, x = jax.random.split(jax.random.key(0), 2), jnp.ones((64, 32))
+
+    def loss(key, x):
+        return jnp.tanh((x * jnp.asarray(draw(key, x.shape), jnp.float32)) @ x.T).sum()
+
+    key = keys[0] if batch is jax.jit else keys
+    rounds = lambda f: batch(f).lower(key, x).compile().as_text().count(" xor(")
+    assert rounds(jax.grad(loss, 1)) == rounds(lambda key, x: draw(key, x.shape)) > 20
+
+
 def test_under_vmap():
     keys = jax.random.split(jax.random.key(0), 6).reshape(2, 3)
     over = lambda draw: jax.jit(jax.vmap(jax.vmap(lambda key: draw(key, (5, 2)))))(keys)
