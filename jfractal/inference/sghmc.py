@@ -66,7 +66,8 @@ def sghmc(
     Without a learning rate, warm-up finds both: ``ε N M⁻¹ = 2 (1 − μ) s T / E[Ĝ²]`` for each
     weight, Ĝ = N ∇U. Then the gradient brings the share s of the noise, as much less is injected,
     and a posterior without correlations keeps its variances, whatever s. Correlations are off by
-    about s.
+    about s, and variances are too small by up to s with batches that part the data, as those of
+    `fit` do: over an epoch their noise cancels.
 
     Args:
         model: What to fit.

@@ -32,7 +32,8 @@ def sgld(
     nats: ``w ← w + η Ĝ + √(2 (1 − s) η T) ξ,  η = 2 s T / E[Ĝ²]``. The gradient brings the share s
     of the noise. A Gaussian posterior without correlations keeps its variances, whatever s: those
     are ``T / H`` where ``E[Ĝ²] = T H + C``, C the variance of batches. Correlations are off by
-    about s.
+    about s, and variances are too small by up to s with batches that part the data, as those of
+    `fit` do: over an epoch their noise cancels.
 
     Args:
         model: What to fit.

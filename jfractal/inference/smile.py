@@ -60,7 +60,7 @@ def smile(
     num_warmup: int = 1000,
     num_draws: int = 32,
     thinning: int = 10,
-    energy_variance: float = 5e-4,
+    energy_variance: float = 1e-4,
     temperature: float = 1.0,
 ) -> Method:
     """Microcanonical Langevin Monte Carlo on batches, preconditioned by the noise of gradients.
@@ -73,6 +73,7 @@ def smile(
 
     A step is half a step along u, a turn by the gradient there, half a step along the new u, and a
     turn at random by which a direction is forgotten over a path of the length of the posterior.
+    Draws are taken where the gradient is, at which the variance has the least error of the step.
     Warm-up begins as that of `sgld` without a learning rate, which finds the posterior and v (0.4
     of the steps). Then it finds the ε at which the energy varies as `energy_variance` says, by two
     forward passes a step more; a step whose energy is far out is not taken, the chain turns about.
@@ -153,7 +154,7 @@ def smile(
         found = pace.at(state.step, state.squares, drift.slope, batch_size(batch), num_data)
         noise = normal_like(key_noise, drift.direction)
         push = found.push(drift.slope, noise, num_data, temperature, 1.0)
-        sought = jax.tree.map(jnp.add, state.params, push)
+        sought = jax.tree.map(lambda w, p: (w + p).astype(w.dtype), state.params, push)
         finite, ratio = jnp.isfinite(drift.error), drift.error**2 / (size * energy_variance)
         refused = tunes & (~finite | (ratio > TOO_LONG))
         # Where the model is right, weights have the variance T / H, and v is T H + (N / B − 1) H.
@@ -165,7 +166,7 @@ def smile(
         step_size = energy.step_size(state.step_size)
         step_size, energy = _choose(tunes, (step_size, energy), (state.step_size, state.energy))
         squares = _choose(searches | (tunes & finite), found.memory, state.squares)
-        draws = state.draws.after(state.step + 1, {"params": params, **drift.variables})
+        draws = state.draws.after(state.step + 1, {"params": drift.middle, **drift.variables})
         after = Drifting(
             state.step + 1, params, direction, squares, step_size, energy, drift.variables, draws
         )
@@ -183,6 +184,7 @@ def smile(
 class Drift(NamedTuple):
     """A step of the deterministic motion, and what was seen on the way."""
 
+    middle: Params
     end: Params
     direction: Params
     error: Scalar
@@ -215,7 +217,7 @@ def _drift(
         return (won + gained).astype(won.dtype)
 
     of_step = jax.lax.cond(tunes, error, lambda: jnp.zeros_like(won))
-    return Drift(end, direction, of_step, slope, info, variables)
+    return Drift(middle, end, direction, of_step, slope, info, variables)
 
 
 def _count(tree: Params) -> int:

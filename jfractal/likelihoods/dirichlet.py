@@ -57,14 +57,13 @@ class Dirichlet(Likelihood):
             InputError: If the shapes differ, or a target is not a finite number of at most 0; under
                 `jit`, its log likelihood and the gradient are NaN.
         """
-        outputs, targets = wide_outputs("outputs", outputs), as_array("targets", targets)
-        check_shapes(outputs, targets)
+        outputs, values = wide_outputs("outputs", outputs), as_array("targets", targets)
+        check_shapes(outputs, values)
         is_log = lambda t: (t <= 0) & (t > -np.inf)
-        check_values("targets", targets, "log probabilities, finite and at most 0", is_log)
-        targets = jnp.asarray(targets, outputs.dtype)
-        alpha = jnp.exp(outputs)
-        terms = (alpha - 1) * targets - gammaln(alpha)
-        valid = one_or_nan(is_log(targets).all(-1))
+        check_values("targets", values, "log probabilities, finite and at most 0", is_log)
+        log_probs, alpha = jnp.asarray(values, outputs.dtype), jnp.exp(outputs)
+        terms = (alpha - 1) * log_probs - gammaln(alpha)
+        valid = one_or_nan(is_log(log_probs).all(-1))
         return (terms.sum(-1) + gammaln(alpha.sum(-1))) * valid
 
     def prediction(self, outputs: Float[Array, "batch classes"]) -> Prediction:

@@ -111,6 +111,14 @@ def test_a_fractal_net_with_batch_norm():
     assert state.step == 14 and "batch_stats" in state.variables
 
 
+def test_weights_of_half_precision_are_scaled_in_single(problem):
+    start = jax.tree.map(lambda w: w.astype(jnp.bfloat16), problem.start(KEY))
+    method = jf.smile(problem.model, num_draws=2)
+    state, _ = jax.jit(method.update)(method.init(start, KEY), problem.data, KEY)
+    assert state.params["kernel"].dtype == jnp.bfloat16
+    assert state.squares["kernel"].dtype == state.step_size.dtype == jnp.float32
+
+
 @pytest.mark.parametrize(
     "options",
     [{"num_warmup": 0}, {"energy_variance": 0.0}, {"temperature": 0.0}, {"thinning": 0}],

@@ -17,7 +17,7 @@ WEIGHTS = "entry negative, entry zero, entry doubled, entry huge, entry half pre
 BATCH_HOLDS = {"batch": "x|targets|outputs", "data": "x|targets|outputs"}
 SHAPES = "entry empty, entry a row less, entry a column less, entry an axis more"
 # A mass meets the weights only in `init`.
-MASSES = f"entry doubled, entry huge, entry half precision, {SHAPES}, entry a scalar, entry flat"
+MASSES = "entry doubled, entry huge, entry half precision, entry None, entry a scalar, entry flat"
 GAUSSIANS = jf.mean_field(PARAMS)
 BLOCKS = jf.FractalNet(3, columns=2, widths=(4,), norm="none")
 FRACTAL = jf.fractal_model(BLOCKS, prior=jf.priors.Gaussian(1.0), likelihood=MODEL.likelihood)
@@ -59,7 +59,7 @@ def _constructors() -> Iterator[Call]:
     }
     kept = {
         "learning_rate": "a function, huge, None",
-        "inverse_mass": f"None, {MASSES}",
+        "inverse_mass": f"None, {MASSES}, {SHAPES}",
         "temperature": "zero, huge",
         "num_warmup": "zero",
     }

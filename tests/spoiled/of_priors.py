@@ -19,6 +19,7 @@ PARAMS = {"kernel": jnp.asarray(LOGITS)}
 PRIOR = priors.Gaussian(1.0)
 # Outputs of a net may be anything, also NaN: that is what the log likelihood then is.
 OUTPUTS = "NaN, all NaN, inf, -inf, negative, zero, doubled, huge, booleans, half precision"
+LOGS = "negative, zero, doubled, huge, half precision"
 SHIFTED = "negative, zero, doubled, huge, booleans, half precision"
 WEIGHTS = "entry NaN, entry all NaN, entry inf, entry -inf, entry negative, entry zero"
 WEIGHTS += ", entry doubled, entry huge, entry half precision, entry empty, entry an axis more"
@@ -86,7 +87,7 @@ def _likelihoods() -> Iterator[Call]:
         (likelihoods.Categorical(), np.pad(LOGITS, ((0, 0), (0, 1))), LABELS, ""),
         (likelihoods.Categorical(weights=(1.0, 2.0, 3.0)), LOGITS, LABELS, ""),
         (likelihoods.Bernoulli(), LOGITS[:, 0], BINARY, "booleans, floats"),
-        (likelihoods.Dirichlet(), LOGITS, -np.abs(LOGITS), "zero, doubled, huge, half precision"),
+        (likelihoods.Dirichlet(), LOGITS, -np.abs(LOGITS), LOGS),
         (likelihoods.Gaussian(1.0), Y, Y, SHIFTED),
         (likelihoods.HeteroscedasticGaussian(), LOGITS[:, :2], Y, SHIFTED),
     ):
