@@ -99,9 +99,9 @@ def smile(
         ::
 
             nets = jf.ensemble(jf.maximum_a_posteriori(model, optax.adam(1e-3)), 4)
-            trained = jf.fit(nets, init, (x, y), key, num_epochs=20, batch_size=128).posterior
-            chains = jf.ensemble(jf.smile(model, num_warmup=2000, thinning=50), 4)
-            fit = jf.fit(chains, trained, (x, y), key, num_steps=5000, batch_size=128)
+            trained = jf.fit(nets, start, (x, y), key, num_epochs=20, batch_size=128).posterior
+            chains = jf.ensemble(jf.smile(model, num_warmup=500), 4)
+            fit = jf.fit(chains, trained, (x, y), key, num_steps=1000, batch_size=128)
 
     References:
         Sommer et al., "Can microcanonical Langevin dynamics leverage mini-batch gradient noise?",

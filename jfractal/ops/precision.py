@@ -29,6 +29,11 @@ class Precision(NamedTuple):
     Attributes:
         dtype: Its name.
         reason: Why, in words that go on from "because".
+
+    Example:
+        >>> import jfractal as jf
+        >>> jf.ops.Precision("float32", "the processor has no arithmetic for bfloat16").dtype
+        'float32'
     """
 
     dtype: Literal["float32", "bfloat16"]
