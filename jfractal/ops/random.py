@@ -4,7 +4,7 @@ JAX writes the rounds of its generator as a loop there, which reads and writes e
 times, on one core. Here they stand one after the other, and XLA makes one pass of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import prod
 from typing import Any
@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.experimental.xla_metadata import set_xla_metadata
 
 from jfractal.arguments import check_fraction, check_key
 
@@ -37,7 +38,7 @@ def normal(key: jax.Array, shape: Sequence[int] = (), dtype: Any = jnp.float32) 
     generic = partial(jax.random.normal, shape=tuple(shape), dtype=dtype)
     if jnp.dtype(dtype) != jnp.float32 or not _is_usual(key, prod(shape)):
         return generic(key)
-    return lax.platform_dependent(key, cpu=partial(_normal, tuple(shape)), default=generic)
+    return _drawn(key, partial(_normal, tuple(shape)), generic)
 
 
 def bernoulli(key: jax.Array, p: float, shape: Sequence[int] = ()) -> jax.Array:
@@ -56,7 +57,13 @@ def bernoulli(key: jax.Array, p: float, shape: Sequence[int] = ()) -> jax.Array:
     generic = partial(jax.random.bernoulli, p=p, shape=tuple(shape))
     if jax.config.jax_enable_x64 or not _is_usual(key, prod(shape)):  # pyright: ignore
         return generic(key)
-    return lax.platform_dependent(key, cpu=partial(_bernoulli, p, tuple(shape)), default=generic)
+    return _drawn(key, partial(_bernoulli, p, tuple(shape)), generic)
+
+
+def _drawn(key: jax.Array, on_cpu: Callable, elsewhere: Callable) -> jax.Array:
+    """The draws, made once: inlined, XLA would make them anew for every use, as in a gradient."""
+    with set_xla_metadata(inlineable="false"):
+        return lax.platform_dependent(key, cpu=on_cpu, default=elsewhere)
 
 
 def _is_usual(key: jax.Array, size: int) -> bool:

@@ -18,8 +18,18 @@ FARTHEST = -60.0  # below it the derivative is 0: so it must be where a weight i
 
 @jax.custom_jvp
 def softplus(rho: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """``log(1 + e^ρ)``."""
-    return jax.nn.softplus(rho)
+    """``log(1 + e^ρ) = max(ρ, 0) + 2 artanh(u / (2 + u))`` with ``u = e^−|ρ|``.
+
+    The argument of artanh is at most ⅓, so its series is short: on CPU this takes a third of the
+    time of a logarithm.
+    """
+    u = jnp.exp(-jnp.abs(rho))
+    square = (u / (2 + u)) ** 2
+    last = 16 if rho.dtype == jnp.float64 else 7  # 9^−last / (2 last + 1) is below half a unit
+    series = jnp.full_like(u, 1 / (2 * last + 1))
+    for k in reversed(range(last)):
+        series = series * square + 1 / (2 * k + 1)  # 1 + x²/3 + x⁴/5 + ...
+    return jnp.maximum(rho, 0) + u * (2 / (2 + u)) * series
 
 
 @softplus.defjvp
@@ -34,14 +44,16 @@ def _softplus_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array,
 @jax.custom_jvp
 def log_softplus(rho: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """``log log(1 + e^ρ)``, which is ρ far below 0, where softplus underflows."""
-    return jnp.where(rho < FAR, rho, jnp.log(softplus(jnp.maximum(rho, FAR))))
+    std = jnp.where(rho < FAR, 1, softplus(rho))  # this softplus is also that of the other readers
+    return jnp.where(rho < FAR, rho, jnp.log(std))
 
 
 @log_softplus.defjvp
 def _log_softplus_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     (rho,), (tangent,) = primals, tangents
-    near = jnp.maximum(_wide(rho), FAR)
-    inverse = softplus(near) * (1 + jnp.exp(-near))
+    wide = _wide(rho)
+    inverse = softplus(wide) * (1 + jnp.exp(-jnp.maximum(wide, FAR - 1)))
+    inverse = jnp.where(wide < FAR, 1, inverse)
     return log_softplus(rho), (tangent / inverse).astype(rho.dtype)
 
 

@@ -32,7 +32,7 @@ def normalized(x, scale, bias, axes):
 @pytest.mark.parametrize(("axes", "shape"), KINDS)
 def test_equals_the_definition_and_its_automatic_gradient(axes, shape, getkey):
     args = arrays(shape, getkey)
-    g = jax.random.normal(getkey(), SHAPE)
+    g = jax.random.normal(getkey(), SHAPE, args[0].dtype)
     value, gradient = jax.jit(lambda *a: _with_gradient(normalized, axes, g, *a))(*args)
     expected, expected_gradient = _with_gradient(line_by_line, axes, g, *args)
     np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-5)

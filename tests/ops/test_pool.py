@@ -34,6 +34,7 @@ def test_ties_are_broken_as_in_flax(getkey):
     np.testing.assert_array_equal(gradient, expected)
 
 
+@pytest.mark.nan
 @pytest.mark.parametrize("place", range(4))
 def test_nan_stays(place):
     x = jnp.arange(4.0).at[place].set(jnp.nan).reshape(1, 2, 2, 1)

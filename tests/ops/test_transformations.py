@@ -352,6 +352,7 @@ def test_exported_for_all_platforms(operation):
     assert_equal(jax.jit(exported.call)(*args), program(*args), 1e-5)
 
 
+@pytest.mark.nan  # JAX donates nothing where it may have to repeat a step that made a NaN
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_ahead_of_time_with_donated_arguments(operation):
     ours, *_ = OPERATIONS[operation]

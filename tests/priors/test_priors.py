@@ -233,6 +233,7 @@ def test_a_prior_of_ones_own_needs_a_log_prob_only():
         priors.Prior().log_prob(jnp.zeros(1))
 
 
+@pytest.mark.nan
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -123,6 +123,7 @@ def test_rules_are_pairs_of_a_pattern_and_a_prior(rules):
         priors.ByPath(rules, default=priors.Laplace())
 
 
+@pytest.mark.nan
 def test_centres_are_finite_floating_point_weights():
     for w in (jnp.arange(3), jnp.array([jnp.nan])):
         with pytest.raises(InputError, match="`params` must"):
