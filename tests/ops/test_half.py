@@ -69,7 +69,7 @@ def with_gradients(f):
 # features, on either side of what fills units.
 WINDOWS = {
     "large map": ((23, 9, 7, 65), (3, 3, 65, 67), {}),
-    "wide": ((3, 5, 5, 128), (3, 3, 128, 128), {}),
+    "wide": ((6, 5, 5, 128), (3, 3, 128, 128), {}),
     "one image": ((1, 5, 5, 64), (3, 3, 64, 64), {}),
     "valid, dilated": (
         (3, 9, 8, 64),
