@@ -63,8 +63,8 @@ class Layer:
             return ConvSpec((), (), (), (), NO_SPACE, 1, 1, None, None)
         shapes = self.shapes
         numbers = lax.conv_dimension_numbers(shapes["x"], shapes["w"], ("NHWC", "HWIO", "NHWC"))
-        ones, around = (1, 1), ((self.window // 2,) * 2,) * 2
-        return ConvSpec(ones, around, ones, ones, numbers, 1, 1, None, None)
+        ones, side = (1, 1), (self.window // 2, self.window // 2)
+        return ConvSpec(ones, (side, side), ones, ones, numbers, 1, 1, None, None)
 
 
 LAYERS = (
