@@ -63,8 +63,8 @@ class Layer:
             return ConvSpec((), (), (), (), NO_SPACE, 1, 1, None, None)
         shapes = self.shapes
         numbers = lax.conv_dimension_numbers(shapes["x"], shapes["w"], ("NHWC", "HWIO", "NHWC"))
-        ones, around = (1, 1), ((self.window // 2,) * 2,) * 2
-        return ConvSpec(ones, around, ones, ones, numbers, 1, 1, None, None)
+        ones, side = (1, 1), (self.window // 2, self.window // 2)
+        return ConvSpec(ones, (side, side), ones, ones, numbers, 1, 1, None, None)
 
 
 LAYERS = (
@@ -72,6 +72,7 @@ LAYERS = (
     Layer(32, 32, 3, 64, 64),
     Layer(32, 16, 3, 32, 32),
     Layer(32, 16, 3, 128, 128),
+    Layer(32, 16, 3, 256, 256),
     Layer(32, 8, 3, 256, 256),
     Layer(32, 4, 3, 512, 512),
     Layer(32, 2, 3, 512, 512),

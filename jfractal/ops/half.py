@@ -9,10 +9,10 @@ a processor      of these                        makes         because
 ===============  ==============================  ============  =====================================
 ``amx_bf16``     windows over 64 features and    ``products``  Matrix units multiply 1.4 to 10 times
                  more to as many, at stride 1                  as fast; fewer do not fill them.
-``avx512_bf16``  the same of 256 features, on    ``products``  They take .7 to .8 of the time of
-                 maps of up to 64 pixels                       float32; on larger, up to 2.5 of it.
+``avx512_bf16``  the same of 128 features; for   ``products``  They take .55 to .83 of the time of
+                 gradients of kernels, of 256                  float32; of fewer, up to 1.5 of it.
 both             small maps, dense layers,       ``products``  They are products in float32 as well,
-                 windows of 1×1                                which take .35 to .8 of the time.
+                 windows of 1×1                                which take .3 to .8 of the time.
 any              all others; input gradients of  ``single``    It is what XLA does by itself. To
                  fewer pixels than features                    turn a kernel costs more than few
                                                                pixels gain.
@@ -24,7 +24,8 @@ EPYC; ``python -m benchmarks.lowerings`` measures where it runs.
 """
 
 from collections.abc import Callable
-from math import ceil, inf, prod
+from math import ceil, prod
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -40,11 +41,23 @@ Shape = tuple[int, ...]
 Lowering = Callable[[ConvSpec, Role, jax.ShapeDtypeStruct, jax.Array, jax.Array], jax.Array]
 """See `jfractal.ops.lowering.on_accelerator`."""
 
-# Of windows that become products: least features of input and output, most pixels of the output.
-WINDOWS = {"amx_bf16": (64, inf), "avx512_bf16": (256, 64)}
 
-# The matrix of windows of so many images at a time stays in the cache: of large maps fewer.
-IMAGES, PIXELS = 20, 5120
+class Windows(NamedTuple):
+    """When windows become products, and how.
+
+    Attributes:
+        outputs: Least features of input and output, for the output and the gradient by the input.
+        kernels: The same for the gradient by the kernel.
+        pixels: Of so many at a time the matrix of windows stays in the cache.
+    """
+
+    outputs: int
+    kernels: int
+    pixels: int
+
+
+WINDOWS = {"amx_bf16": Windows(64, 64, 5120), "avx512_bf16": Windows(128, 256, 512)}
+MOST_IMAGES = 20  # at a time
 
 
 def on_cpu(
@@ -68,9 +81,9 @@ def choose(spec: ConvSpec, result: Role, shapes: dict[Role, Shape]) -> Lowering:
         return single
     if not _is_window(w) or lowering.is_matrix_product(g, w):
         return products
-    features, pixels = WINDOWS[arithmetic]
-    is_wide = min(w[-2:]) >= features and prod(g[1:-1]) <= pixels
-    return products if is_wide and not is_strided else single
+    table = WINDOWS[arithmetic]
+    least = table.kernels if result == "w" else table.outputs
+    return products if min(w[-2:]) >= least and not is_strided else single
 
 
 def _is_window(w: Shape) -> bool:
@@ -141,7 +154,8 @@ def _kernel_gradient(
 def _parts(g: Shape, w: Shape, images: jax.Array) -> jax.Array:
     """Images in parts of equal size, "parts images *", the last filled up with zeros."""
     is_large = _is_window(w) and prod(g[1:-1]) > lowering.SMALL_MAP
-    most = max(min(IMAGES, PIXELS // prod(g[1:-1])), 1) if is_large else len(images)
+    pixels = WINDOWS.get(processor().arithmetic, WINDOWS["amx_bf16"]).pixels
+    most = max(min(MOST_IMAGES, pixels // prod(g[1:-1])), 1) if is_large else len(images)
     number = ceil(len(images) / most)
     size = ceil(len(images) / number)
     missing = number * size - len(images)

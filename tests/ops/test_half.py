@@ -69,6 +69,7 @@ def with_gradients(f):
 # features, on either side of what fills units.
 WINDOWS = {
     "large map": ((23, 9, 7, 65), (3, 3, 65, 67), {}),
+    "wide": ((6, 5, 5, 128), (3, 3, 128, 128), {}),
     "one image": ((1, 5, 5, 64), (3, 3, 64, 64), {}),
     "valid, dilated": (
         (3, 9, 8, 64),
@@ -196,6 +197,7 @@ def compiled_to(program, *args):
         (MATRIX, "1x1", (0, 3, 0)),
         (MATRIX, "groups", (3, 0, 0)),
         (PAIRS, "large map", (3, 0, 0)),
+        (PAIRS, "wide", (1, 2, 0)),
         (PAIRS, "small map", (0, 3, 0)),
         (PAIRS, "small map, strides", (0, 2, 1)),
         (PAIRS, "1x1", (0, 3, 0)),
