@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import jax
-from tqdm.auto import tqdm
 
 from experiments.report.words import duration
-from jfractal.progress import DOING, doing, every
+from jfractal.progress import DOING, bar, doing, every
 
 TICK, MINUTE = 1.0, 60.0  # seconds
 MOST = 8  # figures in a line
@@ -49,7 +48,7 @@ class Watch:
             with every(MINUTE, self._print):
                 yield
             return
-        line = tqdm(total=0, bar_format="{desc}", leave=False, file=sys.stderr)
+        line = bar(total=0, bar_format="{desc}", leave=False)
         show = lambda: line.set_description_str(self._shown())
         show()
         try:
@@ -92,7 +91,7 @@ class Parts:
 
     def __init__(self, total: int):
         hidden = True if total == 1 else None  # else where nobody looks
-        self._bar = tqdm(total=total, unit="part", disable=hidden, file=sys.stderr)
+        self._bar = bar(total=total, unit="part", disable=hidden)
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:

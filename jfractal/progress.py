@@ -6,11 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import jax
 from tqdm.auto import tqdm
 
-__all__ = ["DOING", "Progress", "doing", "every"]
+__all__ = ["DOING", "Progress", "bar", "doing", "every"]
 
 TICK = 1.0  # seconds from one look at the clock to the next
 
@@ -44,6 +45,15 @@ def every(seconds: float, act: Callable[[], object]) -> Iterator[None]:
     finally:
         is_over.set()
         thread.join()
+
+
+def bar(**options: Any) -> tqdm:
+    """A bar of tqdm on standard error, also on a terminal that does not say how wide it is."""
+    made = tqdm(file=sys.stderr, **options)
+    width = getattr(made, "ncols", None)
+    if isinstance(width, int) and width < 1:  # there, tqdm would show nothing
+        made.ncols, made.nrows = shutil.get_terminal_size()
+    return made
 
 
 class Progress:
@@ -90,19 +100,16 @@ class Progress:
         self._open.enter_context(doing(self))
         if not self._is_shown:
             return
-        bar = tqdm(
-            total=total, initial=done, unit=f" {self._unit}", desc=self._name, file=sys.stderr
-        )
-        self._bar = bar
+        self._bar = bar(total=total, initial=done, unit=f" {self._unit}", desc=self._name)
         if sys.stderr.isatty():  # the clock runs on while a program is compiled
-            self._open.enter_context(every(TICK, bar.refresh))
+            self._open.enter_context(every(TICK, self._bar.refresh))
 
     def close(self) -> None:
         """Leaves the bar as it is."""
         self._open.close()
-        for bar in (self._bar, self._below):
-            if bar is not None:
-                bar.close()
+        for shown in (self._bar, self._below):
+            if shown is not None:
+                shown.close()
 
     @contextmanager
     def phase(self, what: str, done: str | None = None) -> Iterator[None]:
@@ -138,7 +145,7 @@ class Progress:
         if self._bar is None:
             return
         if self._below is None:
-            self._below = tqdm(total=0, bar_format="{desc}", file=sys.stderr)
+            self._below = bar(total=0, bar_format="{desc}")
         shown = ", ".join(f"{name}={value}" for name, value in _short(figures).items())
         width = shutil.get_terminal_size().columns - 1
         self._below.set_description_str(f"validation, epoch {epoch:.3g}: {shown}"[:width])

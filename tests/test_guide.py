@@ -18,7 +18,7 @@ GUIDES = sorted(DOCS.rglob("*.md"))
 
 
 OF_SCRIPTS = {"workflow.svg"}
-OF_EXPERIMENTS = {"cifar_fractal.png", "regression_hmc.png"}
+OF_EXPERIMENTS = {"cifar_fractal.png", "regression_hmc.png", "report.png", "runs.png"}
 
 
 def blocks(text):

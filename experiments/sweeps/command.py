@@ -22,6 +22,7 @@ from experiments.sweeps.room import Needs
 from experiments.sweeps.sweep import Sweep, command_line
 from experiments.sweeps.task import Task
 from jfractal.errors import InputError
+from jfractal.progress import bar
 
 NOTE = """One run for each combination of settings and each seed. All flags that are not below are
 those of the experiment, the same for every run."""
@@ -96,12 +97,12 @@ def _conduct(sweep: Sweep, run: Callable[[Sequence[Task]], Ended]) -> int:
         return 0
     with (
         contextlib.closing(run([*tasks])) as ended,
-        tqdm(total=total, initial=done, desc=name, unit="member", disable=None) as bar,
+        bar(total=total, initial=done, desc=name, unit="member", disable=None) as shown,
     ):
         for task, code in ended:
             error = sweep.ended(tasks[task], code)
             tqdm.write(f"{task.label}: {'done' if error is None else f'failed: {error}'}")
-            bar.update()
+            shown.update()
     return len(sweep.errors)
 
 

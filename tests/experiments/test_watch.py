@@ -22,7 +22,8 @@ class Terminal(io.StringIO):
 @pytest.fixture
 def stderr(request, monkeypatch):
     made = getattr(request, "param", io.StringIO)()
-    monkeypatch.setattr("experiments.watch.sys", SimpleNamespace(stderr=made))
+    for module in ("experiments.watch", "jfractal.progress"):
+        monkeypatch.setattr(f"{module}.sys", SimpleNamespace(stderr=made))
     return made
 
 
@@ -107,4 +108,5 @@ def test_nothing_but_the_result_where_nobody_looks(capsys, tmp_path):
     assert main(["fitting", "--quick", "--out", str(tmp_path)]) == 0
     printed = capsys.readouterr()
     assert printed.err == ""
-    assert printed.out.splitlines()[0].startswith("fitting (quick, seed 0) on ")
+    loading, header, *_ = printed.out.splitlines()
+    assert loading == "fitting: loading JAX" and header.startswith("fitting (quick, seed 0) on ")

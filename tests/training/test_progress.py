@@ -1,7 +1,11 @@
 """What is on the screen: on a terminal a bar, elsewhere nothing at all."""
 
 import io
+import os
+import pty
 import re
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 
@@ -37,6 +41,15 @@ def test_a_terminal_shows_phases_and_figures(terminal):
     for part in ("loss=", "nll=", "kl=", "accuracy="):
         assert part in last
     assert "validation, epoch 4: accuracy=" in shown
+
+
+def test_a_terminal_of_no_width_shows_bars():
+    ours, theirs = pty.openpty()
+    code = "from jfractal.progress import bar; b = bar(total=3, desc='MAP'); b.update(); b.close()"
+    subprocess.run([sys.executable, "-c", code], stderr=theirs, check=True)
+    os.close(theirs)
+    assert b"1/3" in os.read(ours, 4096)
+    os.close(ours)
 
 
 def test_elsewhere_there_is_nothing(capfd):
