@@ -100,6 +100,7 @@ def test_batch_norm_and_an_ensemble():
     np.testing.assert_allclose(probs.sum(-1), 1, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_fractal_net_with_batch_norm():
     net = jf.FractalNet(3, columns=2, widths=(4,), norm="batch")
     x, y = jax.random.normal(KEY, (12, 8, 8, 1)), jnp.arange(12) % 3

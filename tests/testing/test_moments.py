@@ -133,6 +133,12 @@ def chains(method, **options):
     return fitted(lambda model: jf.ensemble(method(model, **options), 4), 84_000)
 
 
+def searching(method, **options):
+    """Four chains that find their own step sizes."""
+    options |= {"num_warmup": 4000, "num_draws": 1600, "thinning": 10}
+    return fitted(lambda model: jf.ensemble(method(model, **options), 4), 20_000)
+
+
 def sampler(method, **options):
     return lambda model, start, data, key: method(model, data, key, starts=start, **options)
 
@@ -164,6 +170,8 @@ METHODS = {
     "hmc": (sampler(jf.hmc, trajectory_length=1.0, **HMC), testing.assert_exact, 0.0),
     "sgld": (chains(jf.sgld, learning_rate=0.005), testing.assert_exact, 0.1),
     "sghmc": (chains(jf.sghmc, learning_rate=0.001), testing.assert_exact, 0.1),
+    "sgld, found": (searching(jf.sgld, noise_share=0.05), testing.assert_exact, 0.1),
+    "smile": (searching(jf.smile), testing.assert_exact, 0.1),
     "laplace, diagonal": (
         partial(laplace, structure="diagonal"),
         testing.assert_mean_field,
