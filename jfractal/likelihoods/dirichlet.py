@@ -34,8 +34,8 @@ class Dirichlet(Likelihood):
                 net.apply, prior=jf.priors.Gaussian(1.0), likelihood=jf.likelihoods.Dirichlet()
             )
             method = jf.maximum_a_posteriori(student, optax.adam(1e-3))
-            fit = jf.fit(method, init, (x, draws.mean(0)), key, num_epochs=20, batch_size=128)
-            p = jf.predict(student, fit.posterior, x_test, key, num_samples=1)
+            fit = jf.fit(method, params, (x, draws.mean(0)), key, num_epochs=20, batch_size=128)
+            p = jf.predict(student, fit.posterior, x, key, num_samples=1)
             p.probs, p.aleatoric, p.epistemic
 
     Source: Malinin, Mlodozeniec & Gales, "Ensemble distribution distillation", ICLR 2020, eq. 10.
