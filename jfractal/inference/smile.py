@@ -145,7 +145,8 @@ def smile(
 
         def step(model: Model):
             def loss(params):
-                return negative_log_joint(model, params, state.variables, batch, key_pass, num_data)
+                key = jax.random.clone(key_pass)  # all energies of a step have the same masks
+                return negative_log_joint(model, params, state.variables, batch, key, num_data)
 
             half = jnp.where(searches, 0, 0.5 * state.step_size)
             return _drift(loss, state, half, num_data / temperature, tunes)

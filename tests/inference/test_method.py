@@ -188,7 +188,10 @@ def test_gaussian_weights_count_by_their_mean(method, starts):
 
 
 def test_a_posterior_is_no_start(method, starts):
+    """But that of an ensemble for another: a member for a member."""
     posterior = method.posterior(method.init(starts[type(method.model)], KEY))
+    if method.num_members is not None:
+        posterior = posterior.member(0)
     with pytest.raises(jf.InputError, match=r"a tree of weights, got a posterior.*mean\(\)"):
         method.init(posterior, KEY)
 
