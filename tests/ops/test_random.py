@@ -30,7 +30,7 @@ def test_a_gradient_makes_no_draw_twice(draw, batch):
 
     key = keys[0] if batch is jax.jit else keys
     rounds = lambda f: batch(f).lower(key, x).compile().as_text().count(" xor(")
-    assert rounds(jax.grad(loss, 1)) == rounds(lambda key, x: draw(key, x.shape)) > 20
+    assert rounds(jax.grad(loss, 1)) == rounds(lambda key, x: draw(key, x.shape)) > 0
 
 
 def test_under_vmap():
