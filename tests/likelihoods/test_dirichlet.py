@@ -66,6 +66,7 @@ def test_bad_targets(targets):
         LIKELIHOOD.log_likelihood(jnp.zeros((1, 2)), targets)
 
 
+@pytest.mark.nan
 def test_traced_bad_targets_are_nan():
     value = jax.jit(LIKELIHOOD.log_likelihood)(jnp.zeros((1, 2)), jnp.array([[0.5, -1.0]]))
     assert np.isnan(value)
