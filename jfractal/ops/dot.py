@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jfractal.arguments import as_array
@@ -52,7 +53,8 @@ def dot_general(
         >>> jf.ops.dot_general(x, w, (((1,), (0,)), ((), ()))).shape
         (2, 4)
     """
-    lhs, rhs = jnp.asarray(as_array("lhs", lhs)), jnp.asarray(as_array("rhs", rhs))
+    if not (np.iscomplexobj(lhs) or np.iscomplexobj(rhs)):
+        lhs, rhs = jnp.asarray(as_array("lhs", lhs)), jnp.asarray(as_array("rhs", rhs))
     options |= {"precision": precision, "preferred_element_type": preferred_element_type}
     product = partial(lax.dot_general, dimension_numbers=dimension_numbers, **options)
     try:
