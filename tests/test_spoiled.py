@@ -38,6 +38,7 @@ UNSPOILED = {
     "jfractal.nn.Block",
     # What shows a person how far work is, for the package and the experiments:
     "jfractal.progress.Progress",
+    "jfractal.progress.bar",
     "jfractal.progress.doing",
     "jfractal.progress.every",
 }
