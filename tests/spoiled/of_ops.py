@@ -53,8 +53,8 @@ def calls() -> Iterator[Call]:
         partial(ops.dot_general, dimension_numbers=(((3,), (0,)), ((), ()))),
         {"lhs": X, "rhs": KERNEL[0, 0]},
         {
-            "lhs": f"{VALUES}, a row less, a column less, booleans, empty",
-            "rhs": f"{VALUES}, a column less, booleans, empty",
+            "lhs": f"{VALUES}, a row less, a column less, booleans, complex, empty",
+            "rhs": f"{VALUES}, a column less, booleans, complex, empty",
         },
         "dot_general",
         may_be_nan=True,
