@@ -50,7 +50,7 @@ class Layer:
 
     @property
     def shapes(self) -> dict[Role, tuple[int, ...]]:
-        """Of input, kernel and output."""
+        """The shapes of the input, the kernel and the output."""
         space = () if self.pixels is None else (self.pixels,) * 2
         window = (self.window,) * len(space)
         x, g = ((self.images, *space, n) for n in (self.inputs, self.outputs))

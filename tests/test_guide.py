@@ -30,7 +30,7 @@ def pictures(text):
 
 
 def blocks_of_elsewhere(text):
-    """Those under a title, which says what they need that may be missing here."""
+    """Blocks with a title: it names what they need, which may be missing here."""
     return re.findall(r'```python title=".+"\n(.*?)```', text, flags=re.DOTALL)
 
 

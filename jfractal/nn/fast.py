@@ -27,7 +27,7 @@ class _Fast:
 
 
 def fast(apply: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function, in which every layer of Flax runs on the operations of this library.
+    """The same function, with the dense and convolutional layers of Flax run by `jfractal.ops`.
 
     A `flax.linen.Conv` on `ops.conv_general_dilated`, a `flax.linen.Dense` on `ops.dot_general`.
     Outputs are equal up to rounding. Under `vmap` over weights, and in the gradient of that, a

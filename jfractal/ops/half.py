@@ -93,7 +93,7 @@ def _is_window(w: Shape) -> bool:
 def single(
     spec: ConvSpec, result: Role, like: jax.ShapeDtypeStruct, a: jax.Array, b: jax.Array
 ) -> jax.Array:
-    """As float32, or what is wider."""
+    """Computes in float32, or in the wider of the two types."""
     dtype = jnp.promote_types(jnp.result_type(a, b), jnp.float32)
     spec, wide = spec._replace(preferred_element_type=None), jax.ShapeDtypeStruct(like.shape, dtype)
     a, b = a.astype(dtype), b.astype(dtype)
@@ -104,7 +104,7 @@ def single(
 def products(
     spec: ConvSpec, result: Role, like: jax.ShapeDtypeStruct, a: jax.Array, b: jax.Array
 ) -> jax.Array:
-    """As matrix products of a plain convolution; the gradient by its input at stride 1 only."""
+    """Computes a plain convolution by matrix products; its input gradient needs stride 1."""
     spec = spec._replace(preferred_element_type=jnp.dtype(jnp.float32))
     if result == "w":
         return _kernel_gradient(spec, like, a, b)

@@ -78,7 +78,7 @@ def _on_cpu(program: Jaxpr) -> Precision:
 
 
 def _convolutions(program: Jaxpr) -> Iterator[JaxprEqn]:
-    """Those of a program, and its dense layers in bfloat16, wherever they stand."""
+    """All convolutions of a program and its dense layers in bfloat16, at any depth."""
     for equation in program.eqns:
         if equation.primitive is conv_p:
             yield equation

@@ -29,7 +29,7 @@ class Processor(NamedTuple):
 
 @cache
 def processor() -> Processor:
-    """That of this machine, as Linux tells it; elsewhere no more than what it is called."""
+    """The processor of this machine, as Linux describes it; other systems give its name only."""
     table = Path("/proc/cpuinfo")
     lines = table.read_text().splitlines() if table.exists() else []
     fields = {name.strip(): value.strip() for name, _, value in (s.partition(":") for s in lines)}

@@ -48,7 +48,7 @@ def conv(operation, strides=(1, 1), padding="SAME", **options):
 
 
 def assert_close(ours, theirs):
-    """As close as two roundings to bfloat16, the cotangent's and the result's."""
+    """Equal to within two roundings to bfloat16: one of the cotangent, one of the result."""
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         assert a.dtype == jnp.bfloat16 and a.shape == b.shape
         a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
