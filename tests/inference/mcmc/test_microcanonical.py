@@ -119,8 +119,8 @@ def test_equal_calls_are_equal_and_compile_once(problem, target, caplog):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_chain_is_the_same_alone_as_among_others(problem, target, method):
-    """Each is tuned by itself."""
-    options = {"precision": "float64", "num_warmup": 60, "num_draws": 10}
+    """Each is tuned by itself; few steps, since rounding grows exponentially along a trajectory."""
+    options = {"precision": "float64", "num_warmup": 30, "num_draws": 10}
     run = lambda **o: flat(method(*target, KEY, starts=problem.start, **options, **o).params)
     together = run(num_chains=2)
     np.testing.assert_allclose(run(num_chains=1)[0], together[0], rtol=1e-4)
