@@ -23,6 +23,7 @@ class Elsewhere:
         self.connection, there = context.Pipe()
         self.process = context.Process(target=_serve, args=(make, there), daemon=True)
         self.process.start()
+        there.close()  # so that we are told if the process dies
         theirs = self.connection.recv()
         if theirs != num_weights:
             raise AssertionError(f"the nets differ: {num_weights} and {theirs} weights")

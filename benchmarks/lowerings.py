@@ -21,6 +21,7 @@ import tyro
 from jax import lax
 
 from benchmarks.row import device, versions, write_json
+from jfractal import ops
 from jfractal.ops import half, lowering
 from jfractal.ops.dot import NO_SPACE
 from jfractal.ops.lowering import ROLES, ConvSpec, Role
@@ -116,7 +117,7 @@ def measured(layer: Layer, result: Role, rounds: int = ROUNDS) -> Line:
     def run(lower: Callable, dtype: Any) -> Callable[[], Any]:
         like = jax.ShapeDtypeStruct(shapes[result], dtype)
         compiled, args = (
-            jax.jit(partial(lower, spec, result, like)),
+            ops.jit(partial(lower, spec, result, like)),
             [a.astype(dtype) for a in arrays],
         )
         return lambda: jax.block_until_ready(compiled(*args))

@@ -14,7 +14,11 @@ Name = TypeVar("Name", bound=Hashable)
 
 
 def interleaved(
-    functions: Mapping[Name, Callable[[], Any]], *, budget: float = 10.0, min_rounds: int = 5
+    functions: Mapping[Name, Callable[[], Any]],
+    *,
+    budget: float = 10.0,
+    min_rounds: int = 5,
+    in_a_row: int = 1,
 ) -> dict[Name, np.ndarray]:
     """Seconds of each function in each round; once before, to compile and to warm up.
 
@@ -22,6 +26,9 @@ def interleaved(
         functions: By name. Each waits for its own result.
         budget: Seconds after which no round begins, once there have been enough.
         min_rounds: What is enough.
+        in_a_row: Calls of a function before the next has its turn; the last of them is timed. Of
+            processes that take turns, the first call is slow: while one rests, the system takes the
+            memory back that it has freed.
 
     Returns:
         Seconds, "rounds", by name.
@@ -30,7 +37,7 @@ def interleaved(
         function()
     began, rounds = perf_counter(), []
     while len(rounds) < min_rounds or perf_counter() - began < budget:
-        rounds.append([seconds(function) for function in functions.values()])
+        rounds.append([[seconds(f) for _ in range(in_a_row)][-1] for f in functions.values()])
     return dict(zip(functions, np.array(rounds).T))
 
 

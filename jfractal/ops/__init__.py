@@ -1,4 +1,4 @@
-"""Operations that know how to be fast."""
+"""Operations with fast implementations for each platform."""
 
 from jfractal.ops.compiler import jit as jit
 from jfractal.ops.conv import conv_general_dilated as conv_general_dilated

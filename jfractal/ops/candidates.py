@@ -1,9 +1,10 @@
-"""Different convolutions of different inputs, by the platform: what each `vmap` is compiled to.
+"""What many different convolutions under a `vmap` are compiled to, by platform.
 
-A `vmap` that two of the three arrays of a convolution share is *folded* into one axis, on every
-platform, see `jfractal.ops.levels`: it remains one convolution of the same work, and a wider one.
-What is left maps kernels, inputs and outputs alike, as members of an ensemble or draws of a
-posterior do behind their first layer. There are four candidates, and this file chooses:
+On every platform, a `vmap` that only two of the three arrays of a convolution share is *folded*
+into one axis, see `jfractal.ops.levels`. The result is a single, wider convolution with the same
+work. The remaining `vmap`s map kernels, inputs and outputs alike, as members of an ensemble or
+draws of a posterior do after their first layer. For these there are four candidates, and this file
+chooses one:
 
 ========================  ============  ============================================================
 of these                  it makes      because
@@ -21,12 +22,12 @@ gradients, to `UNROLLED`  UNROLLED      XLA's CPU backend has fast kernels outsi
 all others                LOOPED        Forward passes are as fast in a loop; see above.
 ========================  ============  ============================================================
 
-`lax` itself groups always. Grouped gradients take as long as if nothing were grouped (jax#13800),
+`lax` itself always groups. Grouped gradients take as long as if nothing were grouped (jax#13800),
 narrow groups leave tensor cores idle (pytorch#10290, where a Python loop over groups is faster),
 and a TPU pads the features of each group to the 128 columns of its matrix unit. The choices for a
-CPU are measured. Those for accelerators are not: they follow from these reports, and from 3.3 TB/s
-and some 5 µs for the start of a kernel (NVIDIA H100), in which a matrix of 8 MiB is written and
-read. To measure one, `jfractal.ops.trilinear.lower_on` puts another choice in place.
+CPU are measured. The choices for accelerators are not: they follow from these reports, and from the
+3.3 TB/s and about 5 µs per kernel launch of an NVIDIA H100, a time in which a matrix of 8 MiB is
+written and read. To measure another choice, use `jfractal.ops.trilinear.lower_on`.
 """
 
 from collections.abc import Callable
@@ -53,7 +54,7 @@ __all__ = [
 ]
 
 Shapes = dict[Role, tuple[int, ...]]
-"""Of input, kernel and output of one convolution."""
+"""Shapes of input, kernel and output of one convolution."""
 
 MAX_UNROLLED = 16  # convolutions that stand one after the other in a program
 WINDOWS = 2**22  # entries of the matrix of all windows of one convolution, 8 MiB of bfloat16
@@ -63,7 +64,7 @@ class Candidate(NamedTuple):
     """A way to run many convolutions.
 
     Attributes:
-        one: Each of them, see `jfractal.ops.lowering.on_accelerator`.
+        one: Runs each of them, see `jfractal.ops.lowering.on_accelerator`.
         over: ``over(function, arrays)`` maps a function over the leading axis of arrays.
     """
 
@@ -75,8 +76,8 @@ class Platform(NamedTuple):
     """What convolutions are compiled to on one kind of device.
 
     Attributes:
-        one: A convolution by itself.
-        choose: ``choose(spec, result, shapes, number)``: the candidate for so many of them.
+        one: Runs a single convolution.
+        choose: ``choose(spec, result, shapes, number)`` returns the candidate for `number` of them.
     """
 
     one: Callable[..., jax.Array]

@@ -1,4 +1,4 @@
-"""`jax.jit` with the options of XLA that suit the operations of this library."""
+"""`jax.jit` with XLA options that suit the operations of this library."""
 
 from collections.abc import Callable
 from functools import cache, wraps
@@ -9,12 +9,16 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from jfractal.arguments import check_functions
+from jfractal.ops.processor import processor
 
 __all__ = ["compiler_options", "jit"]
 
 # By default XLA's CPU backend hands convolutions and matrix products to a library that runs many
 # of them on one core only, which two cores do up to 1.8 times faster; reductions it does best.
-CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
+# Where there are matrix units, only that library reaches them with bfloat16. There it gets single
+# products too, which in float32 take it about as long.
+LIBRARY, DEFAULT = "xla_cpu_experimental_ynn_fusion_type", "LIBRARY_FUSION_TYPE_REDUCE"
+WITH_UNITS = {"amx_bf16": f"{DEFAULT},LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 
 
 @cache
@@ -22,29 +26,30 @@ def compiler_options() -> dict[str, str] | None:
     """Options for an outermost ``jax.jit(..., compiler_options=...)``, for speed on CPU.
 
     Returns:
-        Options; None on other platforms, and where this version of XLA does not know them.
+        Options; None on other platforms, or if this version of XLA does not know them.
     """
     if jax.default_backend() != "cpu":
         return None
+    options = {LIBRARY: WITH_UNITS.get(processor().arithmetic, DEFAULT)}
     try:
-        jax.jit(lambda: 0, compiler_options=CPU_OPTIONS).lower().compile()
+        jax.jit(lambda: 0, compiler_options=options).lower().compile()
     except jax.errors.JaxRuntimeError:
         return None
-    return dict(CPU_OPTIONS)
+    return options
 
 
 def jit(function: Callable, **options: Any) -> Callable:
     """`jax.jit`, compiled with `compiler_options` unless it runs within another transformation.
 
-    XLA takes options for a whole program; within somebody else's `jit` or `grad` the program is
-    theirs.
+    XLA takes options for a whole program, and within an outer `jit` or `grad` the program is not
+    this function's.
 
     Args:
-        function: What to compile.
-        **options: Those of `jax.jit`.
+        function: The function to compile.
+        **options: Options of `jax.jit`.
 
     Returns:
-        The compiled function, and as its `trace` that of `jax.jit`: a way to read its program.
+        The compiled function. Its `trace` is that of `jax.jit`, which shows its program.
     """
     check_functions(function=function)
     inner = jax.jit(function, **options)
@@ -63,5 +68,5 @@ def jit(function: Callable, **options: Any) -> Callable:
 
 
 def _is_traced(args: Any) -> bool:
-    """Whether this code is being traced: then even constants are tracers, or arguments are."""
+    """Whether this code is being traced, so that constants or arguments are tracers."""
     return any(isinstance(x, Tracer) for x in [jnp.zeros(()), *jax.tree.leaves(args)])

@@ -1,9 +1,9 @@
-"""The one convolution: `lax.conv_general_dilated`, fast under `vmap` and `grad`.
+"""The convolution of all nets: `lax.conv_general_dilated`, fast under `vmap` and `grad`.
 
 `vmap` over kernels turns a convolution of `lax` into a grouped one, whose gradient XLA's CPU
-backend runs some forty times slower than the same convolutions one by one. Here it is a primitive
-of its own, see `jfractal.ops.trilinear`: it takes every transformation of JAX, in any order, and
-``jit(grad(vmap(...)))`` in user code is fast as it is. What it computes is what `lax` computes.
+backend runs about forty times slower than the same convolutions one by one. Here the convolution is
+a separate primitive, see `jfractal.ops.trilinear`. It supports every transformation of JAX, in any
+order, so ``jit(grad(vmap(...)))`` in user code is fast. It computes the same as `lax`.
 """
 
 from collections.abc import Sequence
@@ -38,10 +38,10 @@ def conv_general_dilated(
     precision: Any = None,
     preferred_element_type: Any = None,
 ) -> jax.Array:
-    """Convolves as `jax.lax.conv_general_dilated`, fast under `vmap` and `grad`.
+    """Convolves as `jax.lax.conv_general_dilated`, but fast under `vmap` and `grad`.
 
-    Takes the arguments of the function it stands for, so it can be handed to any Flax
-    convolution: ``nn.Conv(..., conv_general_dilated=jfractal.ops.conv_general_dilated)``.
+    It takes the same arguments, so it can be passed to any Flax convolution:
+    ``nn.Conv(..., conv_general_dilated=jfractal.ops.conv_general_dilated)``.
 
     Args:
         lhs: Input, by default NCHW as in `lax`; Flax passes NHWC dimension numbers.
@@ -65,8 +65,8 @@ def conv_general_dilated(
     lhs, rhs = jnp.asarray(as_array("lhs", lhs)), jnp.asarray(as_array("rhs", rhs))
     if lhs.ndim != rhs.ndim or lhs.ndim < 2 or not rhs.size:
         raise InputError(
-            "`lhs` and `rhs` must have the same number of axes, batch and channels and those in "
-            f"space, none of `rhs` empty, got the shapes {lhs.shape} and {rhs.shape}"
+            "`lhs` and `rhs` must have the same number of axes, batch, channels and spatial axes, "
+            f"none of `rhs` empty, got the shapes {lhs.shape} and {rhs.shape}"
         )
     dimensions = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
     num_spatial = lhs.ndim - 2
@@ -81,7 +81,7 @@ def conv_general_dilated(
         dilated = [(k - 1) * d + 1 for k, d in zip(window, rhs_dilation)]
         if set(lhs_dilation) != {1}:
             raise InputError(
-                f"`padding` must be given in numbers with `lhs_dilation`, got {padding!r}"
+                f"`padding` must be numbers if `lhs_dilation` is given, got {padding!r}"
             )
         padding = lax.padtype_to_pads(sizes, dilated, window_strides, padding)
     spec = ConvSpec(
@@ -101,7 +101,7 @@ def conv_general_dilated(
 def _numbers(name: str, values: Any, num_spatial: int) -> tuple[int, ...]:
     if not isinstance(values, tuple | list) or len(values) != num_spatial:
         raise InputError(
-            f"`{name}` must be one number for each of {num_spatial} axes in space, got "
+            f"`{name}` must be one number for each of {num_spatial} spatial axes, got "
             f"{described(values)}"
         )
     for value in values:
@@ -113,7 +113,7 @@ def _pairs(padding: Any, num_spatial: int) -> Sequence[tuple[int, int]]:
     is_list = isinstance(padding, tuple | list) and len(padding) == num_spatial
     if not is_list or not all(isinstance(p, tuple | list) and len(p) == 2 for p in padding):
         raise InputError(
-            f"`padding` must be a name, or (low, high) for each of {num_spatial} axes in space, "
+            f"`padding` must be a name, or (low, high) for each of {num_spatial} spatial axes, "
             f"got {described(padding)}"
         )
     for number in (number for pair in padding for number in pair):

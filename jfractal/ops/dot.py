@@ -27,11 +27,11 @@ def dot_general(
     preferred_element_type: Any = None,
     **options: Any,
 ) -> jax.Array:
-    """Multiplies as `jax.lax.dot_general`; on a CPU in bfloat16 by the processor's arithmetic.
+    """Multiplies as `jax.lax.dot_general`, but uses a CPU's bfloat16 arithmetic.
 
-    Takes the arguments of the function it stands for, so it can be handed to any dense layer of
-    Flax: ``nn.Dense(..., dot_general=jfractal.ops.dot_general)``. What is no product of inputs in
-    bfloat16 with one matrix is left to `lax`.
+    It takes the same arguments, so it can be passed to any dense layer of Flax:
+    ``nn.Dense(..., dot_general=jfractal.ops.dot_general)``. Everything but a product of bfloat16
+    inputs with one matrix is left to `lax`.
 
     Args:
         lhs: Inputs, "*batch inputs" in a dense layer.
@@ -73,7 +73,7 @@ def dot_general(
 
 
 def _is_dense(lhs: Any, rhs: Any, dimension_numbers: Any) -> bool:
-    """Whether it is what a dense layer computes, in bfloat16, with axes that a compiler may cut."""
+    """Whether this is the product of a dense layer in bfloat16, with axes that may be cut."""
     if {jnp.result_type(lhs), jnp.result_type(rhs)} != {jnp.dtype(jnp.bfloat16)}:
         return False
     (contracted, batched) = dimension_numbers

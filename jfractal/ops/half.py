@@ -1,16 +1,19 @@
 """What convolutions and products of bfloat16 are compiled to on a CPU, by processor and shape.
 
-XLA's convolution never reaches the arithmetic that a processor has for bfloat16: it widens every
-number first. Its matrix product does, if both factors lie in memory row by row and the result is
-float32. There are two candidates, and this file chooses:
+XLA's convolution never uses a processor's arithmetic for bfloat16: it widens every number first.
+XLA's matrix product does use it, if both factors are stored row by row and the result is float32.
+There are two candidates, and this file chooses one:
 
 ===============  ==============================  ============  =====================================
 a processor      of these                        makes         because
 ===============  ==============================  ============  =====================================
-``amx_bf16``     windows over 64 features and    ``products``  Matrix units multiply 1.4 to 10 times
-                 more to as many, at stride 1                  as fast; fewer do not fill them.
-``avx512_bf16``  the same of 128 features; for   ``products``  They take .55 to .83 of the time of
-                 gradients of kernels, of 256                  float32; of fewer, up to 1.5 of it.
+``amx_bf16``     windows over 64 features and    ``products``  They take .3 to .5 of the time of
+                 more to as many, at stride 1                  float32. Of 32 and fewer they take
+                                                               .7 to 1.6 of it.
+``avx512_bf16``  the same of 256 features        ``products``  They took .55 to .83 of the time of
+                                                               float32. Of 128 they did too, alone;
+                                                               but a step of FractalNet-20 took 1.03
+                                                               of it with these, and .93 without.
 both             small maps, dense layers,       ``products``  They are products in float32 as well,
                  windows of 1×1                                which take .3 to .8 of the time.
 any              all others; input gradients of  ``single``    It is what XLA does by itself. To
@@ -18,13 +21,17 @@ any              all others; input gradients of  ``single``    It is what XLA do
                                                                pixels gain.
 ===============  ==============================  ============  =====================================
 
-``single`` is what float32 is compiled to, between conversions; of those XLA leaves out what it can.
-All sums are float32. The first line was measured on an Intel Sapphire Rapids, the others on an AMD
-EPYC; ``python -m benchmarks.lowerings`` measures where it runs.
+``single`` runs the float32 candidate between conversions, of which XLA omits as many as it can. All
+sums are float32. The first and the third line were measured on an Intel Xeon with AMX. The second
+was on an AMD EPYC, when a window was one product, and has not been measured again;
+``python -m benchmarks.lowerings`` measures the machine that it runs on.
 """
 
 from collections.abc import Callable
+from functools import reduce
+from itertools import product
 from math import ceil, prod
+from operator import mul
 from typing import NamedTuple
 
 import jax
@@ -32,7 +39,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jfractal.ops import lowering
-from jfractal.ops.lowering import ConvSpec, Role, as_matrix_product, turned, varying_alike, windows
+from jfractal.ops.lowering import ConvSpec, Role, turned, varying_alike, windows
 from jfractal.ops.processor import processor
 
 __all__ = ["choose", "on_cpu", "products", "single"]
@@ -46,9 +53,10 @@ class Windows(NamedTuple):
     """When windows become products, and how.
 
     Attributes:
-        outputs: Least features of input and output, for the output and the gradient by the input.
+        outputs: Least number of input and output features, for the output and the gradient by the
+            input.
         kernels: The same for the gradient by the kernel.
-        pixels: Of so many at a time the matrix of windows stays in the cache.
+        pixels: Number of pixels at a time, so that what a product reads stays in the cache.
     """
 
     outputs: int
@@ -56,7 +64,7 @@ class Windows(NamedTuple):
     pixels: int
 
 
-WINDOWS = {"amx_bf16": Windows(64, 64, 5120), "avx512_bf16": Windows(128, 256, 512)}
+WINDOWS = {"amx_bf16": Windows(64, 64, 1024), "avx512_bf16": Windows(256, 256, 512)}
 MOST_IMAGES = 20  # at a time
 
 
@@ -76,8 +84,7 @@ def choose(spec: ConvSpec, result: Role, shapes: dict[Role, Shape]) -> Lowering:
     is_strided = not set(spec.strides) <= {1}
     if arithmetic not in WINDOWS or not spec.is_plain(len(x)):
         return single
-    is_few = _is_window(w) and prod(g[:-1]) < g[-1]
-    if result == "x" and (is_strided or is_few):
+    if result == "x" and (is_strided or (_is_window(w) and prod(g[:-1]) < g[-1])):
         return single
     if not _is_window(w) or lowering.is_matrix_product(g, w):
         return products
@@ -88,6 +95,10 @@ def choose(spec: ConvSpec, result: Role, shapes: dict[Role, Shape]) -> Lowering:
 
 def _is_window(w: Shape) -> bool:
     return prod(w[:-2]) > 1
+
+
+def _is_large(g: Shape, w: Shape) -> bool:
+    return _is_window(w) and prod(g[1:-1]) > lowering.SMALL_MAP
 
 
 def single(
@@ -104,8 +115,13 @@ def single(
 def products(
     spec: ConvSpec, result: Role, like: jax.ShapeDtypeStruct, a: jax.Array, b: jax.Array
 ) -> jax.Array:
-    """Computes a plain convolution by matrix products; its input gradient needs stride 1."""
-    spec = spec._replace(preferred_element_type=jnp.dtype(jnp.float32))
+    """Computes a plain convolution by matrix products; its input gradient needs stride 1.
+
+    One product for each row of the window, and one for each of its entries in the gradient by the
+    kernel. Between them numbers move as integers: XLA on CPU moves bfloat16 through float32, and
+    rounds every number again.
+    """
+    a, b = (lax.bitcast_convert_type(x, jnp.uint16) for x in (a, b))
     if result == "w":
         return _kernel_gradient(spec, like, a, b)
     if result == "x":
@@ -114,34 +130,67 @@ def products(
     return _outputs(spec, like, a, b)
 
 
+def _half(x: jax.Array) -> jax.Array:
+    return lax.bitcast_convert_type(x, jnp.bfloat16)
+
+
+def _product(spec: ConvSpec, a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.matmul(a, b, precision=spec.precision, preferred_element_type=jnp.float32)
+
+
 def _longer(x: jax.Array, axis: int) -> jax.Array:
-    """With one zero more, to be summed over: or XLA transposes within the product, as float32."""
+    """With one more zero in the sum; otherwise XLA transposes within the product, in float32."""
     padding = [(0, 0)] * x.ndim
     padding[axis] = (0, 1)
     return jnp.pad(x, padding)
 
 
 def _outputs(spec: ConvSpec, like: jax.ShapeDtypeStruct, x: jax.Array, w: jax.Array) -> jax.Array:
-    def of(x: jax.Array) -> jax.Array:
-        part = jax.ShapeDtypeStruct((len(x), *like.shape[1:]), jnp.float32)
-        return as_matrix_product(spec, "g", part, x, w).astype(like.dtype)
+    num_rows = prod(w.shape[:-3]) if _is_window(w.shape) else 1
+    kernels = [_half(row) for row in w.reshape(num_rows, -1, w.shape[-1])]
 
+    def of(x: jax.Array) -> jax.Array:
+        rows = _rows(spec, w.shape[:-2], like.shape[1:-1], x)
+        total = reduce(jnp.add, [_product(spec, *pair) for pair in zip(rows, kernels)])
+        out = total.reshape(len(x), *like.shape[1:]).astype(like.dtype)
+        return lax.bitcast_convert_type(out, movable)
+
+    movable = jnp.uint16 if like.dtype == jnp.bfloat16 else like.dtype
     parts = _parts(like.shape, w.shape, x)
-    if len(parts) == 1:
-        return of(x)
-    return lax.map(of, parts).reshape(-1, *like.shape[1:])[: len(x)]
+    out = of(x) if len(parts) == 1 else lax.map(of, parts).reshape(-1, *like.shape[1:])[: len(x)]
+    return lax.bitcast_convert_type(out, like.dtype)
+
+
+def _rows(spec: ConvSpec, window: Shape, space: Shape, x: jax.Array) -> list[jax.Array]:
+    """A matrix for each row of the window: the inputs under its entries, side by side.
+
+    Each is "pixels entries×features".
+    """
+    met = [x]
+    if space:
+        entries = windows(_over(spec, slice(-1, None)), window[-1:], space[-1:], x, x.ndim - 2)
+        side_by_side = jnp.concatenate(entries, axis=-1)
+        met = windows(_over(spec, slice(-1)), window[:-1], space[:-1], side_by_side)
+    return [_half(entries.reshape(-1, entries.shape[-1])) for entries in met]
+
+
+def _over(spec: ConvSpec, axes: slice) -> ConvSpec:
+    """The part of a convolution that concerns some of its spatial axes."""
+    return spec._replace(
+        strides=spec.strides[axes],
+        padding=spec.padding[axes],
+        rhs_dilation=spec.rhs_dilation[axes],
+    )
 
 
 def _kernel_gradient(
     spec: ConvSpec, like: jax.ShapeDtypeStruct, x: jax.Array, g: jax.Array
 ) -> jax.Array:
+    is_flat = _is_large(g.shape, like.shape) and set(spec.strides) <= {1}
+
     def of(x: jax.Array, g: jax.Array) -> jax.Array:
-        met = windows(spec, like.shape[:-2], g.shape[1:-1], jnp.moveaxis(x, -1, 0), start=2)
-        rows = jnp.concatenate([entries.reshape(x.shape[-1], -1) for entries in met])
-        factors = rows, g.reshape(-1, g.shape[-1])
-        if not _is_window(like.shape):
-            factors = _longer(rows, -1), _longer(factors[1], 0)
-        return jnp.matmul(*factors, precision=spec.precision, preferred_element_type=jnp.float32)
+        columns, rows = (_flat if is_flat else _columns)(spec, like.shape[:-2], x, g)
+        return jnp.stack([_product(spec, _half(entry), _half(rows)) for entry in columns])
 
     xs, gs = (_parts(g.shape, like.shape, images) for images in (x, g))
     total, *_ = varying_alike(of(xs[0], gs[0]), x, g)
@@ -151,11 +200,43 @@ def _kernel_gradient(
     return total.reshape(like.shape).astype(like.dtype)
 
 
+def _columns(
+    spec: ConvSpec, window: Shape, x: jax.Array, g: jax.Array
+) -> tuple[list[jax.Array], jax.Array]:
+    """A matrix for each entry of the window, of the inputs under it, "features pixels", and `g`.
+
+    The matrix of `g` is "pixels features".
+    """
+    met = windows(spec, window, g.shape[1:-1], jnp.moveaxis(x, -1, 0), start=2)
+    columns, rows = [entry.reshape(x.shape[-1], -1) for entry in met], g.reshape(-1, g.shape[-1])
+    if prod(window) > 1:
+        return columns, rows
+    return [_longer(entry, -1) for entry in columns], _longer(rows, 0)
+
+
+def _flat(
+    spec: ConvSpec, window: Shape, x: jax.Array, g: jax.Array
+) -> tuple[list[jax.Array], jax.Array]:
+    """What `_columns` returns, at stride 1, by slices of one flat image, which are fast to copy.
+
+    Pixels are numbered through the padded input. An entry of the window is then an offset, and `g`
+    is padded with zeros to the same numbering.
+    """
+    zero = jnp.zeros((), x.dtype)
+    x = lax.pad(x, zero, [(0, 0, 0), *((low, high, 0) for low, high in spec.padding), (0, 0, 0)])
+    space = x.shape[1:-1]
+    beyond = [(0, n - m) for n, m in zip(space, g.shape[1:-1])]
+    rows = jnp.pad(g, [(0, 0), *beyond, (0, 0)]).reshape(-1, g.shape[-1])
+    steps = [d * prod(space[axis + 1 :]) for axis, d in enumerate(spec.rhs_dilation)]
+    starts = [sum(map(mul, offset, steps)) for offset in product(*map(range, window))]
+    flat = jnp.pad(x.reshape(-1, x.shape[-1]).T, [(0, 0), (0, starts[-1])])
+    return [flat[:, start : start + len(rows)] for start in starts], rows
+
+
 def _parts(g: Shape, w: Shape, images: jax.Array) -> jax.Array:
-    """Images in parts of equal size, "parts images *", the last filled up with zeros."""
-    is_large = _is_window(w) and prod(g[1:-1]) > lowering.SMALL_MAP
+    """Images in parts of equal size, "parts images *", the last one padded with zeros."""
     pixels = WINDOWS.get(processor().arithmetic, WINDOWS["amx_bf16"]).pixels
-    most = max(min(MOST_IMAGES, pixels // prod(g[1:-1])), 1) if is_large else len(images)
+    most = max(min(MOST_IMAGES, pixels // prod(g[1:-1])), 1) if _is_large(g, w) else len(images)
     number = ceil(len(images) / most)
     size = ceil(len(images) / number)
     missing = number * size - len(images)

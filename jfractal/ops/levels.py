@@ -1,9 +1,9 @@
 """A convolution under any number of `vmap`s, as few convolutions.
 
 Each `vmap` is a `Level`: its size, and which of the three arrays of a convolution have it as an
-axis. A level that two of them have becomes a part of the one axis these two share: of the batch
-(input and output), of the output features (kernel and output), of the input features (input and
-kernel). What is left are levels that all three have: different convolutions of different inputs,
+axis. A level that two arrays have is merged into the axis that these two share: the batch (input
+and output), the output features (kernel and output), or the input features (input and kernel). The
+remaining levels belong to all three arrays. They are different convolutions of different inputs,
 see `jfractal.ops.candidates`.
 """
 
@@ -24,10 +24,10 @@ class Level(NamedTuple):
     """One `vmap`.
 
     Attributes:
-        size: Of the mapped axis.
-        x: Whether the input has the axis; otherwise it is shared, or as a result summed.
-        w: Whether the kernel has.
-        g: Whether the output, or its cotangent, has.
+        size: Size of the mapped axis.
+        x: Whether the input has the axis. If not, it is shared, or summed if it is the result.
+        w: Whether the kernel has the axis.
+        g: Whether the output, or its cotangent, has the axis.
     """
 
     size: int
@@ -66,11 +66,11 @@ def evaluate(
 
     Args:
         spec: The convolution.
-        result: Which array.
-        like: Its shape and dtype without the axes of levels.
-        levels: Every `vmap`.
-        arrays: The other two.
-        platform: Which it is lowered for.
+        result: The array to compute.
+        like: Its shape and dtype, without the axes of levels.
+        levels: All `vmap`s.
+        arrays: The other two arrays.
+        platform: The platform that it is lowered for.
 
     Returns:
         The array, with the axes of its levels in front.
@@ -93,7 +93,7 @@ def evaluate(
 
 
 def _shared_axes(spec: ConvSpec, level: Level) -> dict[Role, int] | None:
-    """The axis that both arrays of a level have, in each; None if it cannot take the level."""
+    """The axis that both arrays of a level share, in each; None if the level cannot be merged."""
     lhs, rhs, out = spec.dimensions
     match sorted(level.roles):
         case ["g", "x"] if spec.batch_group_count == 1:
@@ -115,7 +115,7 @@ def _folded(
     axes: Mapping[Role, int],
     arrays: Arrays,
 ) -> jax.Array:
-    """With one level merged into an axis."""
+    """The result, with one level merged into an axis."""
     size, rest = levels[place].size, (*levels[:place], *levels[place + 1 :])
     ends = {r: (num_axes(levels[:place], r), num_axes(rest, r) + axis) for r, axis in axes.items()}
     merged = {r: _merge(a, *ends[r]) if r in axes else a for r, a in arrays.items()}
@@ -128,7 +128,7 @@ def _folded(
 
 
 def _merge(x: jax.Array, source: int, target: int) -> jax.Array:
-    """Takes the axis `source` out, and merges it into `target` of what is left."""
+    """Removes the axis `source`, and merges it into the axis `target` of the rest."""
     x = jnp.moveaxis(x, source, target)
     return x.reshape(*x.shape[:target], -1, *x.shape[target + 2 :])
 

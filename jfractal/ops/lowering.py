@@ -1,9 +1,9 @@
 """What one convolution and its two gradients are compiled to, by platform and shape.
 
-On CPU small maps, and larger ones of few features, become shifted slices and one matrix product.
-The gradients of all others are convolutions of transposed arrays there: left to itself, XLA
-transposes for its fast kernels outside of loops only, and a `scan` over training steps is twenty
-times slower. Elsewhere all is left to XLA.
+On CPU, convolutions of small maps, and of larger maps with few features, become shifted slices and
+one matrix product. The gradients of all others become convolutions of transposed arrays, because
+XLA by itself transposes for its fast kernels only outside of loops, and a `scan` over training
+steps is twenty times slower. On other platforms, everything is left to XLA.
 """
 
 from collections.abc import Callable
@@ -67,7 +67,7 @@ class ConvSpec(NamedTuple):
         return self.feature_group_count, self.batch_group_count
 
     def is_plain(self, ndim: int) -> bool:
-        """Whether it is as nets use it: channels last, one group, the input not dilated."""
+        """Whether it is of the usual kind: channels last, one group, input not dilated."""
         batch_first = (0, ndim - 1, *range(1, ndim - 1))
         channels_last = (batch_first, (ndim - 1, ndim - 2, *range(ndim - 2)), batch_first)
         is_dense = self.grouping == (1, 1) and set(self.lhs_dilation) <= {1}
@@ -75,7 +75,7 @@ class ConvSpec(NamedTuple):
 
 
 def direct(spec: ConvSpec, x: jax.Array, w: jax.Array) -> jax.Array:
-    """The convolution as `lax` writes it; without axes in space, a matrix product."""
+    """The convolution of `lax`; without spatial axes, a matrix product."""
     if spec.is_plain(2):
         dtype = spec.preferred_element_type
         return jnp.matmul(x, w, precision=spec.precision, preferred_element_type=dtype)
@@ -101,10 +101,10 @@ def on_accelerator(
 
     Args:
         spec: The convolution.
-        result: Which array: the output ``g`` of input and kernel, the gradient by the input ``x``
-            from kernel and cotangent, or that by the kernel ``w`` from input and cotangent.
+        result: The array to compute: the output ``g`` from input and kernel, the gradient by the
+            input ``x`` from kernel and cotangent, or by the kernel ``w`` from input and cotangent.
         like: Its shape and dtype.
-        a: The first of the two others, in the order x, w, g.
+        a: The first of the other two arrays, in the order x, w, g.
         b: The second.
     """
     return _by(direct, spec, result, like, a, b)
@@ -113,7 +113,7 @@ def on_accelerator(
 def as_matrix_product(
     spec: ConvSpec, result: Role, like: jax.ShapeDtypeStruct, a: jax.Array, b: jax.Array
 ) -> jax.Array:
-    """The same of a plain convolution, as a product with the matrix of all windows."""
+    """One array of a plain convolution, as a product with the matrix of all its windows."""
     out = like if result == "g" else b
     product = lambda spec, x, w: _matrix_product(spec, out.shape, x, w)
     return _by(product, spec, result, like, a, b)
@@ -149,7 +149,7 @@ def on_cpu(
 
 
 def _of_one_dtype(spec: ConvSpec, like: jax.ShapeDtypeStruct, a: jax.Array, b: jax.Array):
-    """Gradients of a convolution that accumulates in a wider type are computed in that."""
+    """Arrays in one type: gradients are computed in the wider type that a convolution sums in."""
     dtype = jnp.promote_types(a.dtype, b.dtype)
     spec = spec._replace(preferred_element_type=None)
     return spec, jax.ShapeDtypeStruct(like.shape, dtype), a.astype(dtype), b.astype(dtype)
@@ -164,7 +164,7 @@ def _output(spec: ConvSpec, shape: tuple[int, ...], x: jax.Array, w: jax.Array) 
 def _input_gradient(
     spec: ConvSpec, x: jax.ShapeDtypeStruct, w: jax.Array, g: jax.Array
 ) -> jax.Array:
-    """The cotangent of an input like `x`, from the kernel and that of the output, `g`."""
+    """The cotangent of an input like `x`, from the kernel and the cotangent of the output, `g`."""
     if spec.is_plain(w.ndim) and not is_matrix_product(g.shape, w.shape):
         backward, kernel = turned(spec, x.shape, g.shape, w)
         return direct(backward, g, kernel)
@@ -188,7 +188,7 @@ def _kernel_gradient(
 
 
 def is_matrix_product(out: tuple[int, ...], w: tuple[int, ...]) -> bool:
-    """Whether outputs of this shape are made by a matrix product on CPU, of a plain convolution."""
+    """Whether a plain convolution with outputs of this shape becomes a matrix product on CPU."""
     num_pixels = MEDIUM_MAP if w[-2] <= FEW_FEATURES else SMALL_MAP
     return prod(out[1:-1]) <= num_pixels and prod(w[:-2]) > 1
 
@@ -212,7 +212,7 @@ def _matrix_product(
 def windows(
     spec: ConvSpec, window: tuple[int, ...], space: tuple[int, ...], x: jax.Array, start: int = 1
 ) -> list[jax.Array]:
-    """The entries of `x`, with space from axis `start` on, that each place of the window meets."""
+    """The entries of `x` at each place of the window; spatial axes of `x` begin at `start`."""
     padding = [(0, 0, 0)] * x.ndim
     padding[start : start + len(space)] = [(low, high, 0) for low, high in spec.padding]
     padded = lax.pad(x, jnp.zeros((), x.dtype), padding)
@@ -226,7 +226,7 @@ def windows(
 
 
 def varying_alike(*arrays: Any) -> list[Any]:
-    """Within `jax.shard_map`: an array may be said to differ between devices if another does."""
+    """Within `jax.shard_map`, marks all arrays as varying over devices if one of them does."""
     axes = [jax.typeof(array).mat.varying for array in arrays]
     missing = [tuple(frozenset.union(*axes) - own) for own in axes]
     return [
@@ -244,7 +244,7 @@ def _transpose(linear: Callable, like: jax.ShapeDtypeStruct, cotangent: jax.Arra
 def turned(
     spec: ConvSpec, x: tuple[int, ...], g: tuple[int, ...], w: jax.Array
 ) -> tuple[ConvSpec, jax.Array]:
-    """The convolution that makes the input's cotangent: of the output's, spread out by strides."""
+    """The convolution that gives the input's cotangent, of the output's spread out by strides."""
     padding = []
     for n, m, k, stride, dilation, (low, _) in _by_axis(spec, x, g, w.shape):
         window = (k - 1) * dilation
@@ -258,7 +258,7 @@ def turned(
 def _input_gradient_as_matrix_product(
     spec: ConvSpec, x: jax.ShapeDtypeStruct, w: jax.Array, g: jax.Array
 ) -> jax.Array:
-    """The kernel times every cotangent: what each window gives back, laid where it was read."""
+    """The kernel times every cotangent, added back at the places that each window was read from."""
     rows = jnp.moveaxis(g, 0, -2).reshape(-1, g.shape[-1])
     kernel = w.reshape(-1, w.shape[-1])
     windows = lax.dot_general(kernel, rows, (((1,), (1,)), ((), ())), precision=spec.precision)
@@ -279,7 +279,7 @@ def _input_gradient_as_matrix_product(
 def _kernel_gradient_as_convolution(
     spec: ConvSpec, w: jax.ShapeDtypeStruct, x: jax.Array, g: jax.Array
 ) -> jax.Array:
-    """The input with the cotangent for a kernel: channels are examples, examples are channels."""
+    """The input convolved with the cotangent, with examples and channels swapped."""
     padding = []
     for n, m, k, stride, dilation, (low, _) in _by_axis(spec, x.shape, g.shape, w.shape):
         window = (m - 1) * stride + 1

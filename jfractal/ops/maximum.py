@@ -1,4 +1,4 @@
-"""A maximum whose gradient does not hang on an equality of rounded numbers."""
+"""A maximum whose gradient does not depend on an equality of rounded numbers."""
 
 import jax
 import jax.numpy as jnp
@@ -10,15 +10,16 @@ __all__ = ["maximum"]
 
 
 def maximum(x: jax.Array, y: jax.Array) -> jax.Array:
-    """The larger of two arrays, elementwise, ``x`` where they are equal; NaN where one is.
+    """The larger of two arrays, elementwise: ``x`` if they are equal, NaN if one is NaN.
 
-    The gradient goes to the larger, as a choice. That of `jnp.maximum` and of `jnp.max` asks which
-    input equals the result; a compiler that computes one of the two once more within another loop,
-    and rounds it otherwise, then finds none: XLA's CPU backend lost gradients of whole nets so.
+    The gradient goes to the larger input, by a comparison of the two. The gradients of
+    `jnp.maximum` and `jnp.max` instead ask which input equals the result. If a compiler recomputes
+    the result or an input in another loop and rounds it differently, neither is equal, and the
+    gradient is lost. With XLA's CPU backend, whole nets lost their gradients this way.
 
     Args:
         x: One array.
-        y: The other, of equal shape.
+        y: The other array, of equal shape.
 
     Returns:
         The maximum.

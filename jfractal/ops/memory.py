@@ -1,4 +1,4 @@
-"""How much memory a function takes, told from its program before anything is compiled."""
+"""The memory that a function takes, estimated from its program before it is compiled."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -32,13 +32,13 @@ CPU_SIDE_BY_SIDE = 12 * 2**20
 def live_bytes(function: Callable, *args: Any) -> int:
     """The most bytes that a function's intermediate values take at once.
 
-    An estimate: counted over its program in the order of its equations, as if every one of them
-    wrote its result to memory and took none besides. A compiler that fuses takes less, a
-    convolution with a workspace more.
+    This is an estimate. It goes through the equations of the program in order, and assumes that
+    each writes its result to memory and needs no other memory. A compiler that fuses operations
+    needs less; a convolution with a workspace needs more.
 
     Args:
-        function: Traceable.
-        *args: Its arguments, or `jax.ShapeDtypeStruct` in their place; they are not counted.
+        function: A function that JAX can trace.
+        *args: Its arguments, or `jax.ShapeDtypeStruct`s instead; they are not counted.
 
     Returns:
         Bytes, results included.
@@ -48,19 +48,19 @@ def live_bytes(function: Callable, *args: Any) -> int:
 
 
 def memory_budget() -> int:
-    """Bytes that a pass over data may take: a part of an accelerator's memory, less on a CPU."""
+    """Bytes that a pass over data may take: a share of an accelerator's memory, less on a CPU."""
     return _accelerator_share() or CPU_BUDGET
 
 
 def largest_batch(cost: Callable[[int], int], num_examples: int) -> int:
-    """The largest parts of equal size that data can be cut into within `memory_budget`.
+    """The size of the largest equal parts of data that fit `memory_budget`.
 
     Args:
-        cost: Bytes that a pass over so many examples takes.
-        num_examples: Of the data.
+        cost: ``cost(size)``, the bytes that a pass over `size` examples takes.
+        num_examples: Number of examples in the data.
 
     Returns:
-        Examples of a part, at least one.
+        Number of examples in a part, at least one.
     """
     check_functions(cost=cost)
     check_counts(num_examples=num_examples)
@@ -73,36 +73,36 @@ def largest_batch(cost: Callable[[int], int], num_examples: int) -> int:
 
 
 def even_part(total: int, limit: int) -> int:
-    """The size of parts when a total is cut into as few as possible, of at most so many each.
+    """The size of parts when a total is cut evenly into as few parts as possible.
 
     Args:
-        total: How many there are in all.
-        limit: The most that a part may hold.
+        total: The total number of examples.
+        limit: The most examples in a part.
 
     Returns:
-        The size of every part but the last, which may be smaller.
+        The size of every part except the last, which may be smaller.
     """
     check_counts(total=total, limit=limit)
     return ceil(total / ceil(total / limit))
 
 
 def side_by_side_budget() -> int:
-    """Bytes up to which work is faster under `vmap` than one after another: on a CPU, a cache."""
+    """Bytes up to which work runs faster under `vmap` than one by one: on a CPU, the cache."""
     return _accelerator_share() or CPU_SIDE_BY_SIDE
 
 
 def device_memory() -> int:
-    """Bytes of memory of the device: of the accelerator if there is one, else of the host."""
+    """Bytes of memory of the accelerator if there is one, otherwise of the host."""
     return _accelerator_memory() or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _accelerator_share() -> int:
-    """Zero if there is none."""
+    """Bytes of the accelerator that a pass may take; 0 if there is none."""
     return _accelerator_memory() // DEVICE_SHARE
 
 
 def _accelerator_memory() -> int:
-    """Zero if there is none."""
+    """Bytes of memory of the accelerator; 0 if there is none."""
     statistics = jax.local_devices()[0].memory_stats() or {}
     return statistics.get("bytes_limit", 0)
 

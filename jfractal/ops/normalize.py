@@ -1,8 +1,9 @@
-"""Normalisation that keeps nothing for its gradient but its input and a few statistics.
+"""Normalisation that stores only its input and a few statistics for its gradient.
 
-Differentiated line by line, a normalisation keeps the centred and the scaled map as well, each as
-large as its input, and reads and writes them again on the way back: on CPU it costs up to half
-as much as the 3×3 convolution before it. With the gradient in closed form, next to nothing.
+If it is differentiated line by line, a normalisation also stores the centred and the scaled map,
+each as large as its input, and reads and writes them again in the backward pass. On CPU this costs
+up to half as much as the 3×3 convolution before it. With the gradient in closed form, it costs next
+to nothing.
 """
 
 from collections.abc import Sequence
@@ -20,11 +21,11 @@ __all__ = ["Normalized", "normalize"]
 
 
 class Normalized(NamedTuple):
-    """A normalised map and the statistics it was normalised by.
+    """A normalised map and its statistics.
 
     Attributes:
-        value: Of the shape and dtype of the input.
-        mean: Over the normalised axes, which are kept with size 1; float32 or wider.
+        value: The normalised map, with the shape and dtype of the input.
+        mean: Mean over the normalised axes, which are kept with size 1; float32 or wider.
         var: The biased variance, of the same shape.
     """
 
@@ -38,16 +39,16 @@ def normalize(
 ) -> Normalized:
     """Shifts and scales to mean 0 and variance 1 over some axes, then applies an affine map.
 
-    ``scale · (x − mean) / sqrt(var + ε) + bias``. Batch normalisation is the case of all axes but
-    the channels, group normalisation that of the pixels and the channels of a group. To every
-    derivative `mean` and `var` are constants.
+    It returns ``scale · (x − mean) / sqrt(var + ε) + bias``. Batch normalisation averages over all
+    axes except the channels; group normalisation averages over the pixels and the channels of a
+    group. The returned `mean` and `var` are constants to every derivative.
 
     Args:
         x: Feature maps.
-        scale: With as many axes as `x`, of size 1 or that of `x`.
-        bias: Of the shape of `scale`.
+        scale: Scale, with as many axes as `x`, each of size 1 or that of `x`.
+        bias: Bias, of the shape of `scale`.
         axes: The axes to average over, not negative.
-        epsilon: Added to the variance.
+        epsilon: Constant added to the variance.
 
     Returns:
         The normalised map, the mean and the variance.
@@ -63,7 +64,7 @@ def normalize(
     is_list = isinstance(axes, Sequence) and axes and all(type(axis) is int for axis in axes)
     if not is_list or not set(axes) <= set(range(x.ndim)) or len(set(axes)) < len(axes):
         raise InputError(
-            f"`axes` must be different ones of the {x.ndim} of `x`, got {described(axes)}"
+            f"`axes` must be distinct axes of the {x.ndim} of `x`, got {described(axes)}"
         )
     value, *moments = _normalize(tuple(axes), epsilon, x, scale, bias)  # pyright: ignore
     return Normalized(value, *map(lax.stop_gradient, moments))
@@ -118,5 +119,5 @@ def _tangent(axes, x, scale, mean, inverse_std, d_x, d_scale, d_bias):
 
 
 def _wide(x: jax.Array) -> jax.Array:
-    """Statistics of half-precision maps are taken in single precision."""
+    """In single precision or wider, in which statistics of half-precision maps are computed."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))

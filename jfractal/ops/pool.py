@@ -14,8 +14,9 @@ __all__ = ["max_pool"]
 def max_pool(x: jax.Array) -> jax.Array:
     """The largest of every 2 pixels along each spatial axis, e.g. of 2×2.
 
-    Written as a maximum of two for each axis: the gradient of a window reduction is about seven
-    times slower on CPU. Where several pixels share the maximum, the first has the gradient.
+    It takes a maximum of two along each axis in turn, because the gradient of a window reduction is
+    about seven times slower on CPU. If several pixels share the maximum, the first gets the
+    gradient.
 
     Args:
         x: Feature maps, "batch *space channels". An odd last row or column is left out. Without

@@ -1,4 +1,4 @@
-"""Whether bfloat16 or float32 is the faster for a net on this device."""
+"""Whether bfloat16 or float32 is faster for a net on this device."""
 
 from collections.abc import Callable, Iterator
 from math import prod
@@ -27,8 +27,8 @@ class Precision(NamedTuple):
     """A type to compute in.
 
     Attributes:
-        dtype: Its name.
-        reason: Why, in words that go on from "because".
+        dtype: Name of the type.
+        reason: The reason, as a clause that follows "because".
 
     Example:
         >>> import jfractal as jf
@@ -41,17 +41,18 @@ class Precision(NamedTuple):
 
 
 def faster_precision(function: Callable, *args: Any) -> Precision:
-    """The type in which a function of a net is the faster: told from its program, not timed.
+    """The type in which a function of a net runs faster, judged by its program without timing it.
 
-    On an accelerator bfloat16. On a CPU bfloat16 where the processor has arithmetic for it that at
-    least half of the multiplications reach, see `jfractal.ops.half`; float32 elsewhere.
+    On an accelerator, this is bfloat16. On a CPU, it is bfloat16 if the processor has arithmetic
+    for it and at least half of the multiplications use that, see `jfractal.ops.half`; otherwise, it
+    is float32.
 
     Args:
-        function: Traceable, with the net in bfloat16, e.g. the gradient of a loss.
-        *args: Its arguments, or `jax.ShapeDtypeStruct` in their place.
+        function: A traceable function with the net in bfloat16, e.g. the gradient of a loss.
+        *args: Its arguments, or `jax.ShapeDtypeStruct`s instead.
 
     Returns:
-        The type, and why.
+        The type, and the reason.
 
     Example:
         >>> import jax, jax.numpy as jnp, jfractal as jf
@@ -78,7 +79,7 @@ def _on_cpu(program: Jaxpr) -> Precision:
 
 
 def _convolutions(program: Jaxpr) -> Iterator[JaxprEqn]:
-    """All convolutions of a program and its dense layers in bfloat16, at any depth."""
+    """All convolutions and bfloat16 dense layers of a program, at any depth."""
     for equation in program.eqns:
         if equation.primitive is conv_p:
             yield equation
@@ -87,7 +88,7 @@ def _convolutions(program: Jaxpr) -> Iterator[JaxprEqn]:
 
 
 def _work(equation: JaxprEqn) -> tuple[int, bool]:
-    """How many multiplications one makes, and whether they are of products in bfloat16."""
+    """The number of multiplications of an equation, and whether they use bfloat16 arithmetic."""
     spec, result, levels = (equation.params[name] for name in ("spec", "result", "levels"))
     avals: list[Any] = [v.aval for v in equation.invars]
     roles = [role for role in ROLES if role != result]

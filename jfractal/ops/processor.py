@@ -1,4 +1,4 @@
-"""The processor: its name, and whether its arithmetic knows bfloat16."""
+"""The processor: its name, and its arithmetic for bfloat16."""
 
 import platform
 from functools import cache
@@ -12,12 +12,13 @@ INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
 
 
 class Processor(NamedTuple):
-    """What is known of a processor.
+    """A processor.
 
     Attributes:
-        name: As it calls itself.
-        arithmetic: The widest it has: ``amx_bf16``, matrix units; ``avx512_bf16``, products of
-            pairs in vector registers; ``avx512f``; ``avx2``; or the name of its architecture.
+        name: The name that the processor reports.
+        arithmetic: The widest arithmetic that it has: ``amx_bf16`` (matrix units), ``avx512_bf16``
+            (products of pairs in vector registers), ``avx512f``, ``avx2``, or the name of its
+            architecture.
     """
 
     name: str
@@ -29,7 +30,7 @@ class Processor(NamedTuple):
 
 @cache
 def processor() -> Processor:
-    """The processor of this machine, as Linux describes it; other systems give its name only."""
+    """The processor of this machine, as Linux describes it; on other systems, only its name."""
     table = Path("/proc/cpuinfo")
     lines = table.read_text().splitlines() if table.exists() else []
     fields = {name.strip(): value.strip() for name, _, value in (s.partition(":") for s in lines)}

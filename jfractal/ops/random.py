@@ -1,7 +1,7 @@
-"""Random draws: those of `jax.random`, bit for bit, twice as fast on CPU.
+"""Random draws: the draws of `jax.random`, bit for bit, but twice as fast on CPU.
 
-JAX writes the rounds of its generator as a loop there, which reads and writes every number five
-times, on one core. Here they stand one after the other, and XLA makes one pass of them.
+On CPU, JAX runs the rounds of its generator in a loop, which reads and writes every number five
+times, on one core. Here the loop is unrolled, and XLA fuses the rounds into one pass.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,12 +24,12 @@ PARITY = np.uint32(0x1BD11BDA)
 
 
 def normal(key: jax.Array, shape: Sequence[int] = (), dtype: Any = jnp.float32) -> jax.Array:
-    """Draws independent standard normals, those of `jax.random.normal`.
+    """Draws independent standard normals, equal to `jax.random.normal`.
 
     Args:
-        key: Random key, of one draw.
-        shape: Of the result.
-        dtype: Of the result.
+        key: Random key.
+        shape: Shape of the result.
+        dtype: Type of the result.
 
     Returns:
         The draws.
@@ -42,12 +42,12 @@ def normal(key: jax.Array, shape: Sequence[int] = (), dtype: Any = jnp.float32) 
 
 
 def bernoulli(key: jax.Array, p: float, shape: Sequence[int] = ()) -> jax.Array:
-    """Draws independent truth values, those of `jax.random.bernoulli`.
+    """Draws independent booleans, equal to `jax.random.bernoulli`.
 
     Args:
-        key: Random key, of one draw.
+        key: Random key.
         p: Probability of True.
-        shape: Of the result.
+        shape: Shape of the result.
 
     Returns:
         The draws.
@@ -61,13 +61,13 @@ def bernoulli(key: jax.Array, p: float, shape: Sequence[int] = ()) -> jax.Array:
 
 
 def _drawn(key: jax.Array, on_cpu: Callable, elsewhere: Callable) -> jax.Array:
-    """The draws, made once: inlined, XLA would make them anew for every use, as in a gradient."""
+    """The draws, made once; if inlined, XLA would repeat them for every use, as in a gradient."""
     with set_xla_metadata(inlineable="false"):
         return lax.platform_dependent(key, cpu=on_cpu, default=elsewhere)
 
 
 def _is_usual(key: jax.Array, size: int) -> bool:
-    """Whether JAX would draw single precision as is done here."""
+    """Whether JAX would draw single precision with the generator used here."""
     return (
         str(jax.random.key_impl(key)) == "threefry2x32"
         and jax.config.jax_threefry_partitionable  # pyright: ignore[reportAttributeAccessIssue]
@@ -88,7 +88,7 @@ def _bernoulli(p: float, shape: tuple[int, ...], key: jax.Array) -> jax.Array:
 
 
 def _uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """From 0, 1 excluded."""
+    """Uniform numbers in [0, 1)."""
     counts = lax.iota(jnp.uint32, prod(shape))
     high, low = _threefry(jax.random.key_data(key), jnp.zeros_like(counts), counts)
     mantissa = (high ^ low) >> 9
@@ -97,7 +97,7 @@ def _uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 
 def _threefry(key: jax.Array, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Threefry-2x32 of 20 rounds.
+    """Threefry-2x32 with 20 rounds.
 
     Source: Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
     """

@@ -1,12 +1,12 @@
 """The convolution as one JAX primitive that is closed under every transformation.
 
 The form ``T(x, w, g) = ⟨conv(x, w), g⟩`` is linear in input, kernel and cotangent. The primitive is
-its derivative by one of the three, the *result*, as a function of the other two: the convolution
-itself (``g``), its gradient by the input (``x``), or by the kernel (``w``). Each is bilinear, and
-its transpose in either operand is another of the three: so derivatives of every order and mode stay
-within the family, and `vmap` adds a level to a static tuple. What is compiled is decided when a
-program is lowered, by platform and shape, see `jfractal.ops.levels`, `jfractal.ops.candidates` and
-`jfractal.ops.lowering`.
+the derivative of T by one of the three, the *result*, as a function of the other two: the
+convolution itself (``g``), its gradient by the input (``x``), or by the kernel (``w``). Each is
+bilinear, and its transpose in either operand is another of the three. Derivatives of every order
+and mode therefore stay within the family, and `vmap` adds a level to a static tuple. What to
+compile is decided when a program is lowered, by platform and shape, see `jfractal.ops.levels`,
+`jfractal.ops.candidates` and `jfractal.ops.lowering`.
 """
 
 from functools import partial
@@ -88,7 +88,7 @@ conv_p.def_impl(_compiled)
 
 
 def _transpose(place: int, cotangent, a, b, *, spec, result, like, levels):
-    """The cotangent of one operand, from that of the result and the other operand."""
+    """The cotangent of one operand, from the cotangent of the result and the other operand."""
     wanted, other = _operands(result)[place], _operands(result)[1 - place]
     aval = (a, b)[place].aval
     shape = aval.shape[num_axes(levels, wanted) :]
@@ -121,12 +121,13 @@ batching.primitive_batchers[conv_p] = _batch
 
 
 def lower_on(name: str | None, platform: Platform) -> None:
-    """Says what convolutions are compiled to.
+    """Sets what convolutions are compiled to on a platform.
 
     Args:
-        name: Of a platform of JAX, e.g. ``cuda``; None for all that are not named.
-        platform: What it is, e.g. ``ACCELERATOR._replace(choose=lambda *_: GROUPED)`` to measure
-            what grouped convolutions cost. What has been compiled, stays: `jax.clear_caches()`.
+        name: Name of a JAX platform, e.g. ``cuda``; None for all platforms that are not named.
+        platform: The choices, e.g. ``ACCELERATOR._replace(choose=lambda *_: GROUPED)`` to measure
+            the cost of grouped convolutions. Programs that are compiled already do not change; to
+            compile them again, call `jax.clear_caches()`.
     """
 
     def lower(a, b, *, spec, result, like, levels):

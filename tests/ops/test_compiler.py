@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from jfractal.ops import compiler
+from jfractal.ops.processor import Processor
 
 
 @pytest.fixture(autouse=True)
@@ -24,15 +25,17 @@ def test_what_is_compiled_with_the_options_computes_the_same(getkey):
     np.testing.assert_allclose(ours, jax.jit(conv)(x, w), rtol=1e-4, atol=1e-4)
 
 
-def test_options_that_this_xla_knows_are_given_on_cpu(monkeypatch):
-    known = {"xla_cpu_enable_fast_math": False}
-    monkeypatch.setattr(compiler, "CPU_OPTIONS", known)
-    expected = known if jax.default_backend() == "cpu" else None
-    assert compiler.compiler_options() == expected
+@pytest.mark.parametrize("arithmetic", ["amx_bf16", "avx512_bf16", "avx2"])
+def test_options_that_this_xla_knows_are_given_on_cpu(monkeypatch, arithmetic):
+    monkeypatch.setattr(compiler, "processor", lambda: Processor("some processor", arithmetic))
+    options = compiler.compiler_options()
+    jax.jit(lambda x: x @ x, compiler_options=options)(np.ones((4, 4), np.float32))
+    if jax.default_backend() == "cpu" and options is not None:
+        assert ("DOT" in options[compiler.LIBRARY]) == (arithmetic == "amx_bf16")
 
 
 def test_options_that_this_xla_does_not_know_are_left_out(monkeypatch):
-    monkeypatch.setattr(compiler, "CPU_OPTIONS", {"xla_cpu_no_such_option": "1"})
+    monkeypatch.setattr(compiler, "LIBRARY", "xla_cpu_no_such_option")
     assert compiler.compiler_options() is None
 
 

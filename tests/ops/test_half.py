@@ -69,7 +69,7 @@ def with_gradients(f):
 # features, on either side of what fills units.
 WINDOWS = {
     "large map": ((23, 9, 7, 65), (3, 3, 65, 67), {}),
-    "wide": ((6, 5, 5, 128), (3, 3, 128, 128), {}),
+    "wide": ((6, 7, 7, 256), (3, 3, 256, 256), {}),
     "one image": ((1, 5, 5, 64), (3, 3, 64, 64), {}),
     "valid, dilated": (
         (3, 9, 8, 64),
@@ -190,16 +190,18 @@ def compiled_to(program, *args):
 @pytest.mark.parametrize(
     ("name", "case", "expected"),
     [
-        (MATRIX, "large map", (0, 4, 0)),  # the first part of a sum, and the loop over others
+        # A product for each row of the window in the output and in the gradient by the input, for
+        # each entry in that by the kernel; a large map has the first part of a sum, and a loop.
+        (MATRIX, "large map", (0, 3 + 3 + 2 * 9, 0)),
         (MATRIX, "strides", (3, 0, 0)),
         (MATRIX, "narrow", (3, 0, 0)),
-        (MATRIX, "small map", (0, 3, 0)),
+        (MATRIX, "small map", (0, 3 + 3 + 9, 0)),
         (MATRIX, "1x1", (0, 3, 0)),
         (MATRIX, "groups", (3, 0, 0)),
         (PAIRS, "large map", (3, 0, 0)),
-        (PAIRS, "wide", (1, 2, 0)),
-        (PAIRS, "small map", (0, 3, 0)),
-        (PAIRS, "small map, strides", (0, 2, 1)),
+        (PAIRS, "wide", (0, 3 + 3 + 9, 0)),
+        (PAIRS, "small map", (0, 3 + 3 + 9, 0)),
+        (PAIRS, "small map, strides", (0, 3 + 9, 1)),
         (PAIRS, "1x1", (0, 3, 0)),
         (NONE, "large map", (3, 0, 0)),
         (NONE, "small map", (0, 0, 3)),
