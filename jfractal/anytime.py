@@ -1,10 +1,11 @@
-"""Prediction at any depth: stop at the first column that is sure enough."""
+"""Prediction at any depth: stop at the first column that is confident enough."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.special import bdtr
 
 from jfractal.arguments import as_array, check_number, check_type, described, naming
 from jfractal.errors import InputError
@@ -17,18 +18,18 @@ from jfractal.predict import predict
 from jfractal.summary import summary
 from jfractal.typing import Array, Bool, Float, Int, KeyArray
 
-__all__ = ["EarlyExit", "early_exit", "nested_sets"]
+__all__ = ["EarlyExit", "early_exit", "nested_sets", "risk_controlled_threshold"]
 
 
 @dataclass(frozen=True)
 class EarlyExit:
-    """What a cascade of columns answered, and what each answer cost.
+    """The predictions of a cascade of columns, and the cost of each.
 
     Attributes:
-        probs: The predictive distribution of the column that answered.
-        column: Which one it was.
-        flops: Floating-point operations spent on the example, those of all columns that were run,
-            for one draw of the weights.
+        probs: The predictive distribution, from the column at which each example left.
+        column: The number of that column.
+        flops: Floating-point operations spent on the example, for one draw of the weights, summed
+            over all columns that ran.
     """
 
     probs: Float[np.ndarray, "batch classes"]
@@ -48,27 +49,27 @@ def early_exit(
     num_samples: int = 1,
     batch_size: int | None = None,
 ) -> EarlyExit:
-    """Runs the columns from the shallowest on; an example leaves when one is confident of it.
+    """Runs columns from the shallowest on; an example leaves at the first confident column.
 
-    Column c answers if its largest probability is at least `threshold`, the deepest answers in any
-    case. The columns of a net of C columns cost together less than twice its deepest, so the worst
-    case is bounded.
+    An example leaves at column c if the largest probability there is at least `threshold`, and at
+    the deepest column in any case. All columns together cost less than twice the deepest one, so
+    the worst case is bounded.
 
     Args:
         model: A fractal classifier, see `jfractal.fractal_model`.
-        posterior: Over its weights, see `predict`.
-        x: Inputs, "batch ...", on the host: those that are left are gathered anew for each column.
+        posterior: Posterior over its weights, see `predict`.
+        x: Inputs, "batch ...", on the host. The remaining examples are gathered for each column.
         key: Random key; all columns see the same draws of the weights.
-        threshold: Confidence that suffices, in [0, 1]; above 1 nobody leaves early.
-        num_samples: Draws of the weights.
+        threshold: Confidence to leave at, in [0, 1]. Above 1, no example leaves early.
+        num_samples: Number of draws of the weights.
         batch_size: Examples in a pass.
 
     Returns:
         An `EarlyExit`.
 
     Raises:
-        InputError: If `model` is not of a fractal net, its net has no columns, it is no classifier,
-            or `threshold` is negative.
+        InputError: If `model` is not the model of a fractal net with columns, it is not a
+            classifier, or `threshold` is negative.
 
     Example:
         ::
@@ -112,11 +113,11 @@ def early_exit(
 def _check_model(model: Any) -> None:
     if not isinstance(model, FractalModel) or not isinstance(model.likelihood, Categorical):
         raise InputError(
-            "`model` must be of a fractal classifier, `jf.fractal_model(net, prior=..., "
+            "`model` must be that of a fractal classifier, `jf.fractal_model(net, prior=..., "
             f"likelihood=jf.likelihoods.Categorical())`, got {model!r}"
         )
     if not model.net.columns:
-        raise InputError("`model` must have columns to leave early from, its net has none")
+        raise InputError("`model` must have columns to exit early from, its net has none")
 
 
 def nested_sets(
@@ -126,17 +127,17 @@ def nested_sets(
     *,
     alpha: float = 0.1,
 ) -> list[Bool[np.ndarray, "batch classes"]]:
-    """Prediction sets of growing depth that never take a class back in.
+    """Prediction sets that only shrink with depth: a class that is removed never returns.
 
-    The set after k columns is the intersection of the conformal sets of columns 1 to k, each of
-    level α/C: by the union bound all of them together hold the label with probability at least
-    1 − α, wherever one stops. A set may end empty: the columns contradict each other.
+    The set after k columns is the intersection of the conformal sets of columns 1 to k, each at
+    level α/C. By the union bound, all sets contain the label with probability at least 1 − α, at
+    whichever column one stops. A set may become empty if columns contradict each other.
 
     Args:
         probs: Predictions of each column, the shallowest first.
         held_out: Predictions of each column for held-out examples.
-        held_out_labels: Their labels.
-        alpha: Share of labels that may be missed at any depth, in (0, 1).
+        held_out_labels: Labels of the held-out examples.
+        alpha: Fraction of labels that may be missed at any depth, in (0, 1).
 
     Returns:
         The sets after each column.
@@ -145,23 +146,97 @@ def nested_sets(
         InputError: If the columns of `probs` and `held_out` differ in number, they do not hold
             probabilities, or `alpha` is out of range.
 
-    Source: the aim is that of Jazbec et al., "Early-exit neural networks with nested prediction
-        sets", UAI 2024, who intersect sets of an anytime-valid confidence sequence.
+    Source: Jazbec et al., "Early-exit neural networks with nested prediction sets", UAI 2024, have
+        the same aim, but intersect sets of an anytime-valid confidence sequence.
     """
     check_number("between 0 and 1", lambda x: (x > 0) & (x < 1), alpha=alpha)
-    here, there = _columns("probs", probs), _columns("held_out", held_out)
+    here = _columns("probs", probs)
+    there, labels = _held_out(held_out, held_out_labels)
     if len(here) != len(there):
         raise InputError(
             f"`held_out` must hold an array for each of `probs`, {len(here)}, got {len(there)}"
         )
-    *held, classes = there[0].shape
-    labels = check_labels(held_out_labels, tuple(held), classes, "held_out", "held_out_labels")
     sets: list[np.ndarray] = []
     for at_column, known in zip(here, there):
         threshold = conformal_threshold(known, labels, alpha=alpha / len(here))
         inside = np.asarray(prediction_sets(at_column, threshold))
         sets.append(inside & sets[-1] if sets else inside)
     return sets
+
+
+def risk_controlled_threshold(
+    held_out: Sequence[Float[np.ndarray, "held classes"]],
+    held_out_labels: Int[np.ndarray, " held"],
+    *,
+    risk: float,
+    delta: float = 0.05,
+) -> float:
+    """The lowest threshold of `early_exit` whose harm is at most `risk`, with confidence 1 − δ.
+
+    The harm R(λ) of a threshold λ is the probability that the column that answers is wrong where
+    the deepest is right. Accuracy falls by no more than that, against the deepest column. The
+    threshold is ``λ̂ = inf {λ : U(λ') ≤ risk for all λ' ≥ λ}``, where U is the exact upper
+    bound of confidence 1 − δ on R (Clopper & Pearson) from n held-out examples. Then
+    ``P(R(λ̂) ≤ risk) ≥ 1 − δ`` over their draw, if new examples come from the same distribution.
+
+    Args:
+        held_out: Predictions of each column for held-out examples that are used for nothing else,
+            the shallowest first.
+        held_out_labels: Their labels.
+        risk: Harm that is tolerated, in (0, 1).
+        delta: Probability that the harm may exceed it, in (0, 1).
+
+    Returns:
+        A confidence in [0, 1]; infinity, at which nobody leaves early, if no lower one is safe. It
+        is infinity whenever ``(1 − risk)ⁿ > δ``: too few examples to tell.
+
+    Raises:
+        InputError: If `risk` or `delta` is out of range, the columns do not hold probabilities of
+            the same examples, or the labels do not match them.
+
+    Example:
+        >>> import jax, jfractal as jf
+        >>> logits = 3 * jax.random.normal(jax.random.key(0), (2, 500, 10))
+        >>> held_out, labels = list(jax.nn.softmax(logits)), logits[1].argmax(-1)
+        >>> threshold = jf.anytime.risk_controlled_threshold(held_out, labels, risk=0.05)
+        >>> 0 < threshold < 1
+        True
+
+    References:
+        Jazbec et al., "Fast yet safe: early-exiting with risk control", NeurIPS 2024; the bound on
+        all higher thresholds: Bates et al., "Distribution-free, risk-controlling prediction sets",
+        Journal of the ACM 2021.
+    """
+    check_number("between 0 and 1", lambda x: (x > 0) & (x < 1), risk=risk, delta=delta)
+    columns, labels = _held_out(held_out, held_out_labels)
+    probs, truth = np.stack(columns), np.asarray(labels)
+    # Column c answers where the highest confidence so far first reaches the threshold.
+    reached = np.maximum.accumulate(probs.max(-1)[:-1], axis=0)
+    right = probs.argmax(-1) == truth
+    harm = ~right[:-1] & right[-1]
+    thresholds = np.unique(reached)
+    harmed = np.zeros(len(thresholds), int)
+    for c, harms in enumerate(harm):
+        harmed += _at_least(thresholds, reached[c][harms])
+        if c:
+            harmed -= _at_least(thresholds, reached[c - 1][harms])
+    # Clopper and Pearson's bound is at most `risk` where so few would be that unlikely.
+    is_safe = bdtr(harmed, len(truth), float(risk)) <= delta
+    safe = thresholds[len(is_safe) - np.logical_and.accumulate(is_safe[::-1]).sum() :]
+    return float(safe[0]) if len(safe) else np.inf
+
+
+def _at_least(thresholds: np.ndarray, values: np.ndarray) -> Int[np.ndarray, " thresholds"]:
+    """How many of the values reach each of the thresholds."""
+    return len(values) - np.searchsorted(np.sort(values), thresholds)
+
+
+def _held_out(held_out: Any, held_out_labels: Any) -> tuple[list[Array], Array]:
+    """Predictions of each column for held-out examples, and their labels."""
+    columns = _columns("held_out", held_out)
+    *held, classes = columns[0].shape
+    labels = check_labels(held_out_labels, tuple(held), classes, "held_out", "held_out_labels")
+    return columns, labels
 
 
 def _columns(name: str, values: Any) -> list[Array]:

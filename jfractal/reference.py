@@ -1,4 +1,4 @@
-"""Reference posteriors on disk: draws, or their predictions, and what they are a reference for."""
+"""Reference posteriors on disk: draws or their predictions, and the model and data behind them."""
 
 import hashlib
 import io
@@ -35,19 +35,19 @@ ABOUT = {
     **dict.fromkeys(("log_prior_at_probe", "log_likelihood_at_probe", "output_at_probe"), float),
     **{"weights": dict, "figures": dict, "reasons": list, "arrays": list},
 }
-"""What a file says of the posterior in it, and of what type that is."""
+"""The entries in which a file describes its posterior, and their types."""
 RTOL = 1e-3  # of the log joint on another device or with another number of threads
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A stored posterior, to be compared with.
+    """A stored posterior to compare others with.
 
     Attributes:
-        outputs: The net's outputs at the inputs that it was saved for, draw by draw.
+        outputs: Outputs of the net at the inputs that it was saved for, for each draw.
         chains: The draws of the weights; None if only the outputs were saved.
         diagnosis: Whether the chains had converged.
-        about: Net, prior, likelihood, fingerprints and versions, as JSON holds them.
+        about: Net, prior, likelihood, fingerprints and versions, as JSON.
     """
 
     outputs: Float[np.ndarray, "chains draws batch *event"]
@@ -59,12 +59,12 @@ class Reference:
 
     @property
     def prediction(self) -> Prediction:
-        """The classes that all draws predict together, if outputs are logits."""
+        """The prediction of classes by all draws, if outputs are logits."""
         return Prediction.of(jax.nn.log_softmax(self.outputs.reshape(-1, *self.outputs.shape[2:])))
 
     @property
     def prediction_by_chain(self) -> tuple[Prediction, ...]:
-        """What each chain predicts by itself: how far they agree bounds how far others can."""
+        """The prediction of each chain; other methods cannot agree better than chains do."""
         return tuple(
             Prediction.of(jax.nn.log_softmax(jnp.asarray(chain))) for chain in self.outputs
         )
@@ -80,19 +80,19 @@ def save(
     apply: Apply | None = None,
     with_weights: bool = True,
 ) -> Reference:
-    """Saves chains as a reference: outputs at `x`, diagnosis, and what they were drawn from.
+    """Saves chains as a reference: outputs at `x`, the diagnosis, and the model and data.
 
     Args:
-        path: The file, ``.npz``; replaced atomically if it exists.
-        chains: Draws, of `nuts` or `hmc`.
-        model: What they were drawn from.
+        path: The file, ``.npz``. If it exists, it is replaced atomically.
+        chains: Draws from `nuts` or `hmc`.
+        model: The model that they were drawn from.
         data: Inputs and targets that they were drawn for, ``(x, y)``.
         x: Inputs to predict at, e.g. those of a test set.
-        apply: What predicts, if not the model's own `apply`: e.g. one column of the net.
-        with_weights: Whether to store the weights too; else outputs only.
+        apply: Function that predicts, e.g. one column of the net. By default, the model's `apply`.
+        with_weights: Whether to store the weights as well as the outputs.
 
     Returns:
-        The `Reference`, as `load` will.
+        The `Reference`, as `load` returns it.
 
     Raises:
         InputError: If the file cannot be written.
@@ -135,24 +135,25 @@ def save(
 
 
 def load(path: Path, model: Model, data: Batch, x: Any, *, apply: Apply | None = None) -> Reference:
-    """Loads a reference for a model, its data and the inputs to predict at, and for no others.
+    """Loads a reference, and checks that it is for this model, data and inputs.
 
     The prior and the likelihood of the data are evaluated at fixed weights and compared with the
-    values of the file, so it does not matter how a model is written, but what it says.
+    values in the file. The check therefore depends on what a model computes, not on how it is
+    written.
 
     Args:
         path: The file.
-        model: The model that it is to be a reference for.
+        model: The model to compare with the reference.
         data: Its data.
-        x: The inputs.
-        apply: What predicts, as for `save`.
+        x: The inputs to predict at.
+        apply: Function that predicts, as for `save`.
 
     Returns:
-        `Reference`.
+        The `Reference`.
 
     Raises:
-        InputError: If the file is not a reference, is damaged, or was saved for another net, prior,
-            likelihood, for other data, other inputs or another `apply`.
+        InputError: If the file is not a reference, is damaged, or was saved for another net, prior
+            or likelihood, other data, other inputs or another `apply`.
     """
     path = as_path("path", path)
     check_type("model", model, Model, "a Model")
@@ -174,11 +175,12 @@ def load(path: Path, model: Model, data: Batch, x: Any, *, apply: Apply | None =
 
 
 def load_probs(path: Path) -> Float[np.ndarray, "batch classes"]:
-    """Class probabilities that somebody else's posterior predicts, from a table.
+    """Class probabilities predicted by a posterior from elsewhere, from a table.
 
     Args:
-        path: A ``.csv`` of one row for each example and one column for each class, with or without
-            a head, or an ``.npz`` or ``.npy`` with one such array.
+        path: A ``.csv`` with one row for each example and one column for each class, with or
+            without a header; or an ``.npz`` or ``.npy`` with one such array. If an ``.npz`` holds
+            several arrays, ``probs`` is read.
 
     Returns:
         The probabilities, float32, for `jf.metrics`.
@@ -186,7 +188,7 @@ def load_probs(path: Path) -> Float[np.ndarray, "batch classes"]:
     Raises:
         InputError: If the file cannot be read, or its rows are not probabilities.
     """
-    table = read_table(path := as_path("path", path))
+    table = read_table(path := as_path("path", path), "probs")
     if table.ndim != 2 or not table.size or not np.issubdtype(table.dtype, np.number):
         raise InputError(
             f"`path`: {path} must hold numbers with the axes `batch classes`, got shape "
@@ -210,7 +212,7 @@ def _check_data(data: Batch, x: Any) -> None:
 
 
 def _about(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """What a reference is of, from a file that holds all of one."""
+    """The description of a reference, from a file that holds a complete one."""
     about: dict[str, Any] = {}
     try:
         about = json.loads(str(arrays["about"]))
@@ -224,7 +226,7 @@ def _about(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 def _described(part: Any) -> str:
-    """What a part of the model says of itself, in a line, without where it lies in memory."""
+    """A one-line description of a part of the model, without memory addresses."""
     return " ".join(re.sub(r" at 0x[0-9a-f]+", "", repr(part)).split())
 
 
@@ -245,7 +247,7 @@ def _fingerprint(tree: Any) -> str:
 def _probe(
     model: Model, data: Batch, shapes: dict[str, Any], apply: Apply, x: Any
 ) -> dict[str, float]:
-    """Prior, likelihood and outputs at weights that are the same for ever."""
+    """Prior, likelihood and outputs at fixed weights."""
     draw = np.random.RandomState(0).standard_normal
     weights = {name: jnp.asarray(draw(shape) / 4, "float32") for name, shape in shapes.items()}
     params: Params = unflatten_dict(weights, sep="/")

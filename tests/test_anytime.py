@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import beta
 
 import jfractal as jf
-from jfractal.anytime import early_exit, nested_sets
+from jfractal.anytime import early_exit, nested_sets, risk_controlled_threshold
 
 SHAPE = (4, 4, 3)
 
@@ -76,10 +77,10 @@ def test_arguments_out_of_range_are_refused(problem):
         model, jf.Point(variables), x, jax.random.key(0), threshold=threshold
     )
     plain = model_of(jf.PlainNet(3, widths=(4,)), global_rate=0)
-    with pytest.raises(jf.InputError, match="`model` must have columns to leave early from"):
+    with pytest.raises(jf.InputError, match="`model` must have columns to exit early from"):
         ask(plain)
     for model in (net, net.apply, model_of(net, jf.likelihoods.Bernoulli())):
-        with pytest.raises(jf.InputError, match="`model` must be of a fractal classifier"):
+        with pytest.raises(jf.InputError, match="`model` must be that of a fractal classifier"):
             ask(model)
     with pytest.raises(jf.InputError, match="`threshold` must be at least 0, got -1"):
         ask(model_of(net), threshold=-1)
@@ -108,3 +109,72 @@ def test_sets_are_nested_and_cover():
     assert not ever_grew
     assert np.mean(missed) < alpha + 4 * error
     assert np.mean(missed) > alpha / 3  # the bound is not idle
+
+
+def noisy_columns(rng, labels, strengths):
+    """Predictions that are the surer, and the more often right, the deeper the column."""
+    for strength in strengths:
+        logits = rng.normal(0, 1, (len(labels), 3))
+        logits[np.arange(len(labels)), labels] += strength
+        yield np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+
+
+def harms(columns, labels, threshold):
+    """Whether the column that answers is wrong where the deepest is right, by its definition."""
+    for i, label in enumerate(labels):
+        sure = [p[i] for p in columns[:-1] if p[i].max() >= threshold]
+        answer = (*sure, columns[-1][i])[0]
+        yield answer.argmax() != label and columns[-1][i].argmax() == label
+
+
+@pytest.mark.parametrize("num_columns", [1, 2, 4])
+@pytest.mark.parametrize("risk", [0.02, 0.1, 0.3])
+def test_the_controlled_threshold_is_the_lowest_that_is_safe_from_it_on(num_columns, risk):
+    rng = np.random.default_rng(num_columns)
+    labels, n, delta = rng.integers(0, 3, 60), 60, 0.1
+    columns = list(noisy_columns(rng, labels, np.linspace(0.5, 3, num_columns)))
+    columns = [np.round(p, 1) for p in columns]  # ties
+    columns = [np.asarray(p / p.sum(-1, keepdims=True), np.float32) for p in columns]
+    got = risk_controlled_threshold(columns, labels, risk=risk, delta=delta)
+    expected = np.inf
+    for threshold in sorted({p.max() for c in columns[:-1] for p in c}, reverse=True):
+        k = sum(harms(columns, labels, threshold))
+        if (beta.ppf(1 - delta, k + 1, n - k) if k < n else 1.0) > risk:
+            break
+        expected = threshold
+    assert got == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_risk_is_controlled_as_often_as_promised():
+    rng, risk, delta, trials = np.random.default_rng(0), 0.1, 0.2, 400
+    population = rng.integers(0, 3, 3000)
+    columns = list(noisy_columns(rng, population, (0.7, 3.0)))
+    left_early, violations = [], []
+    for _ in range(trials):
+        drawn = rng.integers(0, len(population), 150)
+        threshold = risk_controlled_threshold(
+            [p[drawn] for p in columns], population[drawn], risk=risk, delta=delta
+        )
+        leaves = columns[0].max(-1) >= threshold
+        right, deepest = ((p.argmax(-1) == population) for p in columns)
+        violations.append((leaves & ~right & deepest).mean() > risk)
+        left_early.append(leaves.mean())
+    assert np.mean(violations) < delta + 4 * np.sqrt(delta * (1 - delta) / trials)
+    assert np.mean(violations) > 0.02  # the bound is not idle
+    assert np.mean(left_early) > 0.2
+
+
+def test_without_enough_examples_nobody_leaves_early():
+    certain, labels = np.eye(3)[np.arange(60) % 3], np.arange(60) % 3
+    ask = lambda n: risk_controlled_threshold([certain[:n]] * 2, labels[:n], risk=0.05)
+    assert ask(58) == np.inf  # 0.95^58 > 0.05
+    assert ask(59) == 1.0
+
+
+@pytest.mark.parametrize("name", ["risk", "delta"])
+@pytest.mark.parametrize("value", [0, 1, -0.1, float("nan")])
+def test_levels_of_risk_are_checked(name, value):
+    columns, labels = [np.full((2, 3), 1 / 3)] * 2, np.zeros(2, int)
+    levels = {"risk": 0.1, "delta": 0.1, name: value}
+    with pytest.raises(jf.InputError, match=f"`{name}` must be between 0 and 1, got {value}"):
+        risk_controlled_threshold(columns, labels, **levels)

@@ -109,7 +109,8 @@ def test_tables_of_probabilities(tmp_path):
     np.savetxt(tmp_path / "head.csv", PROBS, delimiter=",", header="cat,dog,bird", comments="")
     np.savez(tmp_path / "array.npz", probs=PROBS)
     np.save(tmp_path / "array.npy", PROBS)
-    for name in ("plain.csv", "head.csv", "array.npz", "array.npy"):
+    np.savez(tmp_path / "several.npz", order=np.arange(2), probs=PROBS)
+    for name in ("plain.csv", "head.csv", "array.npz", "array.npy", "several.npz"):
         np.testing.assert_allclose(jf.reference.load_probs(tmp_path / name), PROBS, rtol=1e-6)
 
 
@@ -118,6 +119,12 @@ def test_tables_of_something_else_are_refused(tmp_path, table):
     np.save(tmp_path / "array.npy", table)
     with pytest.raises(jf.InputError, match=r"array\.npy"):
         jf.reference.load_probs(tmp_path / "array.npy")
+
+
+def test_several_arrays_without_a_name_to_go_by_are_refused(tmp_path):
+    np.savez(tmp_path / "several.npz", order=np.arange(2), first=PROBS)
+    with pytest.raises(jf.InputError, match=r"must hold one array, or one named 'probs'"):
+        jf.reference.load_probs(tmp_path / "several.npz")
 
 
 def test_a_table_that_cannot_be_read_is_refused(tmp_path):

@@ -21,6 +21,11 @@ def calls() -> Iterator[Call]:
         {"probs": PROBS, "held_out": PROBS, "held_out_labels": LABELS, "alpha": 0.4},
         {"probs": kept, "held_out": kept},
     )
+    yield Call(
+        anytime.risk_controlled_threshold,
+        {"held_out": PROBS, "held_out_labels": LABELS, "risk": 0.4, "delta": 0.3},
+        {"held_out": f"{kept}, a part less"},
+    )
     net = jf.FractalNet(3, columns=2, widths=(4,), unit=jf.nn.DenseUnit, norm="none")
     model = jf.fractal_model(net, prior=MODEL.prior, likelihood=MODEL.likelihood)
     posterior = jf.Point(net.init(KEY, X))
