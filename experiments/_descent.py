@@ -1,4 +1,4 @@
-"""Stochastic descent as the experiments take it: its settings, its steps, its optimiser."""
+"""Stochastic gradient descent in the experiments: its settings, its steps, its optimiser."""
 
 from dataclasses import dataclass
 from typing import Any, Literal

@@ -1,4 +1,4 @@
-"""Images as the experiments take them: how many, split, augmented and standardised."""
+"""Images of the experiments: their number, split, augmentation and standardisation."""
 
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, NamedTuple

@@ -1,4 +1,4 @@
-"""Every inference method as one recipe: the same model, start, data, steps and batches."""
+"""A recipe for every inference method, with the same model, start, data, steps and batches."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -47,7 +47,7 @@ def without(*names: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class FitConfig(Settings):
-    """What all methods share, and the few settings that one of them has to itself."""
+    """The settings that all methods share, and the few that belong to one of them."""
 
     num_epochs: Count = 40  # Passes over the training data.
     batch_size: Count = 128  # Examples in a step.
@@ -79,7 +79,7 @@ def _thinning(config: FitConfig, num_data: int) -> int:
 
 
 def num_gradients(config: FitConfig, method: str, num_data: int) -> float:
-    """What a recipe costs, in gradients over all data; curvatures of a Laplace aside."""
+    """The cost of a recipe in gradients over all data, without the curvature of Laplace."""
     steps, thinning = num_steps(config, num_data), _thinning(config, num_data)
     if method == "ensemble":
         steps *= config.num_members
@@ -115,7 +115,6 @@ def recipes(
     adam = optax.adam(optax.cosine_decay_schedule(config.learning_rate, steps))
     thinning = _thinning(config, num_data)
     free = lambda path, leaf: path != fixed
-    in_layers = lambda path, leaf: free(path, leaf) and "/norm/" not in path
 
     def fitted(method: jf.Method, start: Any = init, num_steps: int = steps) -> Fit:
         def fit(data: Any, key: KeyArray) -> jf.Posterior:
@@ -125,8 +124,7 @@ def recipes(
 
     def mean_field(estimator: Estimator) -> Fit:
         def start(key: KeyArray) -> Params:
-            params = jf.mean_field(init(key), scale=config.scale)
-            return jf.mean_field(params, scale=config.scale, estimator=estimator, where=in_layers)
+            return lifted(init(key), config.scale, estimator, fixed=fixed)
 
         return fitted(jf.variational(model, adam, kl_weight=config.kl_weight), start)
 
@@ -186,6 +184,20 @@ def recipes(
         "SGLD": chain(jf.sgld, config.sgld_rate),
         "SGHMC": chain(jf.sghmc, config.sghmc_rate),
     }
+
+
+def lifted(params: Params, scale: float, estimator: Estimator, *, fixed: str = "") -> Params:
+    """A Gaussian around every weight; the estimator draws those of layers, not those of norms.
+
+    Args:
+        params: The means.
+        scale: Standard deviation of every weight.
+        estimator: How layers draw their weights.
+        fixed: Path of a weight outside all layers.
+    """
+    in_layers = lambda path, leaf: path != fixed and "/norm/" not in path
+    drawn = jf.mean_field(params, scale=scale)
+    return jf.mean_field(drawn, scale=scale, estimator=estimator, where=in_layers)
 
 
 def computed_in(precision: Precision, model: jf.Model) -> jf.Model:

@@ -11,7 +11,7 @@ import jfractal as jf
 from experiments._methods import computed_in
 from experiments._perceptron import Perceptron
 from experiments.ranges import Count, Positive, Precision
-from experiments.run import SeedsOptions
+from experiments.run import VmappedSeedsOptions
 from experiments.settings import Settings
 from jfractal.typing import Array, KeyArray, Params, Scalar
 
@@ -43,7 +43,7 @@ class TrainConfig(Settings):
 
 
 @dataclass(frozen=True)
-class AgentsConfig(SeedsOptions):
+class AgentsConfig(VmappedSeedsOptions):
     """Settings of agents."""
 
     model: ModelConfig = ModelConfig()

@@ -1,4 +1,4 @@
-"""Fractal nets as the experiments take them: their settings, their model, their training."""
+"""Fractal nets of the experiments: their settings, their model, their training."""
 
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -67,7 +67,7 @@ DIGITS = TrainConfig(
     weight_decay=0.0,
     log_every=5,
 )
-"""Of scikit-learn's digits, in a minute."""
+"""Settings for scikit-learn's digits, in a minute."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class NetConfig(Options):
 
 
 def check_parts(config: NetConfig) -> None:
-    """That the columns can share a batch."""
+    """Checks that the columns can share a batch."""
     columns, batch = config.model.columns, config.train.batch_size
     require(
         batch % columns == 0,
@@ -119,16 +119,43 @@ PAPER_WIDTHS = (64, 128, 256, 512, 512)
 PAPER_MODEL = {"widths": PAPER_WIDTHS, "dropout": (0.0, 0.1, 0.2, 0.3, 0.4), "kernel_init": "he"}
 PAPER = {"data": PAPER_DATA, "model": PAPER_MODEL, "train": PAPER_TRAIN}
 
+# What trains a net in minutes; chosen on validation images, see `experiments.cifar_fractal`.
+RECIPE = {
+    "data": {"shift": 2, "border": "reflect", "whitening": 32},
+    "model": {"widths": (32, 64, 128), "dropout": (0.0, 0.0, 0.0)},
+    "train": {
+        "optimizer": "muon",
+        "num_epochs": 10,
+        "batch_size": 120,
+        "learning_rate": 0.05,
+        "weight_decay": 0.05,
+        "label_smoothing": 0.2,
+        "routes": "partitioned",
+        "distillation": 0.5,
+        "global_rate": 0.5,
+        "local_rate": 0.05,
+    },
+}
+
+# What it takes to train many nets by it.
+SMALL = {
+    "data": {"num_train": 22_500},
+    "model": {"widths": (16, 32, 64)},
+    "train": {"num_epochs": 3},
+}
+ALONE = {"routes": "sampled", "distillation": 0.0, "local_rate": 0.0, "global_rate": 0.0}
+"""How a net is trained that has no columns, or whose columns are not used."""
+
 # As small as a run can be that still takes every turn.
 QUICK = {
     "data": {"num_train": 250, "num_test": 100, "num_validation": 50},
     "model": {"columns": 2, "widths": (4,), "dropout": (0.0,)},
-    "train": {"num_epochs": 2, "batch_size": 50, "log_every": 1},
+    "train": {"num_epochs": 2, "batch_size": 48, "log_every": 1},
 }
 
 
 def options(config: NetConfig, posterior: PosteriorConfig | None = None) -> dict[str, Any]:
-    """What all nets are told, of `jfractal.nn.block_net`; with a posterior, a Bayesian net."""
+    """The options of `jfractal.nn.block_net` for all nets; with a posterior, of a Bayesian net."""
     dtype = jnp.bfloat16 if config.train.precision == "bfloat16" else jnp.float32
     settings = asdict(config.model) | {"dtype": dtype}
     del settings["columns"]

@@ -1,4 +1,4 @@
-"""The reference of the experiments that have one: the No-U-Turn sampler, and its say on itself."""
+"""The No-U-Turn sampler as the reference of experiments, and its diagnostics."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
@@ -49,7 +49,7 @@ WORDS = {
     "prob": "probability",
     "num": "number of",
 }
-"""What stands in a report for the parts of a diagnostic's name."""
+"""The words in a report for the parts of a diagnostic's name."""
 
 
 @dataclass(frozen=True)

@@ -54,5 +54,5 @@ def predict(
 def test(
     net: nn.Module, posterior: Any, x: Array, y: Any, key: KeyArray, *, num_samples: int
 ) -> dict[str, float]:
-    """What the posterior predictive is worth: accuracy, NLL and ECE."""
+    """Scores of the posterior predictive: accuracy, NLL and ECE."""
     return scores(predict(net, posterior, x, key, num_samples=num_samples), y)

@@ -1,4 +1,4 @@
-"""What is left of a Bayesian net without its parts of least signal-to-noise, |mean| / deviation."""
+"""The weights of a Bayesian net: how sure they are, and the net without the least sure of them."""
 
 from typing import Any
 
@@ -10,15 +10,38 @@ from experiments._images import Split
 from experiments._perceptron import Perceptron
 from experiments._routes import evaluate
 from experiments._timing import milliseconds
-from experiments.report import Section, table
+from experiments.report import Picture, Section, table
 from experiments.rows import Rows
-from jfractal import metrics
+from jfractal import metrics, viz
 from jfractal.nn import BlockNet, keep_columns, prune_paths
 from jfractal.posterior import group_snr
+from jfractal.posterior.gaussian import gaussians
 from jfractal.typing import Array, Variables
 
 NUM_ROUNDS = 20
 FRACTIONS = (0.0, 0.25, 0.5, 0.75, 0.9)  # of the units of each layer
+
+
+def sureness(posterior: jf.MeanField, start: float) -> tuple[Rows, Section]:
+    """The standard deviations of the weights, beside the one that all of them started from."""
+    std = np.concatenate([np.ravel(q.std) for q in gaussians(posterior.params)])
+    figures = {"mean_std": float(std.mean()), "start_std": start}
+    rows = Rows()
+    rows.add(figures)
+    caption = "Of each leaf, from the 5 % to the 95 % quantile over its weights."
+    low, high = np.quantile(std, [0.05, 0.95])
+    return rows, Section(
+        "How sure the weights are",
+        f"The standard deviations σ of {std.size:,} weights started at {start:.4f}. Their mean is "
+        f"{std.mean():.4f}, {std.mean() / start:.2f} times that; 90 % of them lie between "
+        f"{low:.4f} and {high:.4f}. Where σ stays at its start it is a setting, not a result.",
+        pictures=[Picture(viz.posterior_spread(posterior, where=is_kernel), caption)],
+    )
+
+
+def is_kernel(path: str, leaf: Array) -> bool:
+    """Whether a leaf is the kernel of a layer."""
+    return path.endswith("/kernel")
 
 
 def smaller_fractals(net: BlockNet, variables: Variables, split: Split) -> tuple[Rows, Section]:
@@ -75,7 +98,7 @@ def smaller_perceptrons(net: Perceptron, posterior: Any, x: Array, labels: np.nd
 
 
 def weights_section(rows: Rows) -> Section:
-    """What nets without weights are worth, beside table 2 of Blundell et al., ICML 2015."""
+    """The scores of nets with pruned weights, next to table 2 of Blundell et al., ICML 2015."""
     names = {"pruned_error_percent": "test error (%)", "published_percent": "published (%)"}
     return Section(
         "Pruning by signal-to-noise",
@@ -86,7 +109,7 @@ def weights_section(rows: Rows) -> Section:
 
 
 def units_section(rows: Rows) -> Section:
-    """What nets without units cost and are worth."""
+    """The cost and the scores of nets with removed units."""
     names = {"units": "units left", "smaller_error_percent": "test error (%)", "milliseconds": "ms"}
     return Section(
         "Smaller nets",

@@ -18,10 +18,10 @@ from jfractal.progress import doing
 BATCH = 500  # examples in a pass of an evaluation
 
 SCORES = ("accuracy", "nll", "ece")
-"""What predictions are worth."""
+"""Scores of predictions."""
 
 INTERVALS = "In parentheses, 95 % bootstrap intervals over the test examples."
-"""What a table says of `by_route`."""
+"""The note below a table of `by_route`."""
 
 
 def routes_of(net: Any) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def scores(prediction: jf.Prediction, labels: Any) -> dict[str, float]:
 
 
 def evaluate(net: Any, variables: Any, split: Examples, part: Any = None) -> dict[str, float]:
-    """What a net is worth by `scores`, on the test examples or another part of the split."""
+    """The `scores` of a net, on the test examples or another part of the split."""
     examples, labels = split.test if part is None else part
     prediction = classify(net.apply, jf.Point(variables), split, examples, num_samples=1)
     return scores(prediction, labels)
@@ -88,7 +88,7 @@ def cost(net: Any, split: Examples, route: str) -> dict[str, float]:
 def by_route(
     net: Any, split: Examples, predictions: Mapping[str, jf.Prediction], /, **fields: Any
 ) -> Rows:
-    """What every route costs, and what its predictions for the test examples are worth."""
+    """The cost of every route, and the scores of its predictions for the test examples."""
     rows = Rows()
     for route, prediction in predictions.items():
         worth = scores(prediction, split.test[1]) | spread(prediction, split.test[1])

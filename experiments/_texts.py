@@ -5,6 +5,7 @@ from typing import Annotated
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
@@ -69,6 +70,20 @@ def tokens(source: TextData, words: Vocabulary, length: int, word_dropout: float
         (words.encode(source.validation_texts, length), source.validation_labels),
         (words.encode(source.test_texts, length), source.test_labels),
         word_dropout,
+    )
+
+
+def shuffled(split: Tokens, seed: int) -> Tokens:
+    """Shuffles the words of each text; the padding stays at its end."""
+    rng = np.random.default_rng(seed)
+
+    def of(part: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        examples, labels = part
+        places = np.where(examples == PADDING, 2.0, rng.random(examples.shape))
+        return np.take_along_axis(examples, places.argsort(axis=1, kind="stable"), axis=1), labels
+
+    return replace(
+        split, train=of(split.train), validation=of(split.validation), test=of(split.test)
     )
 
 

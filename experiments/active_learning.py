@@ -1,11 +1,12 @@
 """Which labels to buy: BALD and BatchBALD by a Bayesian net against random choice.
 
-A net starts from a few labelled images and asks for more, several at a time, out of a pool. BALD
-takes those whose label and weights share most information (Houlsby et al., 2011; Gal, Islam &
-Ghahramani, ICML 2017), one by one; BatchBALD those whose labels together do (Kirsch, van Amersfoort
-& Gal, NeurIPS 2019), so that no two say the same; random choice is the rival. The mean field is
-fitted anew after each purchase; all seeds are trained in one program. Figures: docs/results.md.
-Laptop: 3.5 minutes of processor time.
+A net starts from a few labelled images and asks for more labels, several at a time, from a pool.
+BALD takes the images whose label shares the most information with the weights (Houlsby et al.,
+2011; Gal, Islam & Ghahramani, ICML 2017), each judged separately. BatchBALD takes the images whose
+labels share the most information together (Kirsch, van Amersfoort & Gal, NeurIPS 2019), so that no
+two are redundant. Random choice is the baseline. The mean field is fitted again after each
+purchase, and all seeds are trained in one program. Results: docs/results.md. Laptop: 3.5 minutes of
+processor time.
 
     make experiment NAME=active_learning
     make experiment NAME=active_learning ARGS="--data.name mnist --data.num-pool 4000"
@@ -29,7 +30,7 @@ from experiments._perceptron import Perceptron, classifier, start
 from experiments.ranges import Count, NotNegative, Positive, Precision
 from experiments.report import Outcome, Section, highest
 from experiments.rows import Rows
-from experiments.run import Run, SeedsOptions
+from experiments.run import Run, VmappedSeedsOptions
 from experiments.settings import Settings, SourceConfig, presets, require
 from jfractal import metrics
 from jfractal.data import ImageData
@@ -80,7 +81,7 @@ class TrainConfig(Settings):
 
 
 @dataclass(frozen=True)
-class Config(SeedsOptions):
+class Config(VmappedSeedsOptions):
     """Settings of `active_learning`."""
 
     num_seeds: Count = 5  # Runs of each strategy, side by side.

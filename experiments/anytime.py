@@ -9,8 +9,7 @@ image. Early exit runs the columns from the shallowest on, and an image leaves w
 enough. Prediction sets of the columns are intersected, so that no set grows with depth (the aim of
 Jazbec et al., "Early-exit neural networks with nested prediction sets", UAI 2024).
 
-Laptop: 25,000 training images, 4 epochs of two passes; an hour on one core. Figures:
-docs/results.md.
+Laptop: 25,000 training images, 4 epochs of the recipe of `cifar_fractal`. Figures: docs/results.md.
 
     make experiment NAME=anytime
     make experiment NAME=anytime ARGS="--preset paper"    # 400 epochs; needs a GPU or TPU
@@ -19,15 +18,14 @@ docs/results.md.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import jax
 import numpy as np
 
 import jfractal as jf
+from experiments import _exits as exits
 from experiments import _nets as nets
 from experiments import _routes as routes
 from experiments import report
-from experiments._images import DataConfig, Split
-from experiments._nets import TrainConfig
+from experiments._images import Split
 from experiments._timing import milliseconds
 from experiments.ranges import Count, Level
 from experiments.report import Outcome, Section, highest
@@ -49,20 +47,15 @@ COSTS = ("mflops", "latency_ms")
 class Config(nets.Config):
     """Settings of `anytime`."""
 
-    data: DataConfig = DataConfig(num_train=27_500)
-    train: TrainConfig = TrainConfig(
-        num_epochs=4, batch_size=48, learning_rate=0.03, routes="two_pass"
-    )
     # Passes of one image through each network that its latency is the median of.
     num_timings: Count = 100
     alpha: Level = 0.1  # Share of labels that the prediction sets may miss.
 
 
-PRESETS = presets(
-    Config(),
-    paper={**nets.PAPER, "train": {**nets.PAPER_TRAIN, "routes": "sampled"}},
-    quick={**nets.QUICK, "num_timings": 3},
-)
+SMALL = {"data": {"num_train": 27_500}, "train": {"num_epochs": 4}}
+QUICK = {**nets.QUICK, "num_timings": 3}
+PRESETS = presets(Config().but(**nets.RECIPE).but(**SMALL), quick=QUICK)
+PRESETS |= {"paper": Config(preset="paper").but(**nets.PAPER)}
 
 FINDING = highest("accuracy", "kind", of="test accuracy")
 
@@ -74,9 +67,9 @@ def run(config: Config, run: Run) -> Outcome:
     variables = nets.train(config, run, net, split).variables
     found = networks(config, net, variables, split)
     variables = nets.recalibrated(net, variables, split, routes=net.columns)
-    exits = early_exits(nets.model_of(config, net), variables, split)
+    cascade = early_exits(nets.model_of(config, net), variables, split)
     sets = prediction_sets(config, net, variables, split)
-    rows = Rows([*found, *exits, *sets])
+    rows = Rows([*found, *cascade, *sets])
     shares = {f"share_{c}": f"leave after column {c}" for c in net.columns}
     of_exits = {of: report.label(of) for of in ("mflops", *routes.SCORES)} | shares
     return Outcome.of(
@@ -92,7 +85,7 @@ def run(config: Config, run: Run) -> Outcome:
             "Early exit",
             "An image leaves after the first column whose largest probability is at least the "
             "threshold.",
-            report.table(exits, of_exits, by=("threshold",)),
+            report.table(cascade, of_exits, by=("threshold",)),
         ),
         Section(
             "Prediction sets",
@@ -173,21 +166,9 @@ def early_exits(model: jf.FractalModel, variables: Variables, split: Split) -> R
     """What the cascade costs and is worth at each threshold, and where images leave it."""
     rows, (images, labels) = Rows(), split.test
     for threshold in THRESHOLDS:
-        answer = anytime.early_exit(
-            model,
-            jf.Point(variables),
-            np.asarray(split.standardise(images)),
-            jax.random.key(0),
-            threshold=threshold,
-            batch_size=routes.BATCH,
-        )
-        figures = {f"share_{c}": float((answer.column == c).mean()) for c in model.net.columns}
-        figures |= {
-            "mflops": float(answer.flops.mean()) / 1e6,
-            "accuracy": float(metrics.accuracy(answer.probs, labels)),
-            "nll": float(metrics.nll(np.log(np.maximum(answer.probs, 1e-12)), labels)),
-            "ece": float(metrics.ece(answer.probs, labels)),
-        }
+        left = exits.answer(model, variables, split, images, threshold)
+        scores = routes.scores(exits.prediction_of(left), labels)
+        figures = exits.spent(left, model.net.columns) | scores
         rows.add(figures, kind="early exit", threshold=threshold)
     return rows
 
@@ -206,9 +187,7 @@ def prediction_sets(config: Config, net: BlockNet, variables: Variables, split: 
         threshold = metrics.conformal_threshold(h, held_out_labels, alpha=config.alpha)
         alone = np.asarray(metrics.prediction_sets(p, threshold))
         for kind, inside in {"by itself": alone, "nested": together}.items():
-            covered = inside[np.arange(len(labels)), labels].mean()
-            figures = {"coverage": covered, "classes": inside.sum(1).mean()}
-            rows.add(figures, **{"up to": f"column {c}", "sets": kind})
+            rows.add(exits.coverage(inside, labels), **{"up to": f"column {c}", "sets": kind})
     return rows
 
 

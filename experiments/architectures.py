@@ -1,18 +1,21 @@
-"""Fractal, residual, dense and plain nets of equal size, trained alike.
+"""Fractal, residual, dense and plain nets, as large or as expensive as each other, trained alike.
 
 Four architectures differ only in the expression of their blocks: FractalNet (Larsson et al., ICLR
-2017), ResNet (He et al., CVPR 2016), DenseNet (Huang et al., CVPR 2017) and a plain net. They have
-equal numbers of parameters (widths are scaled until they agree), data, steps and optimiser, and no
-drop-path, which only the fractal net could use. The report shows accuracy, NLL, ECE, training
-speed, and the gradient of each unit by its depth, before and after training.
+2017), ResNet (He et al., CVPR 2016), DenseNet (Huang et al., CVPR 2017) and a plain net. The others
+are as deep as the fractal net, and their widths are scaled until they have as many parameters as
+it, or as many operations a forward pass. All have the recipe of `cifar_fractal`, the same data and
+the same steps, and learn from the loss of the whole net alone; a fractal net that is trained by
+drop-path and distillation, so that its columns can be used too, is a row of its own. The report
+shows accuracy, NLL, ECE, training speed, and the gradient of each unit by its depth, before and
+after training.
 
     make experiment NAME=architectures
     make experiment NAME=architectures ARGS="--preset paper"    # 400 epochs; needs a GPU or TPU
 
-Laptop: 10,000 training images, 8 epochs; 50 minutes on one core. Figures: docs/results.md.
+Figures: docs/results.md.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -23,92 +26,109 @@ import jfractal as jf
 from experiments import _nets as nets
 from experiments import _routes as routes
 from experiments import report
-from experiments._images import DataConfig, Split
-from experiments._nets import ModelConfig, TrainConfig
+from experiments._images import Split
 from experiments.report import Outcome, Picture, Section, highest
-from experiments.rows import Rows
-from experiments.run import Run
+from experiments.rows import Rows, slug
+from experiments.run import Run, SeedsOptions
 from experiments.settings import presets
 from jfractal import topology, viz
 from jfractal.nn import BlockNet
 from jfractal.typing import Variables
 
 OTHERS = {"residual": jf.ResNet, "dense": jf.DenseNet, "plain": jf.PlainNet}
+BUDGETS = {"as many parameters": "num_params", "as many operations": "num_flops"}
+FRACTAL, DISTILLED = "fractal", "fractal, with its columns"
 
 
 @dataclass(frozen=True)
-class Config(nets.Config):
-    """Settings of `architectures`; the model is that of the fractal net, whose size all have."""
-
-    data: DataConfig = DataConfig(num_train=12_000, num_validation=2000)
-    model: ModelConfig = ModelConfig(kernel_init="he")
-    train: TrainConfig = TrainConfig(local_rate=0.0, global_rate=0.0)
+class Config(nets.Config, SeedsOptions):
+    """Settings of `architectures`; the model is that of the fractal net, by which all are sized."""
 
 
+PAPER = {**nets.PAPER, "model": {**nets.PAPER_MODEL, "kernel_init": "he"}}
 PRESETS = presets(
-    Config(), paper={**nets.PAPER, "model": {"widths": nets.PAPER_WIDTHS}}, quick=nets.QUICK
+    Config().but(**nets.RECIPE).but(**nets.SMALL), quick={**nets.QUICK, "num_seeds": 2}
 )
+PRESETS |= {"paper": Config(preset="paper").but(**PAPER)}
 
 FINDING = highest("accuracy", "net", of="test accuracy")
 
 
 def run(config: Config, run: Run) -> Outcome:
-    """Trains and tests all four."""
+    """Trains and tests all nets."""
     split, rows, gradients = Split.load(config.data, config.seed), Rows(), Rows()
     each = architectures(config, split)
-    for name in (cell["net"] for cell in run.each(net=each)):
-        net = each[name]
-        first = split.standardise(split.train[0][:1])
-        start = jax.jit(net.init)(jax.random.key(config.seed), first)
+    example = split.standardise(split.train[0][:1])
+    for cell in run.each(seed=range(config.num_seeds), net=each):
+        net = each[cell["net"]]
+        here = config.but(seed=config.seed + cell["seed"])
+        here = here if cell["net"] == DISTILLED else here.but(train=nets.ALONE)
         began = perf_counter()
-        trained = nets.train(config, run, net, split, name=name)
+        name = slug("{net}_seed_{seed}".format(**cell))
+        trained = nets.train(here, run, net, split, name=name)
         speed = config.train.num_epochs * len(split.train[0]) / (perf_counter() - began)
-        whole = routes.classify(net.apply, trained, split, split.test[0], num_samples=1)
-        rows.extend(routes.by_route(net, split, {"whole net": whole}, net=name))
-        figures = {"num_params": net.num_params(split.shape), "images_per_second": speed}
-        rows.add(figures, net=name)
-        for when, variables in {"before": start, "after": trained.variables}.items():
-            for depth, norm in gradient_by_depth(config, net, variables, split):
-                gradients.add({"norm of the gradient": norm}, net=name, when=when, depth=depth)
-    pictures = [
-        Picture(viz.structure(net.blocks[0]), f"{name}: one block.") for name, net in each.items()
-    ]
-    names = ("depth", "mflops", *routes.SCORES, "num_params", "images_per_second")
+        worth = routes.evaluate(net, trained.variables, split)
+        size = {"num_params": net.num_params(split.shape), "images_per_second": speed}
+        rows.add({**routes.cost(net, split, "whole net"), **worth, **size}, **cell)
+        if cell["seed"] == 0 and cell["net"] in shown(each):
+            start = jax.jit(net.init)(jax.random.key(config.seed), example)
+            for when, variables in {"before": start, "after": trained.variables}.items():
+                for depth, norm in gradient_by_depth(here, net, variables, split):
+                    of = {"net": cell["net"], "when": when, "depth": depth}
+                    gradients.add({"norm of the gradient": norm}, **of)
+    names = ("depth", "mflops", "num_params", *routes.SCORES, "images_per_second")
     return Outcome.of(
         split.source,
         rows,
         Section(
-            "Equal parameters, equal steps",
-            "Images a second: of the whole training, with compilation and the validation after "
-            "each epoch.",
+            "Equal size, or equal compute, and equal steps",
+            f"Means over {config.num_seeds} seeds ± standard errors. Images a second: of the whole "
+            "training, with compilation and the validation after each epoch.",
             report.table(rows, names, by=("net",)),
+            [report.intervals(rows, "accuracy", by="net")],
         ),
         gradients_section(gradients),
-        Section("Structure", pictures=pictures),
+        Section(
+            "Structure",
+            pictures=[
+                Picture(viz.structure(each[name].blocks[0]), f"{name}: one block.")
+                for name in shown(each)
+            ],
+        ),
     )
 
 
+def shown(each: Mapping[str, BlockNet]) -> list[str]:
+    """One net of each architecture: those as large as the fractal net."""
+    (few, _) = BUDGETS
+    return [name for name in each if name == FRACTAL or name.endswith(few)]
+
+
 def architectures(config: Config, split: Split) -> dict[str, BlockNet]:
-    """The fractal net, and others as deep, scaled to its number of parameters."""
+    """The fractal net, twice, and others as deep, scaled to each budget."""
     fractal = nets.fractal_net(config, split.num_classes)
-    size = fractal.num_params(split.shape)
     options = {"depth": 2 ** (config.model.columns - 1), **nets.options(config)}
 
-    def scaled(make: Callable[..., BlockNet]) -> BlockNet:
-        """The largest net of at most that size whose widths are a multiple of the fractal's."""
+    def scaled(make: Callable[..., BlockNet], size: str) -> BlockNet:
+        """The largest net within a budget whose widths are a multiple of the fractal's."""
 
         def net(factor: float) -> BlockNet:
             widths = [max(round(factor * width), 1) for width in config.model.widths]
             return make(split.num_classes, **{**options, "widths": widths})
 
+        of = lambda net: getattr(net, size)(split.shape)
         low, high = 0.05, 8.0
         for _ in range(40):
             factor = (low + high) / 2
-            is_large = net(factor).num_params(split.shape) > size
-            low, high = (low, factor) if is_large else (factor, high)
+            low, high = (low, factor) if of(net(factor)) > of(fractal) else (factor, high)
         return net(low)
 
-    return {"fractal": fractal, **{name: scaled(make) for name, make in OTHERS.items()}}
+    others = {
+        f"{name}, {budget}": scaled(make, size)
+        for budget, size in BUDGETS.items()
+        for name, make in OTHERS.items()
+    }
+    return {FRACTAL: fractal, DISTILLED: fractal, **others}
 
 
 def gradient_by_depth(

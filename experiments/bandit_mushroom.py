@@ -1,12 +1,12 @@
 """Eat the mushroom or pass it by: Thompson sampling from a Bayesian net against greedy agents.
 
-Blundell's contextual bandit (ICML 2015, §5.3 and figure 6). An edible mushroom is worth 5, a
-poisonous one 5 or −35 with equal chances, passing by 0. An agent learns the reward of (mushroom,
-action) with a net of two layers, from a buffer of the last 4,096 turns. One agent holds a
-mean-field posterior, draws two networks and does what they think best on average; the others hold
-one network and explore by chance. Regret is the expected reward lost against an oracle. The noise
-scale of the likelihood was chosen by regret on this bandit. Figures: docs/results.md. Laptop: 5
-minutes of processor time.
+This is the contextual bandit of Blundell et al. (ICML 2015, §5.3 and figure 6). Eating an edible
+mushroom is worth 5, eating a poisonous one 5 or −35 with equal probability, and passing by 0. An
+agent learns the reward of (mushroom, action) with a net of two layers, from a buffer of the last
+4,096 turns. One agent has a mean-field posterior, draws two networks and takes the action with the
+best mean reward. The others have a single network and explore at random. Regret is the expected
+reward lost against an oracle. The noise scale of the likelihood was chosen by regret on this
+bandit. Results: docs/results.md. Laptop: 5 minutes of processor time.
 
     make experiment NAME=bandit_mushroom
     make experiment NAME=bandit_mushroom ARGS="--preset paper"    # 50,000 turns; best on a GPU

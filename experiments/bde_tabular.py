@@ -1,16 +1,16 @@
-"""Chains from an ensemble beside boosted trees, on the table of the `bde` package.
+"""Chains from an ensemble against boosted trees, on the benchmark of the `bde` package.
 
-The benchmark of Arvanitis et al. (bde, 2025): airfoil and hourly bike sharing, one split (80 %
-train), inputs and target standardised on the training rows, a perceptron of four hidden layers of
-16 ReLU units that gives a mean and a noise for every input. MILE (Sommer et al., ICLR 2025) trains
-an ensemble and starts a microcanonical Langevin chain from each member. Beside it stand the
-ensemble, one member as it is and with a Laplace approximation over its last layer, a mean field,
-and on airfoil NUTS.
+This is the benchmark of Arvanitis et al. (bde, 2025): airfoil and hourly bike sharing, one split
+(80 % train), inputs and target standardised on the training rows. The net is a perceptron with four
+hidden layers of 16 ReLU units that predicts a mean and a noise for every input. MILE (Sommer et
+al., ICLR 2025) trains an ensemble and starts a microcanonical Langevin chain from each member. It
+is compared with the ensemble; with one member, alone and with a Laplace approximation over its last
+layer; with a mean field; and, on airfoil, with NUTS.
 
-Members and mean field are trained on 85 % of the training rows and stopped where the other ones say
-so; chains and Laplace are conditioned on all training rows. The learning rate was chosen with
-`--data.judged validation`, where a fifth of the training rows stands in for the test. Figures:
-docs/results.md. Laptop: some 20 minutes on one CPU core, by the speed of shorter runs.
+Members and mean field are trained on 85 % of the training rows and stopped early by the other rows.
+Chains and Laplace are conditioned on all training rows. The learning rate was chosen with
+`--data.judged validation`, where a fifth of the training rows replaces the test rows. Results:
+docs/results.md. Laptop: about 20 minutes on one CPU core, by the speed of shorter runs.
 
     make experiment NAME=bde_tabular
     make experiment NAME=bde_tabular ARGS="--preset paper"    # chains as long as theirs; hours
@@ -35,6 +35,7 @@ from experiments._perceptron import Perceptron, start
 from experiments._problems import Problem
 from experiments.ranges import Choices, Count, OneOf, Positive, Precision
 from experiments.report import Outcome, Section, lowest
+from experiments.report.words import listed
 from experiments.rows import Rows, slug
 from experiments.run import Run, SeedsOptions
 from experiments.settings import Settings, SourceConfig, presets
@@ -129,9 +130,9 @@ def run(config: Config, run: Run) -> Outcome:
     for name, source in sources.items():
         rows.extend(one_set(config, run, name, source))
     sections = [set_section(config, name, source, rows) for name, source in sources.items()]
-    datasets = ", ".join(sorted({source.name for source in sources.values()}))
-    requested = sorted({s.requested if s.note else s.name for s in sources.values()})
-    return Outcome(datasets, ", ".join(requested), rows, sections)
+    datasets = listed(sorted(source.name for source in sources.values()))
+    requested = listed(sorted(s.requested if s.note else s.name for s in sources.values()))
+    return Outcome(datasets, requested, rows, sections)
 
 
 def one_set(config: Config, run: Run, name: str, source: TableData) -> Rows:

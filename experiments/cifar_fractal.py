@@ -57,23 +57,6 @@ class Config(nets.Config):
     """Minutes on a laptop, an hour or two there, the paper, or minutes on a GPU."""
 
 
-# Chosen on validation images, see above.
-RECIPE = {
-    "data": {"shift": 2, "border": "reflect", "whitening": 32},
-    "model": {"widths": (32, 64, 128), "dropout": (0.0, 0.0, 0.0)},
-    "train": {
-        "optimizer": "muon",
-        "num_epochs": 10,
-        "batch_size": 120,
-        "learning_rate": 0.05,
-        "weight_decay": 0.05,
-        "label_smoothing": 0.2,
-        "routes": "partitioned",
-        "distillation": 0.5,
-        "global_rate": 0.5,
-        "local_rate": 0.05,
-    },
-}
 LONG = {
     "model": {"widths": (48, 96, 192)},
     "train": {"num_epochs": 24},
@@ -83,8 +66,7 @@ GPU = {
     "train": {"num_epochs": 40, "batch_size": 960, "precision": "bfloat16"},
 }
 PAPER = Config(preset="paper").but(**nets.PAPER)
-QUICK = {**nets.QUICK, "train": {**nets.QUICK["train"], "batch_size": 48}}
-PRESETS = presets(Config().but(**RECIPE), quick=QUICK, long=LONG, gpu=GPU)
+PRESETS = presets(Config().but(**nets.RECIPE), quick=nets.QUICK, long=LONG, gpu=GPU)
 PRESETS |= {"paper": PAPER}
 
 FINDING = highest("accuracy", "route", of="test accuracy")

@@ -1,11 +1,11 @@
 """Are cold posteriors better, and is augmentation why? A temperature sweep for VI and SGHMC.
 
-Wenzel et al. (ICML 2020) found that Bayesian nets predict better at temperatures T far below 1, of
-``p(D, w)^{1/T}``; Izmailov et al. (ICML 2021) found no such effect without data augmentation. Here
-the posterior of a small net is sampled by SGHMC at T, and fitted by a mean field with the KL
-weighted by T, with the images as they are and with shifted copies of each, among which the
-likelihood of an image is shared, so that copies add no evidence. Figures: docs/results.md. Laptop:
-6 minutes of processor time.
+Wenzel et al. (ICML 2020) found that Bayesian nets predict better with ``p(D, w)^{1/T}`` at
+temperatures T far below 1. Izmailov et al. (ICML 2021) found no such effect without data
+augmentation. Here the posterior of a small net is sampled by SGHMC at T, and fitted by a mean field
+with the KL weighted by T. Both use the images as they are, and shifted copies of each. The copies
+of an image share its likelihood, so that they add no evidence. Results: docs/results.md. Laptop: 6
+minutes of processor time.
 
     make experiment NAME=cold_posterior
     make experiment NAME=cold_posterior ARGS="--data.name fashion_mnist"

@@ -1,12 +1,12 @@
 """How far is every cheap posterior from the real one? Fractal nets and a perceptron against NUTS.
 
-Izmailov et al. (ICML 2021) sampled the posterior of a residual net on 512 TPU cores and measured
-how often cheap posteriors predict the same class as it (agreement), and how far their probabilities
-are from its (total variation). Here is the same for nets small enough for two CPU cores, all
-without batch statistics, on some hundred digits, and for a regression on a UCI set. NUTS runs
-vectorised chains until R-hat and effective sample sizes of predictions say what it is worth. The
-ceiling of every comparison is what one chain reaches against the others. Figures: docs/results.md.
-Laptop: 14 minutes on one core.
+Izmailov et al. (ICML 2021) sampled the posterior of a residual net on 512 TPU cores. They measured
+how often cheap posteriors predict the same class (agreement), and how far their probabilities are
+from those of the samples (total variation). This experiment does the same for nets that are small
+enough for two CPU cores, all without batch statistics, on a few hundred digits, and for a
+regression on a UCI data set. NUTS runs vectorised chains, judged by R-hat and effective sample
+sizes of predictions. The ceiling of every comparison is what one chain reaches against the others.
+Results: docs/results.md. Laptop: 14 minutes on one core.
 
     make experiment NAME=hmc_agreement
     make experiment NAME=hmc_agreement ARGS="--problems regression --data.table energy"
@@ -41,6 +41,7 @@ from experiments._problems import PROBLEMS, DataConfig, ModelConfig, Problem, pr
 from experiments._routes import scores
 from experiments.ranges import Choices, OneOf, Rate
 from experiments.report import Outcome, Section, lowest
+from experiments.report.words import listed
 from experiments.rows import Rows, intervals, slug
 from experiments.run import Options, Run
 from experiments.settings import presets
@@ -117,7 +118,7 @@ def run(config: Config, run: Run) -> Outcome:
         sections += parts
     converged = all(row["value"] for row in rows.where(metric="converged"))
     rows.add({"converged": converged})
-    names = lambda of: ", ".join(sorted({getattr(problem, of) for problem in used.values()}))
+    names = lambda of: listed(sorted(getattr(problem, of) for problem in used.values()))
     return Outcome(names("dataset"), names("requested"), rows, sections)
 
 

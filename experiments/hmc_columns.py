@@ -1,11 +1,11 @@
 """How good is the posterior of a single column? Agreement with HMC by depth of a fractal net.
 
-A fractal net holds nets of several depths in one tree of weights, so draws of its posterior answer
-at any depth: run the same draws through one column. But the posterior is of the whole net, of which
-a column is only a part. NUTS draws from the posterior of the whole net, and by itself from that of
-each column alone, on the same digits; their predictions are compared column by column. Every cheap
-posterior of the whole net is read at every depth, too. Figures: docs/results.md. Laptop: 7 minutes
-on one core.
+A fractal net holds nets of several depths in one tree of weights. Draws from its posterior can
+therefore predict at any depth, by running them through one column. But the posterior is that of the
+whole net, and a column is only a part of it. NUTS draws from the posterior of the whole net and,
+separately, from that of each column alone, on the same digits. Their predictions are compared
+column by column. Every cheap posterior of the whole net also predicts at every depth. Results:
+docs/results.md. Laptop: 7 minutes on one core.
 
     make experiment NAME=hmc_columns
 """

@@ -1,16 +1,17 @@
 """Does a net select its own depth? A distribution over its columns, trained with the weights.
 
-The columns of a fractal net are nets of different depth, and drop-path trains them all alike. Here
-the column that answers is a random variable with a posterior π, which is trained with the weights
-on ``Σ_c π_c L_c + KL(π ‖ uniform) / N`` (depth uncertainty: Antorán, Allingham & Hernández-Lobato,
-NeurIPS 2020). Does π find the depth that suits the number N of training images? The comparison is
-the same net with π fixed at its prior (drop-path in expectation), and the best of its columns.
+The columns of a fractal net are nets of different depth, and drop-path trains all of them equally.
+Here the column that predicts is a random variable with a posterior π, which is trained with the
+weights on ``Σ_c π_c L_c + KL(π ‖ uniform) / N`` (depth uncertainty: Antorán, Allingham &
+Hernández-Lobato, NeurIPS 2020). Does π find the depth that suits the number N of training images?
+The baselines are the same net with π fixed at its prior (drop-path in expectation), and the best
+column of that net.
 
     make experiment NAME=learned_depth
     make experiment NAME=learned_depth ARGS="--warm-up 0"        # π learns from the first step on
     make experiment NAME=learned_depth ARGS="--preset paper"     # CIFAR-10; needs a GPU or TPU
 
-Laptop: about 200 s of CPU time; digits, columns of 3, 6 and 12 convolutions. Figures:
+Laptop: about 200 s of CPU time; digits, columns of 3, 6 and 12 convolutions. Results:
 docs/results.md.
 """
 

@@ -1,4 +1,4 @@
-"""Where logged rows go beside metrics.jsonl: TensorBoard, or Weights & Biases."""
+"""Loggers that rows go to besides metrics.jsonl: TensorBoard, or Weights & Biases."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

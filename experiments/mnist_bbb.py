@@ -1,11 +1,11 @@
 """Bayes by Backprop on MNIST: Blundell's tables 1 and 2, and the methods that came after.
 
-A net of two hidden layers on raw pixels (divided by 126), as in Blundell et al., ICML 2015, §5.1.
-Table 1 is the test error of plain training, dropout, and Bayes by Backprop with a Gaussian and with
-a scale-mixture prior; beside them stand local reparameterisation, IVON and a deep ensemble, trained
-on the same batches. Table 2 removes the weights whose means are smallest for their standard
-deviations; then whole units go, which leaves a smaller net that is timed. Settings were chosen on
-the validation images. Figures: docs/results.md. Laptop: 10 minutes on one CPU core.
+The net has two hidden layers on raw pixels (divided by 126), as in Blundell et al., ICML 2015,
+§5.1. Table 1 is the test error of plain training, dropout, and Bayes by Backprop with a Gaussian
+and with a scale-mixture prior. It adds local reparameterisation, IVON and a deep ensemble, trained
+on the same batches. Table 2 removes the weights with the smallest ratio of mean to standard
+deviation. Then whole units are removed, which leaves a smaller net that is timed. Settings were
+chosen on the validation images. Results: docs/results.md. Laptop: 10 minutes on one CPU core.
 
     make experiment NAME=mnist_bbb
     make experiment NAME=mnist_bbb ARGS="--preset paper"    # 3 × 600 epochs; needs a GPU or TPU

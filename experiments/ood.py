@@ -1,11 +1,11 @@
-"""Does it know what it does not know? Every method on strange images and on spoilt ones.
+"""Does it know what it does not know? Every method on unknown and on corrupted images.
 
-Two questions as in Ovadia et al., NeurIPS 2019. Out-of-distribution images: a net trained on
-Fashion-MNIST sees MNIST, and a net trained on eight classes of CIFAR-10 sees the other two; the
-entropy of its prediction should tell them apart (AUROC, AUPR, FPR at 95 % recall). Corrupted
-images: test images rotated or covered by noise; accuracy falls, and confidence should fall with it
-(ECE). A small fractal net of dense units on the pixels; the same start, batches and steps for every
-method. Figures: docs/results.md. Laptop: 18 minutes on one CPU core.
+It asks two questions, as Ovadia et al., NeurIPS 2019. Out-of-distribution images: a net trained on
+Fashion-MNIST sees MNIST, and a net trained on eight classes of CIFAR-10 sees the other two. The
+entropy of its prediction should separate them (AUROC, AUPR, FPR at 95 % recall). Corrupted images:
+test images are rotated or covered by noise. Accuracy falls, and confidence should fall with it
+(ECE). The net is a small fractal net of dense units on the pixels, with the same start, batches and
+steps for every method. Results: docs/results.md. Laptop: 18 minutes on one CPU core.
 
     make experiment NAME=ood
     make experiment NAME=ood ARGS="--problems fashion_mnist --num-seeds 5"
@@ -28,6 +28,7 @@ from experiments._perceptron import classifier, predict, start
 from experiments._routes import scores
 from experiments.ranges import Choices, Columns, Count, Natural, OneOf, Positive, Some
 from experiments.report import Outcome, Section, highest, is_version
+from experiments.report.words import listed
 from experiments.rows import Rows
 from experiments.run import Run, SeedsOptions
 from experiments.settings import Settings, SourceConfig, presets
@@ -188,8 +189,8 @@ def run(config: Config, run: Run) -> Outcome:
         found = run.sweep(problem.test, problem=[name], method=config.methods, seed=seeds)
         rows.extend(found)
         sections += report_on(config, problem, found)
-    datasets = ", ".join(problem.split.source.name for problem in problems.values())
-    requested = ", ".join(problem.requested for problem in problems.values())
+    datasets = listed(problem.split.source.name for problem in problems.values())
+    requested = listed(problem.requested for problem in problems.values())
     return Outcome(datasets, requested, rows, sections)
 
 

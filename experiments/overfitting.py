@@ -1,9 +1,9 @@
 """Does Bayes regularise? The gap between training and test, against the number of images.
 
-Bayes by Backprop was proposed as a regulariser (Blundell et al., ICML 2015, §1). Here that claim is
-a test: one net, trained by maximum a posteriori, by a mean field with the same prior, and by
-maximum likelihood, on more and more images, with the same number of steps throughout. Figures:
-docs/results.md. Laptop: 2.4 minutes of processor time.
+Bayes by Backprop was proposed as a regulariser (Blundell et al., ICML 2015, §1). This experiment
+tests that claim: one net is trained by maximum a posteriori, by a mean field with the same prior,
+and by maximum likelihood, on more and more images, with the same number of steps throughout.
+Results: docs/results.md. Laptop: 2.4 minutes of processor time.
 
     make experiment NAME=overfitting
     make experiment NAME=overfitting ARGS="--data.name fashion_mnist"

@@ -1,4 +1,4 @@
-"""What a setting can be: numbers in a range, names out of a list, tuples of these."""
+"""Types of settings: numbers in a range, names from a list, tuples of these."""
 
 import math
 from collections.abc import Callable

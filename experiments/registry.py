@@ -24,9 +24,8 @@ HARNESS = {
 class Experiment(Protocol):
     """What a module must define to be an experiment.
 
-    Its docstring is the lab note, the first line of which stands for it in lists. ``PRESETS`` has
-    a `Config` for each of ``laptop``, ``paper`` and ``quick``; ``FINDING`` says in a sentence what
-    the rows of a run say.
+    Its docstring is the lab note, whose first line appears in lists. ``PRESETS`` has a `Config` for
+    each of ``laptop``, ``paper`` and ``quick``. ``FINDING`` puts the rows of a run into a sentence.
     """
 
     __name__: str

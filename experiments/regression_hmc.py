@@ -1,15 +1,16 @@
 """A regression curve by MAP, mean-field VI and NUTS: how far is the cheap posterior from HMC's?
 
-Blundell's curve, y = x + 0.3 sin 2π(x + ε) + 0.3 sin 4π(x + ε) + ε (Blundell et al., ICML 2015,
-§5.2), and one small network three ways over the same tree of weights: its most probable weights,
-a Gaussian for every weight (Bayes by Backprop), and draws of the exact posterior by the No-U-Turn
-sampler (NumPyro), four vectorised chains. Prior and likelihood are the same objects for all three.
+The curve is y = x + 0.3 sin 2π(x + ε) + 0.3 sin 4π(x + ε) + ε (Blundell et al., ICML 2015, §5.2).
+One small network is fitted in three ways over the same tree of weights: by its most probable
+weights, by a Gaussian for every weight (Bayes by Backprop), and by draws from the exact posterior
+with the No-U-Turn sampler (NumPyro, four vectorised chains). Prior and likelihood are the same
+objects for all three.
 
     make experiment NAME=regression_hmc
 
-About a minute on 2 CPU cores. Expect HMC's band to widen where there are no data, VI's much less;
-R-hat of the predictions below 1.01 and no divergence (R-hat of single weights would mean nothing:
-permuting hidden units changes them and not the function).
+About a minute on 2 CPU cores. Expect HMC's band to widen where there are no data, and VI's much
+less. Expect R-hat of the predictions below 1.01 and no divergence. (R-hat of single weights would
+mean nothing, because permuting hidden units changes the weights but not the function.)
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Tidy rows: what an experiment found, one figure a row."""
+"""Tidy rows: the results of an experiment, one number per row."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""One run: the options every experiment has, and the directory that keeps what a run leaves."""
+"""One run: the options of every experiment, and the directory with the results of a run."""
 
 import contextlib
 import json
@@ -24,7 +24,7 @@ from flax.traverse_util import flatten_dict
 from experiments.loggers import Logger, Loggers, check_installed
 from experiments.ranges import Count, Directory, Seed
 from experiments.report.words import named
-from experiments.rows import Rows
+from experiments.rows import Rows, slug
 from experiments.settings import Settings
 from experiments.watch import Parts, Watch
 from jfractal import Fit, Method, fit, storage
@@ -41,14 +41,14 @@ RECORD = {
     "device": dict,
     "versions": dict,
 }
-"""What is read back of config.json, and of what type it is."""
+"""The entries of config.json that are read back, and their types."""
 NO_SETTINGS = ("out", "resume", "log")
 PACKAGES = ("jfractal", "jax", "jaxlib", "flax", "optax", "numpyro")
 
 
 @dataclass(frozen=True)
 class Options(Settings):
-    """What every experiment can be told; the `Config` of each adds to it."""
+    """The options of every experiment; the `Config` of each adds its own."""
 
     # Size of the experiment: minutes on a laptop, or the setting of the paper.
     preset: Literal["laptop", "paper"] = "laptop"
@@ -63,9 +63,14 @@ class Options(Settings):
 
 @dataclass(frozen=True)
 class SeedsOptions(Options):
-    """What an experiment can be told that repeats itself."""
+    """The options of an experiment that is repeated with several seeds."""
 
     num_seeds: Count = 3  # Runs of each method, with draws of their own.
+
+
+@dataclass(frozen=True)
+class VmappedSeedsOptions(SeedsOptions):
+    """The options of an experiment whose seeds run in one vmapped program."""
 
 
 @dataclass(frozen=True)
@@ -147,12 +152,12 @@ class Run:
 
     @property
     def checkpoints(self) -> Path:
-        """Where the checkpoints lie."""
+        """The directory of the checkpoints."""
         return self.directory / "checkpoints"
 
     @property
     def record(self) -> dict[str, Any]:
-        """What is known from the start, as in config.json: settings, versions, device, commit."""
+        """The record from the start, as in config.json: settings, versions, device, commit."""
         return _record(self._config)
 
     @property
@@ -228,7 +233,8 @@ class Run:
             self.log({"net": name, **row})
 
         directory = self.checkpoints / name
-        is_said = name == "net" or any(str(what).endswith(name) for what in DOING)
+        words = lambda text: {*slug(text).split("_")}
+        is_said = name == "net" or words(name) <= words(" ".join(map(str, DOING)))
         with contextlib.nullcontext() if is_said else doing(name):
             result = fit(method, params, data, key, callbacks=[log], directory=directory, **options)
         if result.interrupted is not None:

@@ -1,11 +1,12 @@
-"""Which methods are calibrated? Every posterior put to simulated data, whose truth is known.
+"""Which methods are calibrated? Every posterior on simulated data, whose truth is known.
 
-Weights are drawn from the prior, data from the likelihood, and a method is fitted to these. If it
-returns the posterior, the true value of any function of the weights is a draw like its own: over
-many data sets its rank among them is uniform (Talts et al., 2018). A ∪ says that the draws lie too
-close, a ∩ too far apart, a slope that they are biased. The functions are predictions, the log
-likelihood and the log joint (Modrák et al., 2023). Two models: a linear regression, whose posterior
-is a Gaussian, and a net of one hidden layer; hundreds of fits are one program. Figures:
+Weights are drawn from the prior and data from the likelihood, and a method is fitted to the data.
+If it returns the posterior, the true value of any function of the weights has the same distribution
+as its draws, and the rank of the true value among the draws is uniform over data sets (Talts et
+al., 2018). A ∪ shape of the ranks means that draws are too narrow, a ∩ shape that they are too
+wide, and a slope that they are biased. The functions are predictions, the log likelihood and the
+log joint (Modrák et al., 2023). There are two models: a linear regression, whose posterior is
+Gaussian, and a net with one hidden layer. Hundreds of fits run in one program. Results:
 docs/results.md. Laptop: 10 minutes on one CPU core.
 
     make experiment NAME=sbc

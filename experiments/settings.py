@@ -1,4 +1,4 @@
-"""Settings with declared ranges: what is out of one is refused when the settings are made."""
+"""Settings with declared ranges: a value out of range is refused when the settings are made."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,12 +1,12 @@
-"""UCI regression on the standard splits: every method, NUTS among them, beside published rows.
+"""UCI regression on the standard splits: every method, including NUTS, and published results.
 
-The benchmark of Hernández-Lobato & Adams (ICML 2015), Gal & Ghahramani (ICML 2016) and
+This is the benchmark of Hernández-Lobato & Adams (ICML 2015), Gal & Ghahramani (ICML 2016) and
 Lakshminarayanan et al. (NeurIPS 2017): one hidden layer of 50 ReLU units, the standard 90/10
 splits, inputs and target standardised on the training rows, RMSE and log likelihood in the units of
-the target. The noise is one learned standard deviation. All splits of a set are fitted and tested
-by one vmapped program for each method; NUTS, the reference that the published tables lack, and
-chains from an ensemble (MILE) run on the first splits only. No setting is chosen set by set.
-Figures: docs/results.md. Laptop: 14 minutes of processor time, and some more for MILE.
+the target. The noise is one learned standard deviation. For each method, one vmapped program fits
+and tests all splits of a data set. NUTS, the reference that the published tables lack, and chains
+from an ensemble (MILE) run on the first splits only. All data sets share the same settings.
+Results: docs/results.md. Laptop: 14 minutes of processor time, and some more for MILE.
 
     make experiment NAME=uci_regression
     make experiment NAME=uci_regression ARGS="--preset paper"    # all sets; hours on 2 CPU cores
@@ -29,6 +29,7 @@ from experiments._perceptron import Perceptron, start
 from experiments._problems import Problem, Table
 from experiments.ranges import Choices, Count, Natural, Positive
 from experiments.report import Outcome, Section, highest
+from experiments.report.words import listed
 from experiments.rows import Rows
 from experiments.run import Options, Run
 from experiments.settings import SourceConfig, presets
@@ -142,9 +143,9 @@ def run(config: Config, run: Run) -> Outcome:
         *([lag_section(rows)] if nuts else ()),
         *(set_section(config, name, source, rows) for name, source in sources.items()),
     ]
-    datasets = ", ".join(sorted({source.name for source in sources.values()}))
-    requested = sorted({s.requested if s.note else s.name for s in sources.values()})
-    return Outcome(datasets, ", ".join(requested), rows, sections)
+    datasets = listed(sorted(source.name for source in sources.values()))
+    requested = listed(sorted(s.requested if s.note else s.name for s in sources.values()))
+    return Outcome(datasets, requested, rows, sections)
 
 
 def fold(source: TableData, train: Array, test: Array) -> Fold:

@@ -1,4 +1,4 @@
-"""What a person sees of a run: on a terminal as it goes, elsewhere a line a minute."""
+"""Progress of a run: live on a terminal, and one line per minute elsewhere."""
 
 import shutil
 import sys

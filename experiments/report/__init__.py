@@ -2,7 +2,7 @@
 
 from experiments.report.finding import Finding, highest, lowest, sentence
 from experiments.report.outcome import Outcome, Picture, Section, Table
-from experiments.report.page import is_version, render
+from experiments.report.page import is_version, render, render_sweep
 from experiments.report.tables import curves, intervals, shown, table
 from experiments.report.words import Cell, label, show
 
@@ -20,6 +20,7 @@ __all__ = [
     "label",
     "lowest",
     "render",
+    "render_sweep",
     "sentence",
     "show",
     "shown",

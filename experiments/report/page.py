@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 from flax.traverse_util import flatten_dict
 
-from experiments.report.outcome import Outcome
+from experiments.report.outcome import Outcome, Table
 from experiments.report.words import Cell, duration, moment, show
 
 LONGEST_LABEL = 40
@@ -37,6 +37,17 @@ def render(
         sections=outcome.sections,
         settings=flatten_dict(record["config"], sep="."),
     )
+
+
+def render_sweep(record: Mapping[str, Any], table: Table) -> str:
+    """The page of a sweep, with links to the pages of its members.
+
+    Args:
+        record: the content of sweep.json.
+        table: what the members found, averaged over seeds.
+    """
+    done = sum(member["status"] == "done" for member in record["members"])
+    return template("sweep.html.jinja").render(record=record, table=table, done=done)
 
 
 def template(name: str) -> jinja2.Template:

@@ -58,6 +58,37 @@ def entries(root: Path) -> tuple[list[Entry], list[str]]:
     return sorted(found, key=lambda entry: entry.started, reverse=True), amiss
 
 
+@dataclass(frozen=True)
+class SweepEntry:
+    """A sweep in the index."""
+
+    name: str
+    command: str
+    done: int
+    """How many of its members are."""
+    total: int
+    report: str
+    """Its page, as seen from the index."""
+
+
+def sweeps(root: Path) -> tuple[list[SweepEntry], list[str]]:
+    """All sweeps in ``root/NAME/``, the newest first, and a sentence on each that is damaged."""
+    found: list[SweepEntry] = []
+    amiss: list[str] = []
+    begun = lambda path: path.parent.name.rpartition("-sweep-")[2]
+    for path in sorted(root.glob("*/sweep.json"), key=begun, reverse=True):
+        page = path.with_name("report.html")
+        try:
+            record = _object(path.read_text(encoding="utf-8"))
+            done = [member["status"] == "done" for member in record["members"]]
+            report = page.relative_to(root).as_posix() if page.is_file() else ""
+            words = str(record["name"]), str(record["command"])
+            found.append(SweepEntry(*words, sum(done), len(done), report))
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            amiss.append(f"{path} is damaged: {' '.join(str(error).split())}.")
+    return found, amiss
+
+
 def _entry(root: Path, directory: Path, amiss: list[str]) -> Entry | None:
     def read(name: str, how: Callable[[Path], T], missing: str, otherwise: T) -> T:
         """A file of the run; if there is none or it is damaged, that is noted."""

@@ -1,6 +1,6 @@
 """How figures, moments and durations are written for people."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from numbers import Integral, Real
 from typing import Any
@@ -19,6 +19,10 @@ LABELS = {
     "ece": "ECE",
     "auroc": "AUROC",
     "auroc_epistemic": "AUROC, epistemic",
+    "auroc_near": "AUROC, near",
+    "auroc_far": "AUROC, far",
+    "coverage_nested": "coverage, nested",
+    "classes_nested": "classes, nested",
     "aupr": "AUPR",
     "fpr95": "FPR95",
     "aurc": "AURC",
@@ -36,6 +40,8 @@ LABELS = {
     "symmetric_kl": "symmetric KL (nats)",
     "gradients": "full gradients",
     "gap": "gap (points)",
+    "mean_std": "mean σ of the weights",
+    "start_std": "σ at the start",
     "p_value": "p-value",
     "rhat": "R-hat",
     "error_percent": "test error (%)",
@@ -103,9 +109,9 @@ def duration(seconds: float) -> str:
     return " ".join(f"{number} {unit}" for unit, number in [*parts.items()][first : first + 2])
 
 
-def listed(parts: list[str]) -> str:
-    """Parts of a sentence: ``a, b and c``."""
-    *most, last = parts
+def listed(parts: Iterable[str]) -> str:
+    """Parts of a sentence, each once: ``a, b and c``."""
+    *most, last = dict.fromkeys(parts)
     return f"{', '.join(most)} and {last}" if most else last
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 import tyro
 from tqdm import tqdm
 
-from experiments import command, registry
+from experiments import command, registry, report
 from experiments.ranges import Count, Directory, Positive, Seed
 from experiments.settings import Settings
 from experiments.sweeps import summary
@@ -92,7 +92,7 @@ def _conduct(sweep: Sweep, run: Callable[[Sequence[Task]], Ended]) -> int:
     """Runs what is not done; returns how many members failed."""
     tasks = {sweep.task(member): member for member in sweep.waiting}
     name, total, done = sweep.request.name, len(sweep.members), len(sweep.members) - len(tasks)
-    print(f"{name}: {total} members in {sweep.directory}, {done} of them done", flush=True)
+    print(f"{name}: {done} of {total} members done, in {sweep.directory}", flush=True)
     if not tasks:
         return 0
     with (
@@ -110,9 +110,11 @@ def _summarize(sweep: Sweep) -> None:
     """Writes what the members found, and prints the mean of it."""
     done = [(member, sweep.place(member)) for member in sweep.members if sweep.is_done(member)]
     rows = summary.tidy(done)
-    text = summary.markdown(summary.table(rows, sweep.request.grid))
+    table = summary.table(rows, sweep.request.grid)
+    text = summary.markdown(table)
     about = f"{len(done)} of {len(sweep.members)} members of `{command_line(sweep.request)}`"
     sweep.write("rows.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    sweep.write("report.html", report.render_sweep(sweep.record, table))
     sweep.write("summary.md", f"# {sweep.request.name}\n\n{about}\n\n{text}")
     lines = text.splitlines()
     print("\n".join(lines[:MOST_LINES]))

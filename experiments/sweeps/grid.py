@@ -11,7 +11,7 @@ from typing import Any
 from flax.traverse_util import flatten_dict
 
 from experiments import command, registry
-from experiments.run import settings
+from experiments.run import VmappedSeedsOptions, settings
 from jfractal.errors import InputError
 
 Levels = Mapping[str, tuple[str, ...]]
@@ -63,12 +63,12 @@ class Request:
         for field in self.grid:
             if field not in known or field == "seed":
                 raise InputError(_no_such_field(self.name, field, known))
-        seeds = range(self.seed, self.seed + self.seeds)
+        seeds, repeated = self._seeds(experiment)
         members = {}
         for levels, seed in product(product(*self.grid.values()), seeds):
             cell = dict(zip(self.grid, levels))
             words = [word for field in cell for word in _words(field, cell[field], known[field])]
-            flags = (*self.flags, *words, "--seed", str(seed))
+            flags = (*self.flags, *words, "--seed", str(seed), *repeated)
             config = _flat(command.parse(self.name, experiment, list(flags)))
             values = {**{field: config[field] for field in cell}, "seed": seed}
             label = _label(values)
@@ -76,6 +76,14 @@ class Request:
                 raise InputError(f"`grid` must have levels that differ, got two of {label}")
             members[label] = Member(label, values, flags)
         return [*members.values()]
+
+    def _seeds(self, experiment: registry.Experiment) -> tuple[range, tuple[str, ...]]:
+        """The seeds that are members, and the flags for those that share a program."""
+        words = " ".join([*self.flags, *self.grid]).replace("-", "_")
+        is_vmapped = issubclass(experiment.Config, VmappedSeedsOptions)
+        if self.seeds > 1 and is_vmapped and "num_seeds" not in words:
+            return range(self.seed, self.seed + 1), ("--num-seeds", str(self.seeds))
+        return range(self.seed, self.seed + self.seeds), ()
 
 
 def grid(given: list[str]) -> dict[str, tuple[str, ...]]:

@@ -13,6 +13,7 @@ from experiments.sweeps.grid import Member
 from jfractal.errors import InputError
 
 Row = dict[str, Any]
+BOUNDS = ("_lower", "_upper")
 
 
 def tidy(members: Iterable[tuple[Member, Path]]) -> list[Row]:
@@ -58,7 +59,10 @@ def table(rows: Sequence[Row], grid: Iterable[str]) -> Table:
     grid = [*grid]
     values: dict[tuple[Any, ...], dict[str, list[float]]] = {}
     names = ["metric", *_fields(rows, grid), *grid]
+    metrics = {row["metric"] for row in rows}
     for row in rows:
+        if row["metric"].rpartition("_")[0] in metrics and row["metric"].endswith(BOUNDS):
+            continue  # of an interval within one run; the error is over runs
         if isinstance(row["value"], int | float) and not isinstance(row["value"], bool):
             place = tuple(row.get(name) for name in names)
             values.setdefault(place, {}).setdefault(row["member"], []).append(row["value"])

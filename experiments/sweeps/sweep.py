@@ -101,12 +101,16 @@ class Sweep:
 
     def write_record(self) -> None:
         """Writes sweep.json."""
-        record = {
+        self.write(RECORD, json.dumps(self.record, indent=2) + "\n")
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What was asked for, and how far the members are, as in sweep.json."""
+        return {
             **asdict(self.request),
             "command": command_line(self.request),
             "members": [self._described(member) for member in self.members],
         }
-        self.write(RECORD, json.dumps(record, indent=2) + "\n")
 
     def _described(self, member: Member) -> dict[str, Any]:
         error = self.errors.get(member.label)

@@ -6,7 +6,8 @@ import shutil
 import pytest
 
 from experiments.report.__main__ import main
-from experiments.report.runs import POINTS, entries
+from experiments.report.index import write_index
+from experiments.report.runs import POINTS, entries, sweeps
 from tests.experiments.made_runs import RECORD, RESULT, write
 
 
@@ -92,6 +93,27 @@ def test_a_row_that_is_being_written_is_not_amiss(tmp_path):
     with (directory / "metrics.jsonl").open("a") as file:
         file.write('{"step": 3, "lo')
     assert entries(tmp_path)[1] == []
+
+
+def test_sweeps_are_listed_with_their_pages(tmp_path):
+    members = [{"directory": f"seed-{i}", "status": s} for i, s in enumerate(["done", "failed"])]
+    record = {"name": "digits", "command": "python -m experiments.sweeps digits --seeds 2"}
+    for moment in ("20261126-1", "20261127-1"):
+        place = tmp_path / f"digits-sweep-{moment}"
+        place.mkdir()
+        (place / "sweep.json").write_text(json.dumps({**record, "members": members}))
+    (place / "report.html").write_text("")
+    (tmp_path / "bad-sweep-1").mkdir()
+    (tmp_path / "bad-sweep-1/sweep.json").write_text('{"name": "digits"}')
+    found, amiss = sweeps(tmp_path)
+    assert [entry.report for entry in found] == ["digits-sweep-20261127-1/report.html", ""]
+    assert {(entry.done, entry.total) for entry in found} == {(1, 2)}
+    (sentence,) = amiss
+    assert sentence == f"{tmp_path / 'bad-sweep-1/sweep.json'} is damaged: 'members'."
+    page, _ = write_index(tmp_path)
+    assert '<a href="digits-sweep-20261127-1/report.html">digits</a></td><td>1 of 2' in (
+        page.read_text()
+    )
 
 
 def test_files_beside_the_runs_are_nobodys_business(tmp_path):

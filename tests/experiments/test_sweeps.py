@@ -59,6 +59,17 @@ def test_each_cell_comes_with_each_seed():
     assert [m.values["steps"] for m in members] == [1] * 4 + [2] * 4
 
 
+def test_seeds_of_one_program_are_one_member():
+    """All seeds of a cell share a run where the experiment vmaps over them."""
+    grid = {"train.num_steps": ("5", "6")}
+    members = Request("active_learning", ("--quick",), grid, 3, 4).members()
+    assert [m.label for m in members] == [f"train.num_steps-{n}_seed-3" for n in (5, 6)]
+    assert members[0].flags[-2:] == ("--num-seeds", "4")
+    flags = ("--quick", "--num-seeds", "2")  # whoever says how many repetitions each has
+    assert len(Request("active_learning", flags, {}, 3, 4).members()) == 4
+    assert len(Request("overfitting", ("--quick",), {}, 3, 4).members()) == 4
+
+
 def test_levels_are_those_of_the_command_line():
     assert grid(["model.columns=1,2", "train.num-epochs= 3 "]) == {
         "model.columns": ("1", "2"),
@@ -144,6 +155,8 @@ def test_a_sweep_leaves_runs_and_a_summary(capsys):
         assert config["name"] == "counting"
         assert config["config"]["counter"]["stride"] == member["values"]["counter.stride"]
         assert (place / "report.html").exists()
+    page = (directory / "report.html").read_text()
+    assert all(f'<a href="{label}/report.html">' in page for label in statuses(directory))
     rows = [json.loads(line) for line in (directory / "rows.jsonl").read_text().splitlines()]
     assert [(r["counter.stride"], r["seed"], r["value"]) for r in rows] == [
         *((1, 0, 2), (1, 1, 2)),
@@ -365,6 +378,13 @@ def test_the_mean_is_over_seeds(tmp_path):
         ["NLL (nats)", "MAP", 1, f"2.333 ± {error:.2g}", 3],
         ["NLL (nats)", "MAP", 2, "7", 1],
     ]
+
+
+def test_intervals_within_a_member_are_left_out(tmp_path):
+    figures = {"nll": 1.0, "nll_lower": 0.9, "nll_upper": 1.1, "regret_lower": 2.0}
+    rows = [{"metric": metric, "value": value} for metric, value in figures.items()]
+    found = tabled(tmp_path, made(rows, stride=1, seed=0), made(rows, stride=1, seed=1))
+    assert [row[0] for row in found.rows] == ["NLL (nats)", "regret lower"]
 
 
 def test_repetitions_within_a_member_share_its_seed(tmp_path):

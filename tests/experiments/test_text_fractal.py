@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import jfractal as jf
-from experiments._texts import Tokens, bag_of_words, load
-from experiments.text_fractal import PRESETS, difference, verdict
+from experiments._texts import Tokens, bag_of_words, load, shuffled
+from experiments.text_fractal import BAG, PRESETS, difference, verdict
 from jfractal.data import PADDING, UNKNOWN, TextData
 
 QUICK = PRESETS["quick"]
@@ -23,6 +23,21 @@ def test_word_dropout_spares_the_padding(getkey):
     assert abs((words == UNKNOWN).mean() - 0.25) < 4 * np.sqrt(0.25 * 0.75 / 2000)
     assert jnp.all((words == UNKNOWN) | (words == texts[:, :2000]))
     np.testing.assert_array_equal(tokens(0.0).augment(getkey(), texts), texts)
+
+
+def test_shuffled_texts_keep_their_words_and_their_padding():
+    texts = np.arange(2, 42).reshape(2, 20)
+    texts[:, 15:] = PADDING
+    part = texts, np.array([0, 1])
+    twin = shuffled(Tokens(part, part, part, 0.2), seed=0)
+    for examples, labels in (twin.train, twin.validation, twin.test):
+        np.testing.assert_array_equal(labels, part[1])
+        np.testing.assert_array_equal(examples[:, 15:], PADDING)
+        np.testing.assert_array_equal(np.sort(examples[:, :15]), texts[:, :15])
+        assert (examples[:, :15] != texts[:, :15]).any(axis=1).all()
+    assert (np.diff(twin.train[0][:, :15] - twin.train[0][:, :1]) != 1).any()
+    orders = [np.argsort(row[:15]) for row in twin.train[0]]
+    assert (orders[0] != orders[1]).any()  # each text has an order of its own
 
 
 def test_subset_is_named_one():
@@ -61,8 +76,10 @@ def test_difference_by_hand():
 
 
 def test_verdict_claims_no_more_than_there_is():
-    assert "beats the bag of words: 78.0% " in verdict(0.78, 0.76, 0.005)
-    assert "+2.0 points is more than twice its standard error of 0.5" in verdict(0.78, 0.76, 0.005)
-    assert "is no more than twice its standard error of 1.3" in verdict(0.78, 0.76, 0.013)
+    said = verdict(BAG, 0.78, 0.76, 0.005)
+    assert "beats the bag of words: 78.0% " in said
+    assert "+2.0 points is more than twice its standard error of 0.5" in said
+    said = verdict(BAG, 0.78, 0.76, 0.013)
+    assert "is no more than twice its standard error of 1.3" in said
     for ours in (0.76, 0.75):
-        assert "does not beat the bag of words" in verdict(ours, 0.76, 0.01)
+        assert "does not beat the bag of words" in verdict(BAG, ours, 0.76, 0.01)
