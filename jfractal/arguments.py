@@ -1,4 +1,4 @@
-"""What callers hand over, checked by name: arrays of numbers, single numbers, words, keys."""
+"""Checks of arguments by name: arrays of numbers, single numbers, words, keys."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -38,7 +38,7 @@ LONGEST = 80  # characters of a value that a message repeats
 
 
 def as_array(name: str, value: Any) -> jax.Array | np.ndarray:
-    """The value as an array of truth values, integers or real numbers; traced ones stay traced.
+    """The value as an array of booleans, integers or real numbers; traced values stay traced.
 
     Raises:
         InputError: If it holds anything else, such as None, strings, keys or complex numbers.
@@ -60,7 +60,8 @@ def as_dtype(name: str, value: Any) -> np.dtype:
     """The floating-point type that a type or its name stands for.
 
     Raises:
-        InputError: If it is not one of 16, 32 or 64 bits, or JAX would compute in a narrower one.
+        InputError: If it is not a type of 16, 32 or 64 bits, or JAX would compute in a narrower
+            one.
     """
     try:
         dtype = jnp.dtype(value)
@@ -82,13 +83,13 @@ def as_dtype(name: str, value: Any) -> np.dtype:
 def check_values(
     name: str, x: jax.Array | np.ndarray, what: str, holds: Callable[[np.ndarray], Any]
 ) -> None:
-    """Refuses an array that is known and has an entry for which `holds` is false.
+    """Refuses a concrete array with an entry for which `holds` is false.
 
     Args:
-        name: The argument.
+        name: Name of the argument.
         x: Its value, from `as_array`.
-        what: What every entry must be, after "must be".
-        holds: An elementwise test, false of NaN, as comparisons are.
+        what: What every entry must be, to follow "must be" in the message.
+        holds: An elementwise test, false for NaN, as comparisons are.
 
     Raises:
         InputError: If there is such an entry.
@@ -99,20 +100,20 @@ def check_values(
 
 
 def check_finite(name: str, x: jax.Array | np.ndarray) -> None:
-    """Refuses an array that is known and holds a NaN or an infinity."""
+    """Refuses a concrete array that holds a NaN or an infinity."""
     check_values(name, x, "finite", np.isfinite)
 
 
 def check_number(what: str, holds: Callable[[Any], Any], **numbers: Any) -> None:
-    """Refuses what is not one real number, or known and out of range.
+    """Refuses anything but one real number, which must be in range if it is concrete.
 
     Args:
-        what: What it must be, after "must be", e.g. ``in (0, 1)``.
-        holds: A test of the number, false of NaN.
+        what: What it must be, to follow "must be" in the message, e.g. ``in (0, 1)``.
+        holds: A test of the number, false for NaN.
         **numbers: The arguments, by name.
 
     Raises:
-        InputError: Naming the first of them.
+        InputError: If a number is refused; the message names the first.
     """
     for name, value in numbers.items():
         try:
@@ -128,34 +129,34 @@ def check_number(what: str, holds: Callable[[Any], Any], **numbers: Any) -> None
 
 
 def check_positive(**numbers: Any) -> None:
-    """Refuses what is not one finite number above 0."""
+    """Refuses anything but one finite number above 0."""
     check_number("above 0 and finite", lambda x: (x > 0) & np.isfinite(x), **numbers)
 
 
 def check_rate(**numbers: Any) -> None:
-    """Refuses what is not one number in [0, 1): rates of dropping, of forgetting."""
+    """Refuses anything but one number in [0, 1), such as a dropout rate or a decay."""
     check_number("in [0, 1)", lambda x: (x >= 0) & (x < 1), **numbers)
 
 
 def check_fraction(**numbers: Any) -> None:
-    """Refuses what is not one number between 0 and 1, both included."""
+    """Refuses anything but one number between 0 and 1, both included."""
     check_number("in [0, 1]", lambda x: (x >= 0) & (x <= 1), **numbers)
 
 
 def check_weight(**numbers: Any) -> None:
-    """Refuses what is not one finite number of at least 0."""
+    """Refuses anything but one finite number of at least 0."""
     check_number("at least 0 and finite", lambda x: (x >= 0) & np.isfinite(x), **numbers)
 
 
 def check_functions(**functions: Any) -> None:
-    """Refuses what cannot be called."""
+    """Refuses anything that cannot be called."""
     for name, function in functions.items():
         if not callable(function):
             raise InputError(f"`{name}` must be a function, got {described(function)}")
 
 
 def check_flags(**flags: Any) -> None:
-    """Refuses what is neither true nor false."""
+    """Refuses anything but true and false."""
     for name, flag in flags.items():
         check_type(name, flag, bool | np.bool_, "True or False")
 
@@ -174,7 +175,7 @@ def check_type(name: str, value: Any, types: Any, what: str) -> None:
 
 
 def as_strings(name: str, value: Any) -> tuple[str, ...]:
-    """The strings of a list or the like; one by itself would be taken letter by letter."""
+    """The strings of a list or the like; a single string is refused."""
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise InputError(f"`{name}` must be a list of strings, got {described(value)}")
     strings = tuple(value)
@@ -191,7 +192,7 @@ def as_path(name: str, value: Any) -> Path:
 
 
 def check_key(name: str, key: Any) -> None:
-    """Refuses what is not one random key, typed or (as older JAX has them) a vector of uint32."""
+    """Refuses anything but one random key, typed or (as in older JAX) a vector of uint32."""
     dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
     is_typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key) and shape == ()
     if not is_typed and not (dtype == np.uint32 and shape in ((2,), (4,))):
@@ -200,7 +201,7 @@ def check_key(name: str, key: Any) -> None:
 
 @contextmanager
 def naming(name: str) -> Iterator[None]:
-    """Says of which argument an error is, where what looks into that argument raises it."""
+    """Puts the name of an argument in front of errors that are raised within."""
     try:
         yield
     except InputError as error:
@@ -210,7 +211,7 @@ def naming(name: str) -> Iterator[None]:
 
 
 def described(value: Any) -> str:
-    """What a message says of a value: the value itself if it is short, else its kind."""
+    """A description of a value for messages: the value itself if it is short, else its kind."""
     if isinstance(value, jax.Array | np.ndarray) and value.ndim:
         return _described_array(value)
     is_number = isinstance(value, np.generic | np.ndarray | jax.Array) and _is_real(value.dtype)
@@ -233,7 +234,7 @@ def _described_array(x: jax.Array | np.ndarray) -> str:
 
 
 def _single(value: float) -> np.ndarray:
-    """In JAX's precision, in which what is too large is infinite."""
+    """In JAX's precision, in which numbers that are too large are infinite."""
     with np.errstate(over="ignore"):
         return np.asarray(value).astype(jax.dtypes.canonicalize_dtype(float))
 
@@ -244,5 +245,5 @@ def _is_real(dtype: Any) -> bool:
 
 
 def _wide(x: np.ndarray) -> np.ndarray:
-    """In a dtype of NumPy's own, whose functions are tried on every platform."""
+    """In a native NumPy dtype, whose functions are tested on every platform."""
     return x if x.dtype.kind in "biu" or x.dtype.itemsize >= 4 else x.astype(np.float32)

@@ -12,18 +12,26 @@ from jfractal.errors import InputError
 __all__ = ["read_arrays", "read_table", "write_file"]
 
 
-def read_table(path: Path) -> np.ndarray:
-    """The one array of an ``.npz`` or ``.npy``, or the numbers of a ``.csv``, with or without head.
+def read_table(path: Path, name: str) -> np.ndarray:
+    """The single array of an ``.npz`` or ``.npy``, or the numbers of a ``.csv``, with any header.
+
+    Args:
+        path: The file.
+        name: The array to read where an ``.npz`` holds several.
 
     Raises:
-        InputError: If the file cannot be read, or holds more than one array.
+        InputError: If the file cannot be read, or holds several arrays and none has that name.
     """
     if path.suffix == ".csv":
         return _read_csv(path)
-    arrays = list(read_arrays(path).values())
+    arrays = read_arrays(path)
+    if name in arrays:
+        return arrays[name]
     if len(arrays) != 1:
-        raise InputError(f"`path`: {path} must hold one array, got {len(arrays)}")
-    return arrays[0]
+        raise InputError(
+            f"`path`: {path} must hold one array, or one named {name!r}, got {sorted(arrays)}"
+        )
+    return next(iter(arrays.values()))
 
 
 def _read_csv(path: Path) -> np.ndarray:
@@ -46,10 +54,10 @@ def _is_number(word: str) -> bool:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an ``.npz`` by name, or that of an ``.npy`` as ``array``.
+    """The arrays of an ``.npz`` by name, or the array of an ``.npy`` as ``array``.
 
     Raises:
-        InputError: If the file cannot be read: it is missing, truncated, forged or something else.
+        InputError: If the file is missing, truncated, forged, or of another kind.
     """
     try:
         with path.open("rb") as stream:
@@ -66,10 +74,10 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Writes beside the target and renames: a reader finds the whole file or the old one.
+    """Writes a temporary file and renames it, so that a reader never sees half a file.
 
     Raises:
-        InputError: If it cannot be written.
+        InputError: If the file cannot be written.
     """
     temporary = path.with_name(f".{path.name}.part")
     try:

@@ -20,21 +20,21 @@ SOFTWARE = "jfractal"
 
 
 def citation(*used: Fit | Method | Model | Posterior | nn.Module) -> str:
-    """BibTeX of what a run used: jfractal itself, and the papers of methods, posteriors and nets.
+    """BibTeX entries for a run: jfractal itself, and the papers behind methods, posteriors, nets.
 
-    Each of them names its papers in ``references``: keys of ``jfractal/bibliography.bib``, or whole
-    entries, ``"@article{...}"``, where the method or the net is your own.
+    Each of these names its papers in ``references``: keys of ``jfractal/bibliography.bib`` or, for
+    your own method or net, whole entries, ``"@article{...}"``.
 
     Args:
-        *used: Fits, methods, models, posteriors and nets. A fit stands for its method, a method
-            also for its model, a model also for its net. A posterior alone knows less: what it is,
-            not how it was found.
+        *used: Fits, methods, models, posteriors and nets. A fit includes its method, a method its
+            model, and a model its net. A posterior does not know how it was found, so it names only
+            the papers on its form.
 
     Returns:
-        The entries, with a blank line between two, each once.
+        The entries, each once, separated by blank lines.
 
     Raises:
-        InputError: If one is none of these, or names an entry that does not exist.
+        InputError: If an argument has another type, or names an entry that does not exist.
 
     Example:
         ::

@@ -1,4 +1,4 @@
-"""Numbers of things: how many draws, steps, members."""
+"""Checks of counts, such as numbers of draws, steps or members."""
 
 from operator import index
 from typing import Any
@@ -11,10 +11,10 @@ MOST = 2**31 - 1  # what arrays can be indexed by in 32 bits
 
 
 def check_counts(least: int = 1, most: int = MOST, **counts: Any) -> None:
-    """Refuses counts that are not integers, or outside `least` to `most`.
+    """Refuses counts that are not integers, or not between `least` and `most`.
 
     Raises:
-        InputError: Naming the first of them.
+        InputError: If a count is refused; the message names the first.
     """
     for name, count in counts.items():
         try:

@@ -1,9 +1,9 @@
-"""The two ways a call can fail that are not a bug."""
+"""The two errors that are not bugs: bad input, and divergence."""
 
 
 class InputError(ValueError):
-    """A value from the caller is not usable; the message names it and what is allowed."""
+    """A value from the caller cannot be used; the message names it and says what is allowed."""
 
 
 class DivergenceError(FloatingPointError):
-    """The optimisation left the numbers: a loss is NaN or infinite."""
+    """A computation diverged: a loss or another quantity is NaN or infinite."""

@@ -1,4 +1,4 @@
-"""Processes that were forked from one that computes."""
+"""Processes that were forked from a process that uses JAX."""
 
 import os
 from functools import cache
@@ -14,7 +14,7 @@ def _first() -> int:
 
 
 def check_not_forked() -> None:
-    """Refuses what would wait for ever: the threads of JAX stay behind when a process is forked.
+    """Refuses to compute in a forked process, which lacks JAX's threads and would wait forever.
 
     Raises:
         InputError: If the process was forked from one that has called this before.

@@ -1,4 +1,4 @@
-"""What two functions have in common that were made alike: a key, by which to compile once."""
+"""Keys of values by content, so that functions that were made alike compile once."""
 
 import hashlib
 from collections.abc import Hashable, Mapping
@@ -19,10 +19,11 @@ Value = TypeVar("Value")
 
 
 class ByContent(Generic[Value]):
-    """A value that is equal to others of equal content: a static argument of `jax.jit`.
+    """A value that equals others with the same content, for use as a static argument of `jax.jit`.
 
-    ``optax.adam(1e-3)`` is a new pair of functions at every call, and so is a bound method or a
-    lambda; `jax.jit` compiles for each anew. By content they are the same, see `key_of`.
+    ``optax.adam(1e-3)`` returns a new pair of functions at every call, and bound methods and
+    lambdas are new objects too. `jax.jit` would compile for each of them. Compared by content, they
+    are equal, see `key_of`.
 
     Attributes:
         value: The value.
@@ -43,7 +44,7 @@ class ByContent(Generic[Value]):
 
 
 class _Same:
-    """Equal to itself alone; holds on to the object, so that its identity is not given away."""
+    """An object that equals only itself; it is held, so that its id is not reused."""
 
     __slots__ = ("held",)
 
@@ -58,11 +59,11 @@ class _Same:
 
 
 def key_of(x: Any) -> Hashable:
-    """A key that is equal for values of equal content.
+    """A key that is equal for values with equal content.
 
-    A function is its code, what it closes over, its defaults and, outside installed packages, the
-    global names that it reads; a dataclass is its type and its fields; an array is its numbers.
-    What is unknown is equal to itself only.
+    The content of a function is its code, its closure, its defaults and, outside installed
+    packages, the global names that it reads. The content of a dataclass is its type and its fields;
+    that of an array is its numbers. A value of any other kind equals only itself.
 
     Args:
         x: Any value.
@@ -74,7 +75,7 @@ def key_of(x: Any) -> Hashable:
 
 
 class _Keys:
-    """Keys of the parts of one value. What has been seen is known by its number when it recurs."""
+    """Keys of the parts of one value; a part that recurs is replaced by its number."""
 
     def __init__(self) -> None:
         self._seen: dict[int, tuple[int, Any]] = {}
@@ -157,6 +158,6 @@ def _is_ours(function: FunctionType) -> bool:
 
 
 def _names(code: CodeType) -> set[str]:
-    """The global names that a function and those within it may read."""
+    """The global names that a function and its inner functions may read."""
     inner = [_names(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
     return set(code.co_names).union(*inner)

@@ -1,4 +1,4 @@
-"""An interrupt waits for the end of a step, or of a file: what there is is whole when it comes."""
+"""Interrupts that wait for the end of a step or a file, so that no state is left incomplete."""
 
 import os
 import signal
@@ -15,15 +15,15 @@ __all__ = ["Interrupts"]
 
 
 class Interrupts:
-    """Holds SIGINT and SIGTERM back until `check`; a second one of a kind is not held.
+    """Holds SIGINT and SIGTERM back until `check`; a second signal of the same kind is not held.
 
-    What no `check` has let through comes at the end of the block, unless an error comes there
-    already. Signals that the process does not handle in Python keep their effect, and a forked
-    process handles its own at once. Only the main thread receives signals; in others this does
-    nothing.
+    A signal that is still held takes effect at the end of the block, unless the block ends with an
+    error. Signals that the process does not handle in Python keep their effect, and a forked
+    process handles its own at once. Only the main thread receives signals; in other threads this
+    does nothing.
 
     Attributes:
-        is_forced: Whether a second one came through, at whatever moment.
+        is_forced: Whether a second signal came through.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -58,9 +58,9 @@ class Interrupts:
             self._held = number
 
     def check(self) -> None:
-        """Lets the signal through that was held back, if there is one.
+        """Raises the signal that was held back, if there is one.
 
-        With several processes, which take their steps together, one that is interrupted stops all.
+        Several processes take their steps together; an interrupt of one stops all of them.
         """
         if _is_held_by_any(self._held is not None):
             if self._held is None:

@@ -1,4 +1,4 @@
-"""A directory that one process works in."""
+"""A lock on a directory, for one process."""
 
 import os
 from pathlib import Path
@@ -29,16 +29,16 @@ if hasattr(os, "register_at_fork"):
 
 
 class Lock:
-    """Refuses a directory that another process works in.
+    """Locks a directory, and refuses one that another process uses.
 
-    The operating system gives the lock back when the process ends, in whatever way.
+    The operating system releases the lock when the process ends, in whatever way.
 
     Args:
-        directory: The directory; made on entry.
-        argument: What the caller calls it.
+        directory: The directory, which is created on entry.
+        argument: Name of the caller's argument, for the message.
 
     Raises:
-        InputError: On entry, if another process, or another `Lock` of this one, has it.
+        InputError: On entry, if another process or another `Lock` of this process holds it.
 
     Example:
         ::

@@ -1,4 +1,4 @@
-"""What to lower where a device or the host has run out of memory."""
+"""Advice for when a device or the host runs out of memory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +10,11 @@ __all__ = ["out_of_memory"]
 
 @contextmanager
 def out_of_memory(what: str, lower: str) -> Iterator[None]:
-    """Says what to lower if what is done within needs more memory than there is.
+    """Turns errors about memory within the block into a message that says what to lower.
 
     Args:
-        what: What is done, as the subject of the message.
-        lower: The arguments that memory grows with, and what else helps, after a colon.
+        what: Subject of the message, the work within the block.
+        lower: The arguments that memory grows with, and what else helps, to follow a colon.
 
     Raises:
         MemoryError: In place of the errors of XLA and NumPy.

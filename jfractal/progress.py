@@ -1,4 +1,4 @@
-"""What a person sees of long work: what is being done, how far it is, and how long it will take."""
+"""Progress of long work: what is being done, how far it is, and how long it will take."""
 
 import shutil
 import sys
@@ -16,12 +16,12 @@ __all__ = ["DOING", "Progress", "bar", "doing", "every"]
 TICK = 1.0  # seconds from one look at the clock to the next
 
 DOING: list[object] = []
-"""What this process is doing, the outermost first; as text, each says what it is."""
+"""The tasks of this process, the outermost first; each describes itself as a string."""
 
 
 @contextmanager
 def doing(what: object) -> Iterator[None]:
-    """Names what is being done, for whoever tells a person of it."""
+    """Adds a task to the list of what this process is doing, for reports."""
     DOING.append(what)
     try:
         yield
@@ -31,7 +31,7 @@ def doing(what: object) -> Iterator[None]:
 
 @contextmanager
 def every(seconds: float, act: Callable[[], object]) -> Iterator[None]:
-    """Calls a function in regular intervals, in a thread of its own."""
+    """Calls a function at regular intervals, in a separate thread."""
     is_over = threading.Event()
 
     def run() -> None:
@@ -48,7 +48,7 @@ def every(seconds: float, act: Callable[[], object]) -> Iterator[None]:
 
 
 def bar(**options: Any) -> tqdm:
-    """A bar of tqdm on standard error, also on a terminal that does not say how wide it is."""
+    """A tqdm bar on standard error, even on a terminal that does not report its width."""
     made = tqdm(file=sys.stderr, **options)
     width = getattr(made, "ncols", None)
     if isinstance(width, int) and width < 1:  # there, tqdm would show nothing
@@ -57,18 +57,17 @@ def bar(**options: Any) -> tqdm:
 
 
 class Progress:
-    """A bar on a terminal or in a notebook; nothing where the output is neither.
+    """A progress bar on a terminal or in a notebook, and nothing elsewhere.
 
-    Its text says how far the work is, for those who see no bar.
+    As a string, it says how far the work is, for reports without a bar.
 
     Args:
-        name: What runs.
-        visible: Whether to show it; None for on a terminal and in a notebook only.
-        unit: What is counted.
+        name: Name of the work.
+        visible: Whether to show the bar; None shows it only on a terminal or in a notebook.
     """
 
-    def __init__(self, name: str, *, visible: bool | None, unit: str = "steps"):
-        self._name, self._unit = name, unit
+    def __init__(self, name: str, *, visible: bool | None):
+        self._name = name
         shown = _is_watched() if visible is None else visible
         self._is_shown = shown and jax.process_index() == 0
         self._bar: tqdm | None = None
@@ -81,7 +80,7 @@ class Progress:
     def __str__(self) -> str:
         if not self._total:
             return self._name
-        text = f"{self._name}, {self._done:,} of {self._total:,} {self._unit}"
+        text = f"{self._name}, {self._done:,} of {self._total:,} steps"
         if self._done == self._first:
             return text
         pace = (time.monotonic() - self._began) / (self._done - self._first)
@@ -92,15 +91,15 @@ class Progress:
         """Shows the bar.
 
         Args:
-            done: Steps taken before.
-            total: Steps in all, if that is known.
+            done: Number of steps taken before.
+            total: Total number of steps, if known.
         """
         self._first, self._done, self._total = done, done, total
         self._began = time.monotonic()
         self._open.enter_context(doing(self))
         if not self._is_shown:
             return
-        self._bar = bar(total=total, initial=done, unit=f" {self._unit}", desc=self._name)
+        self._bar = bar(total=total, initial=done, unit=" steps", desc=self._name)
         if sys.stderr.isatty():  # the clock runs on while a program is compiled
             self._open.enter_context(every(TICK, self._bar.refresh))
 
@@ -113,11 +112,11 @@ class Progress:
 
     @contextmanager
     def phase(self, what: str, done: str | None = None) -> Iterator[None]:
-        """Names what takes its time while no step is taken; it does not count for the ETA.
+        """Names work that takes time between steps, which does not count for the ETA.
 
         Args:
-            what: What is being done.
-            done: What has been done afterwards, to go on showing how long it took.
+            what: Description of the work while it runs.
+            done: Description once it is done, shown with the time that it took.
         """
         began = time.monotonic()
         if self._bar is not None:
@@ -134,14 +133,14 @@ class Progress:
             self._bar.set_description_str(self._name)
 
     def update(self, done: int, figures: Mapping[str, float | str]) -> None:
-        """Shows how far it is, and the figures there."""
+        """Shows the number of steps, and the current metrics."""
         self._done = done
         if self._bar is not None:
             self._bar.set_postfix(_short(figures), refresh=False)
             self._bar.update(done - self._bar.n)
 
     def validated(self, epoch: float, figures: Mapping[str, float]) -> None:
-        """Shows the figures of a validation, in a line below the bar."""
+        """Shows the metrics of a validation, on a line below the bar."""
         if self._bar is None:
             return
         if self._below is None:
@@ -156,5 +155,5 @@ def _short(figures: Mapping[str, float | str]) -> dict[str, str]:
 
 
 def _is_watched() -> bool:
-    """Whether somebody may look at standard error: a terminal, or the cell of a notebook."""
+    """Whether somebody may be watching standard error: a terminal, or the cell of a notebook."""
     return sys.stderr.isatty() or type(sys.stderr).__module__.startswith("ipykernel")

@@ -1,4 +1,4 @@
-"""Trees of arrays in a file: atomic to write, checked when read, and no pickle."""
+"""Trees of arrays in a file: written atomically, checked when read, and without pickle."""
 
 import contextlib
 import errno
@@ -29,7 +29,7 @@ _ABOUT = "about.json"
 
 
 def storable(cls: Class) -> Class:
-    """Lets `save`, `load` and `flax.serialization` know a frozen dataclass, by its name."""
+    """Registers a frozen dataclass with `save`, `load` and `flax.serialization`, by its name."""
     if not (isinstance(cls, type) and is_dataclass(cls)):
         raise InputError(f"`cls` must be a dataclass, got {described(cls)}")
     names = [f.name for f in fields(cast(Any, cls))]
@@ -45,10 +45,10 @@ def storable(cls: Class) -> Class:
 
 
 def save(path: str | Path, tree: Any) -> None:
-    """Writes a tree so that `load` gives it back, bit for bit, in any process that has jfractal.
+    """Writes a tree so that `load` returns it, bit for bit, in any process with jfractal.
 
     Args:
-        path: The file; replaced at once and as a whole if it exists.
+        path: The file. If it exists, it is replaced atomically.
         tree: Dictionaries, lists, tuples and posteriors of arrays, numbers and strings.
 
     Raises:
@@ -80,7 +80,7 @@ def load(path: str | Path) -> Any:
     """
     arrays, about = read(as_path("path", path))
     if "tree" not in about:
-        raise InputError(f"`path`: {path} holds no posterior and no tree of `jf.save`")
+        raise InputError(f"`path`: {path} holds neither a posterior nor a tree of `jf.save`")
     try:
         return _decode(about["tree"], arrays)
     except InputError:
@@ -90,7 +90,7 @@ def load(path: str | Path) -> Any:
 
 
 def write(path: str | Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
-    """Writes arrays by name, what JSON can say about them, and a checksum of both.
+    """Writes arrays by name, a description of them as JSON, and a checksum of both.
 
     Raises:
         InputError: If the file cannot be written.
@@ -129,17 +129,17 @@ def write(path: str | Path, arrays: Mapping[str, np.ndarray], about: Mapping[str
 
 
 def discard_parts(directory: Path) -> None:
-    """Removes what `write` left half done where its process was killed; nobody may be writing."""
+    """Removes partial files of `write` after its process was killed; call it while none writes."""
     for path in as_path("directory", directory).glob(".*.npz.*.part"):
         with contextlib.suppress(OSError):
             path.unlink()
 
 
 def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """What `write` wrote: the arrays by name, and what was said about them.
+    """Reads what `write` wrote: the arrays by name, and their description.
 
     Raises:
-        InputError: If there is no such file, or it is damaged, or it is none of `write`.
+        InputError: If there is no such file, it is damaged, or it was not written by `write`.
     """
     path = as_path("path", path)
     try:
@@ -159,10 +159,10 @@ def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 
 def read_about(path: str | Path) -> dict[str, Any]:
-    """What was said about the arrays, without reading them: not checked.
+    """Reads only the description of the arrays, without checking the checksum.
 
     Raises:
-        InputError: If there is no such file, or it is damaged, or it is none of `write`.
+        InputError: If there is no such file, it is damaged, or it was not written by `write`.
     """
     path = as_path("path", path)
     try:
@@ -173,15 +173,15 @@ def read_about(path: str | Path) -> dict[str, Any]:
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
-    """A damaged archive fails in as many ways as there are bytes in it."""
+    """The error for a file that cannot be read; a damaged archive may raise anything."""
     if isinstance(error, FileNotFoundError):
         return InputError(f"`path`: there is no file {path}")
     reason = str(error).partition("\n")[0]
-    return InputError(f"`path`: {path} is damaged or no file of jfractal ({reason})")
+    return InputError(f"`path`: {path} is damaged or not a file of jfractal ({reason})")
 
 
 def _reason(error: OSError, arrays: Mapping[str, np.ndarray]) -> str:
-    """Why a file cannot be written and, on a full disk, how much there must be to free."""
+    """The reason why a file cannot be written and, on a full disk, the space that it needs."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return str(error.strerror)
     size = sum(x.nbytes for x in arrays.values()) / 1e6
@@ -197,7 +197,7 @@ def _checksum(plain: Mapping[str, np.ndarray], content: Mapping[str, Any]) -> st
 
 
 def _plain(x: np.ndarray) -> np.ndarray:
-    """An array of a dtype that NumPy has itself: bfloat16 and its like as unsigned integers."""
+    """An array of a native NumPy dtype, with bfloat16 and the like as unsigned integers."""
     x = np.asarray(x)
     if not _is_numeric(x):
         raise InputError(f"`arrays` must be of numbers, got {described(x)}")
@@ -210,7 +210,7 @@ def _typed(x: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def _encode(x: Any, arrays: dict[str, np.ndarray]) -> Any:
-    """`x` as JSON holds it; its arrays are added to `arrays`, and named where they stood."""
+    """`x` as JSON, in which names replace its arrays; the arrays are added to `arrays`."""
     match x:
         case None | bool() | int() | float() | str():
             return x

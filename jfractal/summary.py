@@ -1,4 +1,4 @@
-"""A line that says what a value holds, where its numbers are too many to read."""
+"""One-line summaries of values with too many numbers to print."""
 
 from dataclasses import fields
 from typing import Any
@@ -11,7 +11,7 @@ SHOWN = 12  # items of a tuple
 
 
 def summary(self: Any) -> str:
-    """``__repr__`` of a dataclass that holds arrays: its fields, of arrays the dtype and shape."""
+    """``__repr__`` of a dataclass that holds arrays: its fields, with dtype and shape of arrays."""
     parts = [f"{field.name}={_shown(getattr(self, field.name))}" for field in fields(self)]
     return f"{type(self).__name__}({', '.join(parts)})"
 

@@ -1,8 +1,8 @@
-"""The one vocabulary of shapes, shared by every signature in the package.
+"""The vocabulary of shapes that all signatures in the package share.
 
 Axes are named ``batch height width channels`` (images, NHWC), ``features`` (flat inputs),
 ``classes``, ``samples`` (draws of the weights), ``chains draws`` (Markov chains). A leading
-``*batch`` means "any number of batch axes, also none".
+``*batch`` means any number of batch axes, including none.
 """
 
 from collections.abc import Callable
@@ -39,7 +39,7 @@ Params: TypeAlias = PyTree
 """Weights of a net: a tree of arrays, of `Gaussian` leaves, or of both."""
 
 Variables: TypeAlias = dict[str, Any]
-"""What Flax's `apply` takes first: ``{"params": ..., "batch_stats": ...}``."""
+"""The first argument of Flax's `apply`: ``{"params": ..., "batch_stats": ...}``."""
 
 Apply: TypeAlias = Callable[..., Any]
 """``apply(variables, x, **kwargs) -> outputs``, as in ``flax.linen.Module.apply``."""

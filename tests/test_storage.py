@@ -114,13 +114,13 @@ def test_what_cannot_be_saved(tmp_path, x):
 def test_what_cannot_be_loaded(tmp_path):
     with pytest.raises(jf.InputError, match=r"`path`: there is no file .*none"):
         jf.load(tmp_path / "none")
-    with pytest.raises(jf.InputError, match=r"`path`: .* is damaged or no file of jfractal"):
+    with pytest.raises(jf.InputError, match=r"`path`: .* is damaged or not a file of jfractal"):
         jf.load(tmp_path)
     np.savez(tmp_path / "foreign.npz", a=np.zeros(3))
-    with pytest.raises(jf.InputError, match="is damaged or no file of jfractal"):
+    with pytest.raises(jf.InputError, match="is damaged or not a file of jfractal"):
         jf.load(tmp_path / "foreign.npz")
     storage.write(tmp_path / "arrays.npz", {"a": np.zeros(3)}, {})
-    with pytest.raises(jf.InputError, match="holds no posterior and no tree"):
+    with pytest.raises(jf.InputError, match="holds neither a posterior nor a tree"):
         jf.load(tmp_path / "arrays.npz")
 
 
@@ -140,5 +140,5 @@ def test_what_cannot_be_loaded(tmp_path):
 def test_a_forged_description_is_refused(tmp_path, tree):
     """Its checksum is right."""
     storage.write(tmp_path / "forged.npz", {}, {"tree": tree})
-    with pytest.raises(jf.InputError, match=r"^`path`: .*forged\.npz is damaged or no file of"):
+    with pytest.raises(jf.InputError, match=r"^`path`: .*forged\.npz is damaged or not a file"):
         jf.load(tmp_path / "forged.npz")

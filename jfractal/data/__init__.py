@@ -1,6 +1,6 @@
-"""Data sets, their splits, and what is done to images before the net sees them.
+"""Data sets, their splits, and the preprocessing and augmentation of images.
 
-Reading needs the extra: ``pip install 'jfractal[data]'``. Everything up to a batch is numpy on
+Reading data needs the extra: ``pip install 'jfractal[data]'``. Everything up to a batch is NumPy on
 the host; augmentation is JAX, on the device.
 """
 

@@ -1,4 +1,4 @@
-"""What is done to images on their way into a net: standardisation, random flips and shifts."""
+"""Preprocessing and augmentation of images: standardisation, random flips and shifts."""
 
 import jax
 import jax.numpy as jnp
@@ -16,16 +16,16 @@ __all__ = ["channel_moments", "random_flip", "random_shift", "standardise"]
 def channel_moments(
     images: UInt8[np.ndarray, "batch height width channels"],
 ) -> tuple[Float64[np.ndarray, " channels"], Float64[np.ndarray, " channels"]]:
-    """Mean and standard deviation of each channel, of intensities in [0, 1].
+    """Mean and standard deviation of each channel, for intensities scaled to [0, 1].
 
     Args:
         images: The training images, on the host.
 
     Returns:
-        Mean and standard deviation (that of a population), each of shape (channels,).
+        Mean and population standard deviation, each of shape (channels,).
 
     Raises:
-        InputError: There is no pixel, or a channel is constant, so that `standardise` would
+        InputError: If there is no pixel, or a channel is constant, so that `standardise` would
             divide by zero.
     """
     images = np.asarray(_raw(images))
@@ -49,14 +49,14 @@ def standardise(
 
     Args:
         images: Raw intensities, 0 to 255.
-        mean: Channel means, of intensities in [0, 1]; see `channel_moments`.
-        std: Channel standard deviations, of intensities in [0, 1].
+        mean: Channel means, for intensities in [0, 1]; see `channel_moments`.
+        std: Channel standard deviations, for intensities in [0, 1].
 
     Returns:
-        Images with mean 0 and standard deviation 1 over the set the moments come from.
+        Images with mean 0 and standard deviation 1 over the set that the moments come from.
 
     Raises:
-        InputError: `images` are not uint8, or a moment is not finite, or a standard deviation 0.
+        InputError: If `images` are not uint8, a moment is not finite, or a standard deviation is 0.
     """
     images = _raw(images)
     shift, scale = as_array("mean", mean), as_array("std", std)
@@ -78,14 +78,14 @@ def random_flip(
     """Mirrors each image with probability ½.
 
     Args:
-        key: Randomness of the batch; every image has a draw of its own.
-        images: Of any dtype.
+        key: Random key; every image gets its own draw.
+        images: Images of any dtype.
 
     Returns:
         Images of the same shape and dtype.
 
     Raises:
-        InputError: `key` is not one key, or `images` have not four axes.
+        InputError: If `key` is not one key, or `images` do not have four axes.
 
     References:
         Larsson et al., FractalNet, ICLR 2017, section 4.1.
@@ -103,21 +103,22 @@ def random_shift(
     pixels: int = 4,
     mode: str = "constant",
 ) -> Shaped[Array, "batch height width channels"]:
-    """Moves each image by up to `pixels` each way: pads all sides, cuts out a window at random.
+    """Shifts each image by up to `pixels` each way: pads all sides and cuts out a random window.
 
     Args:
-        key: Randomness of the batch; every image has a draw of its own.
-        images: Of any dtype; after `standardise`, padding with zeros is padding with the mean.
-        pixels: Greatest move.
-        mode: What the padding holds: "constant" for zeros ("+" in the tables of the FractalNet
-            paper) or "reflect" for the image's reflection ("++").
+        key: Random key; every image gets its own draw.
+        images: Images of any dtype. After `standardise`, padding with zeros means padding with the
+            mean.
+        pixels: Largest shift.
+        mode: Content of the padding: "constant" for zeros ("+" in the tables of the FractalNet
+            paper), or "reflect" for the image's reflection ("++").
 
     Returns:
         Images of the same shape and dtype.
 
     Raises:
-        InputError: `pixels` is negative, or does not fit the image or its reflection, or `mode` is
-            unknown.
+        InputError: If `pixels` is negative or does not fit the image or its reflection, or `mode`
+            is unknown.
 
     References:
         Larsson et al., FractalNet, ICLR 2017, section 4.1.

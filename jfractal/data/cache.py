@@ -1,4 +1,4 @@
-"""Decoded arrays kept on disk, so that a data set is decoded once on a machine."""
+"""Decoded arrays kept on disk, so that a data set is decoded only once on a machine."""
 
 import contextlib
 import hashlib
@@ -26,13 +26,14 @@ def cache_directory() -> Path:
 
 
 def cached_arrays(name: str, sources: Sequence[Path], build: Callable[[], Arrays]) -> Arrays:
-    """``build()``, or what it gave the last time for sources with the same bytes.
+    """``build()``, or its cached result for sources with the same bytes.
 
     The key is the content of the sources, not their path or date: a copy hits the cache, an
-    edited file misses it. A cache that is damaged or cannot be written costs time, never a run.
+    edited file misses it. A cache that is damaged or cannot be written costs time, but never fails
+    a run.
 
     Args:
-        name: What is cached; begins the file's name.
+        name: Name of the cached data, with which the file name begins.
         sources: The files from which `build` makes the arrays.
         build: Makes named arrays of plain dtypes.
 
@@ -66,7 +67,7 @@ def _load(file: Path) -> Arrays:
 
 
 def _save(file: Path, arrays: Arrays) -> None:
-    """Write beside the target and rename: another process sees the whole file or none."""
+    """Writes a temporary file and renames it, so that other processes never see half a file."""
     file.parent.mkdir(parents=True, exist_ok=True)
     descriptor, part = tempfile.mkstemp(dir=file.parent, suffix=".part")
     try:

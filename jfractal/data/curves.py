@@ -25,16 +25,16 @@ def blundell_curve(
     standard deviation; here it is the **standard deviation**.
 
     Args:
-        key: Randomness of the inputs and of the noise.
+        key: Random key of the inputs and of the noise.
         num_points: n, the number of points.
-        low: Least input.
-        high: Greatest input; inputs are uniform in [low, high).
+        low: Lower end of the inputs.
+        high: Upper end of the inputs, which are uniform in [low, high).
 
     Returns:
         Inputs x and targets y, both of shape (n, 1).
 
     Raises:
-        InputError: `num_points` is below 1, or `high` is not above `low`.
+        InputError: If `num_points` is below 1, or `high` is not above `low`.
 
     References:
         Blundell et al., Weight Uncertainty in Neural Networks, ICML 2015, section 5.2.

@@ -1,4 +1,4 @@
-"""Encoded images in parquet files, to arrays."""
+"""Decoding of images in parquet files to arrays."""
 
 import io
 from collections.abc import Sequence
@@ -22,22 +22,22 @@ def decode_images(
     num_classes: int,
     label: str = "label",
 ) -> Arrays:
-    """Read labelled images, all of one shape.
+    """Reads labelled images, all of one shape.
 
     Args:
         files: Parquet files with the columns `column` (a struct with the field ``bytes``, as the
             Hugging Face Hub stores images) and `label`.
         column: Name of the column of images.
         shape: Height, width and channels (1 or 3) that every image must have.
-        num_classes: Labels must be from 0 to one less.
+        num_classes: Number of classes; labels must be from 0 to `num_classes` − 1.
         label: Name of the column of labels.
 
     Returns:
-        "images" (uint8, NHWC), "labels" (int32), and "lossy", the names of the image formats met
-        that do not keep every pixel ("JPEG", ...), known from the images' first bytes.
+        "images" (uint8, NHWC), "labels" (int32), and "lossy", the names of all lossy image formats
+        among the images ("JPEG", ...), recognised by the first bytes of each image.
 
     Raises:
-        InputError: A file, a column, an image or a label is not as described.
+        InputError: If a file, a column, an image or a label is not as described.
     """
     where = ", ".join(map(str, files))
     encoded, labels = _columns(files, column, label, where)

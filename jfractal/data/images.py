@@ -1,4 +1,4 @@
-"""Sets of labelled images, in memory."""
+"""Data sets of labelled images, in memory."""
 
 import warnings
 from dataclasses import dataclass, replace
@@ -20,16 +20,16 @@ __all__ = ["ImageData", "cifar10", "cifar100", "digits", "fashion_mnist", "load_
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """Images with their labels, and the truth about where they come from.
+    """Images with their labels, and their actual origin.
 
     Attributes:
-        name: What the images really are; put it beside every figure made from them.
+        name: Name of the data set that was actually loaded; report it with every result.
         requested: The name that was asked for.
-        train_images: Intensities 0 to 255, NHWC.
-        train_labels: Classes, from 0.
-        test_images: As `train_images`.
-        test_labels: As `train_labels`.
-        class_names: One for each label.
+        train_images: Training images with intensities 0 to 255, NHWC.
+        train_labels: Classes of the training images, from 0.
+        test_images: Test images, as `train_images`.
+        test_labels: Classes of the test images, as `train_labels`.
+        class_names: Name of each class.
         note: What a reader should know about the data, in a sentence; empty if nothing.
     """
 
@@ -104,19 +104,19 @@ _PUBLISHED = {
 
 
 def load_images(name: str, *, strict: bool = False) -> ImageData:
-    """The set of images with this name or, where it cannot be had, digits of its shape.
+    """The image data set with this name or, if it is not available, digits of its shape.
 
     Args:
         name: "cifar10", "cifar100", "mnist", "fashion_mnist" or "digits".
-        strict: Whether to fail, instead of warning and loading digits, where the set is neither
-            on this machine nor reachable.
+        strict: Whether to raise an error, instead of warning and loading digits, if the data set is
+            neither on this machine nor reachable.
 
     Returns:
-        The images; `ImageData.name` says which they are, `ImageData.requested` is `name`.
+        The images. `ImageData.name` says which they are, and `ImageData.requested` is `name`.
 
     Raises:
-        InputError: The name is unknown, or a file is broken, or the set cannot be had and
-            `strict`.
+        InputError: If the name is unknown, a file is broken, or `strict` and the data set is not
+            available.
     """
     check_choice("name", name, [*_PUBLISHED, "digits"])
     check_type("strict", strict, bool, "True or False")
@@ -145,8 +145,8 @@ def cifar10() -> ImageData:
     """CIFAR-10: 50,000 + 10,000 colour photographs of 32×32 pixels, 10 kinds of thing.
 
     Raises:
-        DataUnavailable: It is neither on this machine nor reachable.
-        InputError: A file of it is broken.
+        DataUnavailable: If it is neither on this machine nor reachable.
+        InputError: If one of its files is broken.
 
     References:
         Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
@@ -158,8 +158,8 @@ def cifar100() -> ImageData:
     """CIFAR-100: 50,000 + 10,000 colour photographs of 32×32 pixels, 100 kinds of thing.
 
     Raises:
-        DataUnavailable: It is neither on this machine nor reachable.
-        InputError: A file of it is broken.
+        DataUnavailable: If it is neither on this machine nor reachable.
+        InputError: If one of its files is broken.
 
     References:
         Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
@@ -171,8 +171,8 @@ def mnist() -> ImageData:
     """MNIST: 60,000 + 10,000 grey handwritten digits of 28×28 pixels.
 
     Raises:
-        DataUnavailable: It is neither on this machine nor reachable.
-        InputError: A file of it is broken.
+        DataUnavailable: If it is neither on this machine nor reachable.
+        InputError: If one of its files is broken.
 
     References:
         LeCun et al., Gradient-Based Learning Applied to Document Recognition, 1998.
@@ -184,8 +184,8 @@ def fashion_mnist() -> ImageData:
     """Fashion-MNIST: 60,000 + 10,000 grey pictures of 28×28 pixels, 10 kinds of clothing.
 
     Raises:
-        DataUnavailable: It is neither on this machine nor reachable.
-        InputError: A file of it is broken.
+        DataUnavailable: If it is neither on this machine nor reachable.
+        InputError: If one of its files is broken.
 
     References:
         Xiao et al., Fashion-MNIST, 2017, arXiv:1708.07747.
@@ -197,14 +197,14 @@ def digits(size: int = 8, channels: int = 1) -> ImageData:
     """scikit-learn's handwritten digits, which need no network: 1437 + 360 of 8×8 pixels.
 
     Args:
-        size: Side in pixels; above 8, the images are enlarged (bilinear).
+        size: Side length in pixels. Above 8, the images are enlarged (bilinear).
         channels: Number of equal channels.
 
     Returns:
-        The digits in one fixed split, the same share of every class in both parts.
+        The digits in one fixed split, with the same share of every class in both parts.
 
     Raises:
-        InputError: `size` is below 8 or `channels` below 1.
+        InputError: If `size` is below 8 or `channels` below 1.
     """
     check_counts(8, most=MOST_PIXELS, size=size)
     check_counts(most=MOST_PIXELS, channels=channels)
@@ -267,7 +267,7 @@ def _load_split(name: str, split: str) -> Arrays:
 
 
 def _departures(published: _Published, train: Arrays, test: Arrays) -> str:
-    """How the files differ from the published ones, which are complete and lossless."""
+    """Differences from the published files, which are complete and lossless."""
     lossy = sorted({*train["lossy"].tolist(), *test["lossy"].tolist()})
     departures = [f"{'/'.join(lossy)} copy"] if lossy else []
     for part, arrays, number in (

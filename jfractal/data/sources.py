@@ -1,4 +1,4 @@
-"""Where tables come from: a directory of the user's, else the Hugging Face cache or Hub."""
+"""Sources of tables: the user's directory, the Hugging Face cache, or the Hub."""
 
 import os
 import re
@@ -21,15 +21,15 @@ HUB_TIMEOUT = 3.0
 
 
 class DataUnavailable(LookupError):
-    """The data set is neither on this machine nor reachable; a fallback may stand in for it."""
+    """The data set is neither on this machine nor reachable; a fallback may replace it."""
 
 
 @contextmanager
 def data_extra() -> Iterator[None]:
-    """Turn a missing optional package, imported in the body, into advice.
+    """Turns the failed import of an optional package in the body into advice.
 
     Raises:
-        InputError: An import in the body did not find its package.
+        InputError: If an import in the body does not find its package.
     """
     try:
         yield
@@ -40,28 +40,28 @@ def data_extra() -> Iterator[None]:
 
 
 def load_table(dataset_id: str, split: str) -> "pyarrow.Table":
-    """One split of a data set, named by its public Hugging Face id, as a table.
+    """One split of a data set as a table, by its public Hugging Face id.
 
-    ``$JFRACTAL_DATA/<dataset_id>/**/<split>*.parquet`` comes first, then the local Hugging Face
-    cache, then the Hub (``HF_HUB_OFFLINE`` is respected).
+    It looks in ``$JFRACTAL_DATA/<dataset_id>/**/<split>*.parquet`` first, then in the local Hugging
+    Face cache, then on the Hub (``HF_HUB_OFFLINE`` is respected).
 
     Args:
-        dataset_id: For example ``"uoft-cs/cifar10"``.
-        split: For example ``"train"``.
+        dataset_id: Id of the data set, for example ``"uoft-cs/cifar10"``.
+        split: Name of the split, for example ``"train"``.
 
     Returns:
         All rows, in the order of the files.
 
     Raises:
-        DataUnavailable: The data set is in none of these places.
-        InputError: It is there but broken, or ``JFRACTAL_DATA`` is not a directory, or
-            `dataset_id` or `split` is not a name.
+        DataUnavailable: If the data set is in none of these places.
+        InputError: If the data set is broken, ``JFRACTAL_DATA`` is not a directory, or `dataset_id`
+            or `split` is not a name.
     """
     return read_table(parquet_files(dataset_id, split))
 
 
 def parquet_files(dataset_id: str, split: str) -> tuple[Path, ...]:
-    """The files of one split, in order, fetched from the Hub if need be; see `load_table`."""
+    """The files of one split, in order, fetched from the Hub if needed; see `load_table`."""
     _check_name("dataset_id", dataset_id, _DATASET_ID)
     _check_name("split", split, _WORD)
     folder = _users_folder(dataset_id)
@@ -78,7 +78,7 @@ _DATASET_ID = rf"({_WORD}/)?{_WORD}"
 
 
 def _check_name(argument: str, name: Any, pattern: str) -> None:
-    """A name is no path: it leads nowhere outside the directory in which it is looked up."""
+    """Refuses names that are paths, which could lead outside the directory of the data."""
     if not isinstance(name, str) or not re.fullmatch(pattern, name):
         raise InputError(
             f"`{argument}` must be a name such as 'uoft-cs/cifar10' or 'train', got "
@@ -90,7 +90,7 @@ def read_table(files: Sequence[Path]) -> "pyarrow.Table":
     """Parquet files as one table.
 
     Raises:
-        InputError: A file cannot be read, or there is no row in any.
+        InputError: If a file cannot be read, or all files are empty.
     """
     with data_extra():
         import pyarrow
@@ -118,7 +118,7 @@ def read_table(files: Sequence[Path]) -> "pyarrow.Table":
 
 
 def _users_folder(dataset_id: str) -> Path | None:
-    """The data set's folder under ``$JFRACTAL_DATA``, None where there is none with files."""
+    """The data set's folder under ``$JFRACTAL_DATA``, or None if it is missing or empty."""
     directory = os.environ.get("JFRACTAL_DATA")
     if not directory:
         return None

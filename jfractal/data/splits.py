@@ -22,20 +22,20 @@ Indices = Int[np.ndarray, " chosen"]
 def split_validation(
     labels: Int[np.ndarray, " examples"], *, num_validation: int, seed: int
 ) -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " validation"]]:
-    """Set validation examples apart, the same share of every class (to one example).
+    """Sets validation examples aside, with the same share of every class (to one example).
 
     Args:
         labels: Class of each training example.
-        num_validation: Number of examples to set apart.
-        seed: Same seed, same split.
+        num_validation: Number of examples to set aside.
+        seed: Seed of the split; the same seed gives the same split.
 
     Returns:
-        Indices of the examples that stay for training, and of those for validation; ascending,
-        disjoint, together all.
+        Indices of the examples for training, and of those for validation. Both ascend, are
+        disjoint, and together cover all examples.
 
     Raises:
-        InputError: `labels` is not a vector of integers, `num_validation` is not between 1 and the
-            number of examples less 1, or `seed` is not between 0 and 2³² − 1.
+        InputError: If `labels` is not a vector of integers, `num_validation` is not between 1 and
+            the number of examples minus 1, or `seed` is not between 0 and 2³² − 1.
     """
     labels = np.asarray(as_array("labels", labels))
     if labels.ndim != 1 or len(labels) < 2 or labels.dtype.kind not in "iu":
@@ -53,19 +53,19 @@ def split_validation(
 
 
 def subset(data: ImageData, *, num_train: int, num_test: int, seed: int) -> ImageData:
-    """Fewer images, the same share of every class (to one image); for quick runs.
+    """A subset for quick runs, with the same share of every class (to one image).
 
     Args:
-        data: The whole.
+        data: The whole data set.
         num_train: Number of training images to keep.
         num_test: Number of test images to keep.
-        seed: Same seed, same subset.
+        seed: Seed of the subset; the same seed gives the same subset.
 
     Returns:
-        The subset, whose name says that it is one.
+        The subset, whose name says that it is a subset.
 
     Raises:
-        InputError: There are fewer images than asked for.
+        InputError: If there are fewer images than asked for.
     """
     check_type("data", data, ImageData, "an ImageData")
     check_counts(0, MOST_SEED, seed=seed)
@@ -92,18 +92,18 @@ def subset(data: ImageData, *, num_train: int, num_test: int, seed: int) -> Imag
 def hold_out_classes(
     data: ImageData, classes: Sequence[int]
 ) -> tuple[ImageData, UInt8[np.ndarray, "held_out height width channels"]]:
-    """Take classes away from training; their test images are then out of distribution.
+    """Removes classes from training; their test images are then out of distribution.
 
     Args:
-        data: The whole.
+        data: The whole data set.
         classes: Labels of the classes to hold out.
 
     Returns:
-        The data without these classes, the others numbered anew from 0 in their old order; and
+        The data without these classes, with the others renumbered from 0 in their old order; and
         the test images of the held-out classes.
 
     Raises:
-        InputError: A class does not exist, is named twice, or fewer than two would remain.
+        InputError: If a class does not exist or is named twice, or fewer than two would remain.
     """
     check_type("data", data, ImageData, "an ImageData")
     num_classes = len(data.class_names)
@@ -140,8 +140,8 @@ def _stratified(
 ) -> Indices:
     """Systematic sampling: shuffle, sort by class, take evenly spaced places.
 
-    A class of n out of N examples gives ⌊size·n/N⌋ or ⌈size·n/N⌉ of them, each equally likely.
-    `RandomState`, because numpy promises never to change its stream.
+    A class with n of N examples gives ⌊size·n/N⌋ or ⌈size·n/N⌉ of them, each equally likely. It
+    uses `RandomState`, because NumPy promises never to change its stream.
     """
     order = random.permutation(len(labels))
     by_class = order[np.argsort(labels[order], kind="stable")]

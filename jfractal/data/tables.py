@@ -1,4 +1,4 @@
-"""Sets of labelled rows, in memory: regression and mushrooms."""
+"""Tabular data sets, in memory: regression and mushrooms."""
 
 import os
 import warnings
@@ -20,13 +20,13 @@ __all__ = ["TableData", "load_mushrooms", "load_regression", "standard_splits"]
 
 @dataclass(frozen=True, eq=False)
 class TableData:
-    """Rows of features with a target each, and the truth about where they come from.
+    """Rows of features with one target each, and their actual origin.
 
     Attributes:
-        name: What the rows really are; put it beside every figure made from them.
+        name: Name of the data set that was actually loaded; report it with every result.
         requested: The name that was asked for.
-        features: As published, or one-hot where they are categories.
-        targets: In the units of the publisher; for mushrooms 1 is edible and 0 poisonous.
+        features: Features as published, or one-hot for categories.
+        targets: Targets in the units of the publisher; for mushrooms, 1 is edible and 0 poisonous.
         note: What a reader should know about the data, in a sentence; empty if nothing.
     """
 
@@ -61,25 +61,26 @@ _WITH_HEADER = {
 
 
 def load_regression(name: str, *, strict: bool = False) -> TableData:
-    """The UCI regression set with this name or, where it is not at hand, scikit-learn's diabetes.
+    """The UCI regression data set with this name or, if not available, scikit-learn's diabetes.
 
-    ``$JFRACTAL_DATA/uci/<folder>/data.txt`` and the ``index_features.txt`` and
-    ``index_target.txt`` beside it, which say what its columns are: as published with the standard
-    splits, see `standard_splits`. Airfoil and bike sharing (hourly) are tables with a header,
-    ``$JFRACTAL_DATA/bde/airfoil.csv`` and ``bikesharing_hour.csv``, as the `bde` package has them.
+    It reads ``$JFRACTAL_DATA/uci/<folder>/data.txt``. The files ``index_features.txt`` and
+    ``index_target.txt`` in the same folder say what its columns are. These files are published with
+    the standard splits, see `standard_splits`. Airfoil and bike sharing (hourly) are tables with a
+    header, ``$JFRACTAL_DATA/bde/airfoil.csv`` and ``bikesharing_hour.csv``, as in the `bde`
+    package.
 
     Args:
         name: "airfoil", "bikesharing", "boston", "concrete", "energy", "kin8nm", "naval", "power",
             "protein", "wine", "yacht" or "diabetes".
-        strict: Whether to fail, instead of warning and loading diabetes, where the set is not at
-            hand.
+        strict: Whether to raise an error, instead of warning and loading diabetes, if the data set
+            is not available.
 
     Returns:
         The rows in their published order.
 
     Raises:
-        InputError: The name is unknown, or a file is broken, or the set cannot be had and
-            `strict`.
+        InputError: If the name is unknown, a file is broken, or `strict` and the data set is not
+            available.
     """
     check_choice("name", name, [*_FOLDERS, *_WITH_HEADER, "diabetes"])
     check_type("strict", strict, bool, "True or False")
@@ -92,20 +93,20 @@ def load_regression(name: str, *, strict: bool = False) -> TableData:
 
 
 def load_mushrooms(*, strict: bool = False) -> TableData:
-    """UCI's mushrooms, one-hot, edible or not; where not at hand, tumours, benign or not.
+    """UCI's mushrooms, one-hot, edible or not; if not available, tumours, benign or not.
 
-    ``$JFRACTAL_DATA/uci/mushroom/agaricus-lepiota.data``: 8,124 rows of 22 categories, a missing
-    one being a category of its own, 117 features. The stand-in is scikit-learn's breast cancer
-    set, standardised.
+    It reads ``$JFRACTAL_DATA/uci/mushroom/agaricus-lepiota.data``: 8,124 rows of 22 categorical
+    features, 117 features when one-hot. A missing value is a separate category. The substitute is
+    scikit-learn's breast cancer data set, standardised.
 
     Args:
-        strict: Whether to fail, instead of warning and loading the stand-in.
+        strict: Whether to raise an error, instead of warning and loading the substitute.
 
     Returns:
         The rows in their published order; target 1 is edible (benign).
 
     Raises:
-        InputError: The file is broken, or it is not at hand and `strict`.
+        InputError: If the file is broken, or `strict` and the file is not available.
     """
     check_type("strict", strict, bool, "True or False")
     file = "agaricus-lepiota.data"
@@ -128,16 +129,17 @@ def load_mushrooms(*, strict: bool = False) -> TableData:
 def standard_splits(
     num_rows: int, num_splits: int = 20
 ) -> tuple[Int[np.ndarray, "splits train"], Int[np.ndarray, "splits test"]]:
-    """The train and test rows that published figures on UCI regression sets are means over.
+    """The standard train and test splits of UCI regression data sets.
 
-    One `RandomState(1)` for a set; for each split a permutation, of which the first 90 % train.
+    Published results are means over these splits. Each data set has one `RandomState(1)`, which
+    draws a permutation for each split; the first 90 % of a permutation are for training.
 
     Args:
-        num_rows: Rows of the set, at least 2.
-        num_splits: Number of splits; published figures have 20, of protein 5.
+        num_rows: Number of rows of the data set, at least 2.
+        num_splits: Number of splits; published results use 20, and 5 for protein.
 
     Returns:
-        Row numbers for training and for testing, a split on each line.
+        Row numbers for training and for testing, with one split on each line.
 
     Raises:
         InputError: If a number is too small.
@@ -187,7 +189,7 @@ def _with_header(name: str) -> TableData:
 def _folder(folder: str, file: str) -> Path:
     directory = os.environ.get("JFRACTAL_DATA")
     if directory and not Path(directory).is_dir():
-        raise InputError(f"JFRACTAL_DATA must name a directory, but {directory!r} is none")
+        raise InputError(f"JFRACTAL_DATA must name a directory, but {directory!r} is not one")
     path = Path(directory or ".") / folder
     if not directory or not (path / file).is_file():
         raise DataUnavailable(f"set JFRACTAL_DATA to a directory that holds {folder}/{file}")

@@ -1,4 +1,4 @@
-"""Sets of labelled texts, in memory, and their words as numbers."""
+"""Data sets of labelled texts, in memory, and their words as numbers."""
 
 import importlib
 import platform
@@ -30,25 +30,25 @@ __all__ = [
 ]
 
 PADDING = 0
-"""The token of the places behind the end of a text."""
+"""The token that pads the end of a text."""
 UNKNOWN = 1
 """The token of every word outside the vocabulary."""
 
 
 @dataclass(frozen=True, eq=False)
 class TextData:
-    """Texts with their labels, and the truth about where they come from.
+    """Texts with their labels, and their actual origin.
 
     Attributes:
-        name: What the texts really are; put it beside every figure made from them.
+        name: Name of the data set that was actually loaded; report it with every result.
         requested: The name that was asked for.
-        train_texts: One text for each label.
-        train_labels: Classes, from 0.
-        validation_texts: As `train_texts`.
-        validation_labels: As `train_labels`.
-        test_texts: As `train_texts`.
-        test_labels: As `train_labels`.
-        class_names: One for each label.
+        train_texts: Training texts, one for each label.
+        train_labels: Classes of the training texts, from 0.
+        validation_texts: Validation texts, as `train_texts`.
+        validation_labels: Classes of the validation texts, as `train_labels`.
+        test_texts: Test texts, as `train_texts`.
+        test_labels: Classes of the test texts, as `train_labels`.
+        class_names: Name of each class.
         note: What a reader should know about the data, in a sentence or two; empty if nothing.
     """
 
@@ -67,19 +67,19 @@ class TextData:
 
 
 def load_texts(name: str, *, strict: bool = False) -> TextData:
-    """The set of texts with this name or, where it cannot be had, sentences out of docstrings.
+    """The text data set with this name or, if it is not available, sentences from docstrings.
 
     Args:
         name: "rotten_tomatoes" or "docstrings".
-        strict: Whether to fail, instead of warning and loading docstrings, where the set is
-            neither on this machine nor reachable.
+        strict: Whether to raise an error, instead of warning and loading docstrings, if the data
+            set is neither on this machine nor reachable.
 
     Returns:
-        The texts; `TextData.name` says which they are, `TextData.requested` is `name`.
+        The texts. `TextData.name` says which they are, and `TextData.requested` is `name`.
 
     Raises:
-        InputError: The name is unknown, or a file is broken, or the set cannot be had and
-            `strict`.
+        InputError: If the name is unknown, a file is broken, or `strict` and the data set is not
+            available.
     """
     check_choice("name", name, ("rotten_tomatoes", "docstrings"))
     check_type("strict", strict, bool, "True or False")
@@ -115,8 +115,8 @@ def rotten_tomatoes() -> TextData:
     """Rotten Tomatoes: 8,530 + 1,066 + 1,066 sentences of film reviews, negative or positive.
 
     Raises:
-        DataUnavailable: It is neither on this machine nor reachable.
-        InputError: A file of it is broken.
+        DataUnavailable: If it is neither on this machine nor reachable.
+        InputError: If one of its files is broken.
 
     References:
         Pang & Lee, Seeing stars, ACL 2005 (sentence polarity data set, version 1.0).
@@ -162,13 +162,13 @@ _NUM_WORDS = range(6, 61)
 
 
 def docstrings() -> TextData:
-    """English sentences about Python, NumPy or SciPy, which every installation holds.
+    """English sentences about Python, NumPy or SciPy, which are part of every installation.
 
-    The class is where a sentence stands: in the language reference (`pydoc_data.topics`), or in a
+    The class is the source of a sentence: the language reference (`pydoc_data.topics`), or a
     docstring of NumPy or of SciPy. Only prose of 6 to 60 words is kept, without numbers, code,
-    quotation marks and the packages' own names; a sentence met twice counts once, and not at all
-    if in two classes. Equally many of each class, 70 % for training, 15 % each for validation and
-    test, the same ones for the same versions of the packages.
+    quotation marks and the packages' own names. A repeated sentence counts once, or not at all if
+    it occurs in two classes. All classes have the same number of sentences: 70 % for training and
+    15 % each for validation and test. The split is fixed for given versions of the packages.
 
     Returns:
         About a thousand sentences of each class.
@@ -204,7 +204,7 @@ def _language_reference() -> Iterator[str]:
 
 
 def _package_docs(package: str, *subpackages: str) -> Iterator[str]:
-    """Docstrings of what a package makes public: functions, classes and their methods."""
+    """Docstrings of a package's public functions, classes and their methods."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a name is deprecated is no concern of a reader
         for name in (package, *(f"{package}.{subpackage}" for subpackage in subpackages)):
@@ -238,8 +238,8 @@ MOST_TOKENS = 100_000  # in a row
 class Vocabulary:
     """Words and their numbers: `PADDING`, `UNKNOWN`, then the known words from 2 on.
 
-    A word is a run of lower-cased letters and digits, with an apostrophe in front of it if there is
-    one (``it's`` is two words, ``it`` and ``'s``); every other sign is a word by itself.
+    A word is a run of lower-cased letters and digits, including an apostrophe before it (``it's``
+    is two words, ``it`` and ``'s``). Every other character is a word by itself.
 
     Attributes:
         words: The known words.
@@ -253,17 +253,17 @@ class Vocabulary:
 
     @classmethod
     def of(cls, texts: Iterable[str], *, max_size: int) -> "Vocabulary":
-        """The most frequent words of some texts; of equally frequent ones, alphabetically.
+        """The vocabulary of the most frequent words of some texts, with ties in alphabetical order.
 
         Args:
-            texts: Training texts only, lest the vocabulary know what the test is about.
+            texts: Training texts only, so that the vocabulary does not depend on the test texts.
             max_size: Number of tokens, `PADDING` and `UNKNOWN` included.
 
         Returns:
             A vocabulary of at most `max_size` tokens.
 
         Raises:
-            InputError: `max_size` is below 3, or `texts` are not strings.
+            InputError: If `max_size` is below 3, or `texts` are not strings.
         """
         check_counts(3, max_size=max_size)
         texts = as_strings("texts", texts)
@@ -275,17 +275,18 @@ class Vocabulary:
         return len(self.words) + 2
 
     def encode(self, texts: Sequence[str], length: int) -> Int32[np.ndarray, "texts length"]:
-        """Texts as tokens, all of one length.
+        """Encodes texts as tokens, all of one length.
 
         Args:
-            texts: Any texts.
-            length: Tokens in a row; longer texts are cut off, shorter ones padded at their end.
+            texts: Texts to encode.
+            length: Number of tokens in a row. Longer texts are cut off, shorter ones padded at
+                their end.
 
         Returns:
-            One row for each text.
+            Tokens, one row for each text.
 
         Raises:
-            InputError: `length` is below 1, or `texts` are not strings.
+            InputError: If `length` is below 1, or `texts` are not strings.
         """
         check_counts(most=MOST_TOKENS, length=length)
         texts = as_strings("texts", texts)

@@ -1,4 +1,4 @@
-"""A first layer that is computed, not trained: it whitens the patches of an image."""
+"""A first layer that is computed, not trained: it whitens the patches of images."""
 
 import jax
 import jax.numpy as jnp
@@ -23,22 +23,22 @@ def patch_whitening(
 ) -> Float[Array, "side side channels filters"]:
     """The directions in which 4×4 patches vary most, each divided by its standard deviation.
 
-    With the second moments ``E[p pᵀ] = U diag(λ) Uᵀ`` of the patches p, filter k is
-    ``u_k / sqrt(λ_k + ε)``: what the filters make of the patches has the identity as its second
-    moments, so that descent is as fast along fine detail as along brightness.
+    Let ``E[p pᵀ] = U diag(λ) Uᵀ`` be the second moments of the patches p. Filter k is
+    ``u_k / sqrt(λ_k + ε)``. The second moments of the filter outputs are then the identity, so that
+    gradient descent is as fast along fine detail as along brightness.
 
     Args:
         images: Standardised training images; a thousand are enough.
-        num_filters: Filters to keep, those of the greatest variance first: at most 16 for each
-            channel.
-        epsilon: Added to the variances, above 0, against directions that are mere noise.
+        num_filters: Number of filters to keep, at most 16 for each channel. Those with the largest
+            variance come first.
+        epsilon: Constant added to the variances, above 0, to suppress directions of pure noise.
 
     Returns:
         Filters, for `whiten_patches`.
 
     Raises:
-        InputError: `images` have not four axes or hold a NaN, or `num_filters` or `epsilon` is out
-            of range.
+        InputError: If `images` do not have four axes or hold a NaN, or `num_filters` or `epsilon`
+            is out of range.
 
     References:
         Coates & Ng, "Learning feature representations with k-means", 2012; as a first layer that
@@ -63,20 +63,20 @@ def whiten_patches(
     images: Float[Array | np.ndarray, "batch height width channels"],
     filters: Float[Array, "side side channels filters"],
 ) -> Float[Array, "batch height/2 width/2 2*filters"]:
-    """What every filter makes of every patch, its positive and its negative part.
+    """Applies every filter to every patch, and returns the positive and negative parts.
 
-    Patches overlap by half, so that maps have half the height and width of the images. The parts
-    are ``max(z, 0)`` and ``max(−z, 0)``: nothing is lost before the net's first convolution.
+    Patches overlap by half, so maps have half the height and width of the images. The parts are
+    ``max(z, 0)`` and ``max(−z, 0)``, so nothing is lost before the net's first convolution.
 
     Args:
         images: Standardised images.
-        filters: See `patch_whitening`.
+        filters: Filters from `patch_whitening`.
 
     Returns:
-        Maps, the positive parts before the negative ones.
+        Maps, with the positive parts before the negative parts.
 
     Raises:
-        InputError: `images` have not four axes, or `filters` are not for their channels.
+        InputError: If `images` do not have four axes, or `filters` do not fit their channels.
     """
     images, kernels = _images(images), as_array("filters", filters)
     expected = (SIDE, SIDE, images.shape[-1])

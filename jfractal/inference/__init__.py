@@ -1,4 +1,4 @@
-"""From a model and data to a posterior: one file a method."""
+"""From a model and data to a posterior: one file per method."""
 
 from jfractal.inference import kl_weight as kl_weight
 from jfractal.inference.elbo import Elbo as Elbo

@@ -17,17 +17,17 @@ Batch: TypeAlias = tuple[Any, Any]
 
 
 def batch_size(batch: Batch) -> int:
-    """The number of examples in a batch, once it has been found to be one.
+    """The number of examples in a batch, which is checked first.
 
     Args:
         batch: Inputs and targets, ``(x, y)``, each a tree of arrays.
 
     Returns:
-        The length that the leading axes of all arrays share.
+        The common length of the leading axes of all arrays.
 
     Raises:
-        InputError: If it is no pair, the lengths differ or are 0, or, where values can be seen, one
-            is NaN or infinite.
+        InputError: If `batch` is not a pair, the lengths differ or are 0, or a value is NaN or
+            infinite (checked outside `jit`).
     """
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         raise InputError(
@@ -51,7 +51,7 @@ def batch_size(batch: Batch) -> int:
 
 
 def count_inputs(x: Any) -> int:
-    """The number of examples of inputs alone, which may be NaN: then outputs are.
+    """The number of examples in inputs without targets; inputs may be NaN, as outputs then are.
 
     Raises:
         InputError: If `x` holds no arrays of numbers, or their leading axes differ or are empty.

@@ -1,4 +1,4 @@
-"""Second derivatives of the log likelihood and of the log prior at one setting of the weights."""
+"""Second derivatives of the log likelihood and the log prior at one setting of the weights."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -47,7 +47,7 @@ class Curvature(NamedTuple):
     """Sums over the data.
 
     Attributes:
-        parts: Of the Gauss–Newton matrix, what `contract` keeps.
+        parts: The parts of the Gauss–Newton matrix that `contract` keeps.
         log_likelihood: ``log p(D | w)``, in nats.
     """
 
@@ -66,17 +66,17 @@ def full(jacobian: Leaves, product: Leaves) -> Float[Array, "weights weights"]:
 
 
 def diagonal(jacobian: Leaves, product: Leaves) -> Leaves:
-    """The diagonal of `full`, by path and of the shapes of the leaves."""
+    """The diagonal of `full` by path, in the shapes of the leaves."""
     return jax.tree.map(lambda j, hj: (j * hj).sum((0, 1)), jacobian, product)
 
 
 def kronecker(jacobian: Leaves, product: Leaves) -> dict[str, tuple[Array, Array]]:
     """Both partial traces of each leaf's block of `full`, over its outputs and over its inputs.
 
-    ``A_ik = Σ_f G_(if)(kf)`` and ``B_fg = Σ_i G_(if)(ig)``, the leaf as a matrix, see `as_matrix`.
-    If the block is a Kronecker product, it is ``A ⊗ B / tr A``. Else that product has the same
-    partial traces and, if G is divided by its trace, the least relative entropy
-    ``tr G (log G − log A ⊗ B)`` of all products.
+    ``A_ik = Σ_f G_(if)(kf)`` and ``B_fg = Σ_i G_(if)(ig)``, with the leaf read as a matrix, see
+    `as_matrix`. If the block is a Kronecker product, it is ``A ⊗ B / tr A``. Otherwise, that
+    product has the same partial traces as the block. If G is divided by its trace, it also has the
+    least relative entropy ``tr G (log G − log A ⊗ B)`` of all products.
     """
     over = jax.vmap(jax.vmap(as_matrix))
     inputs = lambda j, hj: jnp.einsum("boif,bokf->ik", over(j), over(hj))
@@ -98,22 +98,22 @@ def gauss_newton(
     """Parts of the generalised Gauss–Newton matrix of the negative log likelihood.
 
     ``G = Σ_n J_nᵀ H_n J_n`` with the Jacobian ``J = ∂f/∂w`` of the model's outputs and
-    ``H = −∂² log p(y | f) / ∂f²``: the Hessian, if the model were linear in its weights.
+    ``H = −∂² log p(y | f) / ∂f²``. G is the Hessian of a model that is linear in its weights.
 
     Args:
         model: Net and likelihood.
-        variables: Where to take it, as `Model.apply` takes them.
+        variables: The variables at which to evaluate G, as `Model.apply` takes them.
         chosen: The weights w, by path.
         data: Inputs and targets, ``(x, y)``, or an iterable of batches of them.
-        contract: Which parts of the matrix: `full`, `diagonal` or `kronecker`.
-        batch_size: Examples whose Jacobians are in memory at a time, "batch outputs weights"; as
-            many as memory allows if left out, see `ops.memory_budget`.
+        contract: Function that picks parts of the matrix: `full`, `diagonal` or `kronecker`.
+        batch_size: Examples whose Jacobians, "batch outputs weights", are in memory at a time. By
+            default, as many as memory allows, see `ops.memory_budget`.
 
     Returns:
         A `Curvature`.
 
     Raises:
-        InputError: If the data are none.
+        InputError: If `data` holds no batch.
 
     References:
         Schraudolph, "Fast curvature matrix-vector products", Neural Computation 2002.
@@ -139,7 +139,7 @@ def prior_hessian(prior: Prior, chosen: Leaves) -> Float[Array, "weights weights
 
 
 def prior_precision(prior: Prior, chosen: Leaves) -> Leaves:
-    """The diagonal of `prior_hessian` by path, which must be all of it.
+    """The diagonal of `prior_hessian` by path, if the matrix is diagonal.
 
     Raises:
         InputError: If the weights of a leaf are not independent under the prior.
@@ -158,7 +158,7 @@ def prior_precision(prior: Prior, chosen: Leaves) -> Leaves:
 
 
 def _batches(data: Any) -> Iterator[Batch]:
-    """A pair of trees is one batch; all else is iterated over, once."""
+    """A pair of trees is one batch; anything else is iterated over, once."""
     batches: Any = [data] if isinstance(data, tuple) and len(data) == 2 else data
     if not isinstance(batches, Iterable):
         raise InputError(
@@ -174,7 +174,7 @@ def _batches(data: Any) -> Iterator[Batch]:
 
 
 def _size(model: Model, variables: Variables, chosen: Leaves, batch: Batch) -> int:
-    """Examples whose Jacobians, and products of them, fit into what a pass may take."""
+    """Examples whose Jacobians, and products of these, fit into the memory of a pass."""
     x, _ = batch
     with named_errors(x):
         outputs = jax.eval_shape(model.apply, variables, jax.tree.map(lambda a: a[:1], x))
@@ -237,5 +237,5 @@ def _example(
 
 
 def _wide(x: Array) -> Array:
-    """In single precision or better, whatever the net computes in."""
+    """In single precision or better, whatever dtype the net computes in."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))

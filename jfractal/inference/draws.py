@@ -16,7 +16,7 @@ __all__ = ["Draws"]
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Draws:
-    """A ring: draw number i stands in slot i modulo its length, and overwrites the one before.
+    """A ring buffer: draw i is written to slot i modulo its length, over the draw there before.
 
     Attributes:
         slots: A tree with a leading axis of draws.
@@ -30,7 +30,7 @@ class Draws:
 
     @classmethod
     def of(cls, tree: PyTree, num_draws: int, num_warmup: int, thinning: int) -> "Draws":
-        """An empty ring for trees like this one."""
+        """An empty buffer for trees like this one."""
         slots = jax.tree.map(lambda x: jnp.stack([x] * num_draws), tree)
         return cls(slots, num_warmup, thinning)
 
@@ -40,20 +40,21 @@ class Draws:
         return jax.tree.leaves(self.slots)[0].shape[0]
 
     def count(self, step: Int[Array, ""]) -> Int[Array, ""]:
-        """How many draws there have been after a step."""
+        """How many draws have been made after a step."""
         return jnp.maximum(step - self.num_warmup, 0) // self.thinning
 
     def after(self, step: Int[Array, ""], tree: PyTree) -> "Draws":
-        """The ring after a step that led to `tree`, which may be a draw."""
+        """The buffer after a step that led to `tree`, which may be a draw."""
         is_draw = (step > self.num_warmup) & ((step - self.num_warmup) % self.thinning == 0)
         slot = (self.count(step) - 1) % self.length
         put = lambda old, x: old.at[slot].set(jnp.where(is_draw, x, old[slot]))
         return Draws(jax.tree.map(put, self.slots, tree), self.num_warmup, self.thinning)
 
     def kept(self, step: Int[Array, ""], tree: PyTree) -> PyTree:
-        """The draws, the oldest first; before the first, `tree` alone.
+        """The draws, oldest first, or just `tree` before the first draw.
 
-        Under `jit` there are always as many as the ring is long: fewer draws are repeated.
+        Under `jit` the result always has as many draws as the buffer has slots; if there are fewer,
+        they are repeated.
         """
         count, length = self.count(step), self.length
         now = jax.tree.map(lambda old, x: jnp.where(count > 0, old, x[None]), self.slots, tree)

@@ -24,7 +24,7 @@ class Elbo(NamedTuple):
         value: The bound, in nats per example of the data set: ``−nll − kl_weight · kl / num_data``.
         nll: Negative log likelihood under draws of the weights, in nats per example.
         kl: KL(q ‖ prior) in nats, summed over all weights and not weighted.
-        metrics: Figures of the batch by name, means over draws.
+        metrics: Metrics of the batch by name, averaged over draws.
         variables: The other collections of the model after the last draw's pass.
     """
 
@@ -48,20 +48,20 @@ def elbo(
 ) -> Elbo:
     """Estimates the evidence lower bound on a batch, per example of the data set.
 
-    ``ELBO / N = mean_batch E_q[log p(y | x, w)] − KL(q ‖ p) / N``. Scaled so, it does not depend on
-    the size of the batch, and each of M batches carries 1/M of the KL.
+    ``ELBO / N = mean_batch E_q[log p(y | x, w)] − KL(q ‖ p) / N``. In this scaling it does not
+    depend on the size of the batch, and each of M batches carries 1/M of the KL.
 
-    Leaves of estimator ``reparam`` are drawn here, once for the batch, whatever the net; the others
-    are left for `BayesDense`, `BayesConv` and `BayesEmbed` to draw. Every draw of the weights has a
-    training pass of its own, with its own dropout and drop-path.
+    Leaves with the estimator ``reparam`` are drawn here, once for the batch, in any net. The other
+    Gaussian leaves are left for `BayesDense`, `BayesConv` and `BayesEmbed` to draw. Every draw of
+    the weights gets its own training pass, with its own dropout and drop-path.
 
     Args:
-        model: Net, prior and likelihood; `kl_by_leaf` says what each Gaussian leaf costs.
+        model: Net, prior and likelihood; `kl_by_leaf` gives the KL of each Gaussian leaf.
         params: Weights with Gaussian leaves, see `mean_field`.
         batch: Inputs and targets, ``(x, y)``.
         key: Random key.
-        num_data: Size N of the data set (not of the batch); the batch is all of it if left out.
-        num_samples: Draws of the weights to average over.
+        num_data: Size N of the data set (not of the batch). By default, the batch is all the data.
+        num_samples: Number of draws of the weights to average over.
         kl_weight: Factor of the KL: a temperature, or the value of a schedule at this step, see
             `jfractal.inference.kl_weight`.
         variables: Other collections that the net needs, e.g. ``{"batch_stats": ...}``.
@@ -70,9 +70,9 @@ def elbo(
         An `Elbo`.
 
     Raises:
-        InputError: If `num_samples` is smaller than 1, `num_data` than the batch, `kl_weight` than
-            0, the batch holds a NaN that can be seen, or the likelihood does not return one number
-            per example.
+        InputError: If `num_samples` is smaller than 1, `num_data` is smaller than the batch,
+            `kl_weight` is negative, the batch holds a NaN (checked outside `jit`), or the
+            likelihood does not return one number per example.
 
     References:
         Blundell et al., ICML 2015, eq. 2 and §3.4 (with weights 1/M).

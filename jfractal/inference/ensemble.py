@@ -32,26 +32,28 @@ class PerMember:
 def ensemble(method: Method, num_members: int) -> Method:
     """``p(w | D) ≈ mean_m q_m(w)``: members that differ in their start and in their batches.
 
-    Of `maximum_a_posteriori` a deep ensemble, of `variational` or `swag` a mixture of Gaussians, of
-    `sgld` or `sghmc` several chains. Members are vmapped: each step is one program for all of them,
-    and needs the memory of all of them. Where each step draws a route through a fractal net, they
-    run in turn, so that no member pays for routes that others take.
+    An ensemble of `maximum_a_posteriori` is a deep ensemble, one of `variational` or `swag` is a
+    mixture of Gaussians, and one of `sgld` or `sghmc` is a set of chains. Members are vmapped: each
+    step is one program for all of them, and needs the memory of all of them. If each step draws a
+    route through a fractal net, the members run one after another instead, so that no member pays
+    for the routes of the others.
 
-    Give `fit` a function of a random key, so that every member has a start of its own:
-    ``jf.fit(method, lambda key: net.init(key, x)["params"], data, key, ...)``. From one tree all
-    members start alike and differ by their batches only. From an `Ensemble` of as many members,
-    each starts from one of them: so chains go on from trained nets. `fit` draws batches for every
-    member; in a loop of your own, `update` takes one batch for all, or `PerMember` batches.
+    Give `fit` a function of a random key, so that every member has its own start:
+    ``jf.fit(method, lambda key: net.init(key, x)["params"], data, key, ...)``. If `fit` is given
+    one tree, all members start alike and differ only in their batches. If it is given an `Ensemble`
+    of `num_members` members, each member starts from one of them; this is how chains continue from
+    trained nets. `fit` draws separate batches for every member. In a loop of your own, `update`
+    takes one batch for all members, or `PerMember` batches.
 
     Args:
-        method: What to fit many times.
+        method: The method to fit many times.
         num_members: Number of members, at least 1.
 
     Returns:
-        A `Method` whose posterior is an `Ensemble` and whose figures have an axis of members.
+        A `Method` whose posterior is an `Ensemble`. Its reported metrics have an axis of members.
 
     Raises:
-        InputError: If `num_members` is smaller than 1, or `method` is not a method of one member.
+        InputError: If `num_members` is smaller than 1, or `method` is itself an ensemble.
 
     Example:
         ::
@@ -66,8 +68,8 @@ def ensemble(method: Method, num_members: int) -> Method:
     check_counts(num_members=num_members)
     if not isinstance(method, Method) or method.num_members is not None:
         raise InputError(
-            "`method` must be a method of one member, such as `maximum_a_posteriori(model, "
-            f"optimizer)`, got {getattr(method, 'name', method)!r}"
+            "`method` must be a method that is not an ensemble, such as `maximum_a_posteriori("
+            f"model, optimizer)`, got {getattr(method, 'name', method)!r}"
         )
 
     def init(params: Start | Ensemble, key: KeyArray) -> Any:
@@ -106,8 +108,8 @@ def _members(trained: Ensemble, keys: KeyArray) -> Variables:
     """Variables of every member, a draw of it where it is a distribution."""
     if len(trained) != len(keys):
         raise InputError(
-            f"`params` must have as many members as `num_members`, {len(keys)}, if it is an "
-            f"ensemble, got {len(trained)}"
+            f"`params` must have `num_members` = {len(keys)} members if it is an ensemble, got "
+            f"{len(trained)}"
         )
     places = (jnp.arange(len(keys)) + 0.5) / len(keys)
     return jax.vmap(lambda u, key: trained.member(u).sample(key))(places, keys)

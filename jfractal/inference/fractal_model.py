@@ -1,4 +1,4 @@
-"""The model of a fractal net: which routes through its columns a step trains."""
+"""The model of a fractal net: the routes through its columns that a step trains."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -38,41 +38,41 @@ def fractal_model(
 ) -> "FractalModel":
     """The model of a fractal net, trained along its routes: the whole net, or one column alone.
 
-    ``log p(y | x, w) = (1 − g) log p_whole + g / C · Σ_c log p_column c``, with the global rate g:
-    every policy of `routes` is an unbiased estimate of it. In the whole net, every input of a join
-    is dropped with probability `drop_path` ("local" drop-path).
+    ``log p(y | x, w) = (1 − g) log p_whole + g / C · Σ_c log p_column c``, with the global rate g.
+    Every policy of `routes` gives an unbiased estimate of it. In the whole net, every input of a
+    join is dropped with probability `drop_path` ("local" drop-path).
 
     Args:
         net: `FractalNet`, `TextNet` or another net whose blocks have columns.
         prior: Prior of the weights; a `numpyro.distributions` object becomes one.
         likelihood: Likelihood of the targets given the outputs.
-        routes: ``sampled`` draws one route for every step, as the paper says, and runs no other;
+        routes: ``sampled`` draws one route for every step, as in the paper, and runs no other.
             ``two_pass`` runs the whole net and every column on the whole batch, as the authors'
-            code does, at twice the cost; ``partitioned`` runs the whole net on the whole batch and
-            every column on an equal part of it, at a cost of 1 + 1/C; ``learned`` makes the column
+            code does, at twice the cost. ``partitioned`` runs the whole net on the whole batch and
+            every column on an equal part of it, at a cost of 1 + 1/C. ``learned`` makes the column
             a random variable that is inferred with the weights, see below.
-        global_rate: Share g of the columns, in [0, 1]. ``learned`` has its own shares.
+        global_rate: Weight g of the columns, in [0, 1]. ``learned`` ignores it.
         drop_path: Probability of dropping a join input in training, in [0, 1).
-        distillation: Share d of a column's target that is the prediction of the whole net for the
-            same example, in [0, 1]: in place of ``log p_c(y)``, a column has
-            ``(1 − d) log p_c(y) + d Σ_k p_whole(k) log p_c(k)``, where ``p_whole`` is held fixed.
-            For ``two_pass`` and ``partitioned``, which run both on the same examples.
+        distillation: Weight d, in [0, 1], of the whole net's prediction in the target of a column:
+            ``log p_c(y)`` becomes ``(1 − d) log p_c(y) + d Σ_k p_whole(k) log p_c(k)``, where
+            ``p_whole`` is held fixed. Needs ``two_pass`` or ``partitioned``, which run the whole
+            net and the columns on the same examples.
 
-    With ``learned``, the weights hold a distribution π over the columns, a leaf beside the others:
+    With ``learned``, the weights hold a distribution π over the columns as one more leaf:
     ``{**params, "routes": jf.Routes.uniform(C)}``. Every step runs every column,
     ``log p(y | x, w, π) = Σ_c π_c log p_column c``, and the leaf adds ``−KL(π ‖ uniform)`` to the
     log prior, so the log joint and the ELBO are exact in π. Predictions mix the columns, ``Σ_c π_c
-    p_column c``. Columns learn in proportion to π, which closes on what learns first: hold the
-    logits at the prior at first, by a learning rate of their own. And weights that are points
-    charge no column for fitting noise.
+    p_column c``. Columns learn in proportion to π, so π soon favours the column that learns first.
+    To avoid this, keep the logits at the prior for the first steps, by giving them their own
+    learning rate. Point estimates of the weights do not penalise a column for fitting noise.
 
     Returns:
         A `FractalModel`, for every method that takes gradients of a loss.
 
     Raises:
-        InputError: If an argument is out of range, the net has no columns to run alone, routes are
-            learned or distilled by anything but a classifier, or `distillation` is given to routes
-            that do not run the whole net beside its columns.
+        InputError: If an argument is out of range, the net has no columns to run alone, learned or
+            distilled routes get a likelihood that is not `Categorical`, or `distillation` is given
+            to routes that do not run both the whole net and its columns.
 
     Example:
         ::
@@ -85,11 +85,11 @@ def fractal_model(
                          net.init(key, images), (images, labels), key, num_epochs=8, batch_size=32)
 
     References:
-        Larsson, Maire & Shakhnarovich, ICLR 2017, §3, and the authors' code (``two_pass``, there
-        with twice the weight: g = 1/2 of 2). ``learned``: Antorán, Allingham & Hernández-Lobato,
-        "Depth uncertainty in neural networks", NeurIPS 2020, §3, where routes are the first d
-        blocks of a residual net. Distillation: Kang, Lee & Moon, "Adaptive depth networks with
-        skippable sub-paths", NeurIPS 2024, §3.2, there of one sub-network.
+        Larsson, Maire & Shakhnarovich, ICLR 2017, §3, and the authors' code (whose ``two_pass`` has
+        twice the weight: g = 1/2 of 2). ``learned``: Antorán, Allingham & Hernández-Lobato, "Depth
+        uncertainty in neural networks", NeurIPS 2020, §3, where routes are the first d blocks of a
+        residual net. Distillation: Kang, Lee & Moon, "Adaptive depth networks with skippable
+        sub-paths", NeurIPS 2024, §3.2, where there is one sub-network.
     """
     _check_columns(net)
     return FractalModel(
@@ -106,15 +106,16 @@ def fractal_model(
 
 @dataclass(frozen=True, repr=False, eq=False)
 class FractalModel(Model):
-    """See `fractal_model`.
+    """The model of a fractal net, made by `fractal_model`.
 
     Attributes:
         net: The net.
         routes: How routes are trained.
-        global_rate: Share of the columns.
+        global_rate: Weight of the columns.
         drop_path: Probability of dropping a join input in training.
-        distillation: Share of the whole net's prediction in the targets of the columns.
-        route: The column that runs alone; None for what `routes` says, 0 for the whole net.
+        distillation: Weight of the whole net's prediction in the targets of the columns.
+        route: Number of the column that runs alone, 0 for the whole net, or None to follow
+            `routes`.
     """
 
     net: Any = None
@@ -137,19 +138,19 @@ class FractalModel(Model):
             raise InputError("`net` has no columns to run alone: give `global_rate=0`")
         if self.distillation > 0 and self.routes not in ("two_pass", "partitioned"):
             raise InputError(
-                "`distillation` is for `routes` that run the whole net beside its columns, "
-                f"two_pass and partitioned, got {self.distillation} for {self.routes}"
+                "`distillation` needs `routes` that run both the whole net and its columns, "
+                f"two_pass or partitioned, got {self.distillation} for {self.routes}"
             )
         is_mixed = is_learned or self.distillation > 0
         if is_mixed and not isinstance(self.likelihood, Categorical):
             raise InputError(
                 "`likelihood` must be `Categorical` for `routes` that are learned or distilled, "
-                f"which compare probabilities of classes, got {self.likelihood!r}"
+                f"which need probabilities of classes, got {self.likelihood!r}"
             )
 
     @property
     def references(self) -> tuple[str, ...]:
-        """The papers on drop-path and, if they are learned, on routes, see `jf.citation`."""
+        """BibTeX keys of the papers on drop-path and on learned routes, see `jf.citation`."""
         return ("larsson2017", "antoran2020") if self.routes == "learned" else ("larsson2017",)
 
     @property
@@ -158,7 +159,7 @@ class FractalModel(Model):
         return self.route is None and self.routes == "sampled" and self.global_rate > 0
 
     def choose(self, key: KeyArray, step: Callable[[Model], Tree]) -> Tree:
-        """``step(model)`` along one route, if routes are drawn: no other is computed."""
+        """``step(model)`` along one route, if routes are drawn; no other route is computed."""
         if not self.draws_routes:
             return step(self)
         key_global, key_column = jax.random.split(key)
@@ -170,9 +171,9 @@ class FractalModel(Model):
     def training_pass(self, variables: Variables, batch: Batch, key: KeyArray) -> Pass:
         """A training pass along the routes of this step.
 
-        Its metrics are those of the whole net, or of the one column that ran: ``route`` is its
-        number, 0 for the whole net. With ``learned`` they are means under π, and
-        ``probability/c`` is π_c.
+        Metrics are those of the whole net, or of the single column that ran. ``route`` is the
+        number of that column, or 0 for the whole net. With ``learned``, metrics are means under π,
+        and ``probability/c`` is π_c.
         """
         if self.routes == "learned":
             return self._learned(variables, batch, key)
@@ -185,7 +186,7 @@ class FractalModel(Model):
     def _along(
         self, route: int, variables: Variables, batch: Batch, key: KeyArray
     ) -> tuple[Any, Pass]:
-        """The outputs of one route, and its pass."""
+        """The outputs and the pass of one route."""
         x, y = batch
         streams = ("drop_path", "dropout", "posterior")
         rngs = dict(zip(streams, jax.random.split(key, len(streams))))
@@ -230,7 +231,7 @@ class FractalModel(Model):
     def _distilled(
         self, log_likelihood: Float[Array, " batch"], logits: Logits, teacher: Logits
     ) -> Float[Array, " batch"]:
-        """The log likelihood of a column, with the share of what the whole net says."""
+        """The log likelihood of a column, mixed with the prediction of the whole net."""
         if self.distillation == 0:
             return log_likelihood
         probs = jax.lax.stop_gradient(jax.nn.softmax(wide(teacher)))

@@ -26,7 +26,7 @@ TRAINING = {
 }
 
 Layout = tuple[Callable[[Array], Array], Callable[[Array], Array]]
-"""From the axes that a framework has to those that stand here, and back."""
+"""Turns the axes of a framework into those used here, and back."""
 
 
 class Passes(NamedTuple):
@@ -35,7 +35,7 @@ class Passes(NamedTuple):
     Attributes:
         evaluate: ``evaluate(variables, x) -> outputs``.
         train: ``train(variables, x, key) -> (outputs, variables)``.
-        variables: Those that the module itself holds.
+        variables: Variables that the module itself holds.
     """
 
     evaluate: Apply
@@ -44,11 +44,11 @@ class Passes(NamedTuple):
 
 
 class Form(NamedTuple):
-    """The tree in which a framework holds arrays that are a collection of variables here.
+    """The tree in which a framework holds the arrays of one collection of variables.
 
     Attributes:
-        structure: Of the framework's tree.
-        paths: Where each of its leaves stands among the variables.
+        structure: Structure of the framework's tree.
+        paths: Path of each of its leaves among the variables.
     """
 
     structure: Any
@@ -72,7 +72,7 @@ class Form(NamedTuple):
         return nested
 
     def tree(self, variables: Variables) -> Any:
-        """The framework's tree, out of nested dictionaries."""
+        """The framework's tree, from nested dictionaries."""
         return self.structure.unflatten([_at(variables, path) for path in self.paths])
 
 
@@ -203,7 +203,7 @@ def from_equinox(module: Any, state: Any, *, axis_name: str) -> Passes:
 
 
 def _switches(net: Any, training: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The keywords by which a net is told that this is evaluation, and that this is training."""
+    """The keywords that switch a net to evaluation, and those that switch it to training."""
     parameters = inspect.signature(type(net).__call__).parameters
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     if training is None:
@@ -221,7 +221,7 @@ def _switches(net: Any, training: str | None) -> tuple[dict[str, Any], dict[str,
 
 
 def _split(module: Any) -> tuple:
-    """The graph of an NNX module, its random state, weights, batch statistics and all the rest."""
+    """The graph of an NNX module, its random state, weights, batch statistics and other state."""
     from flax import nnx
 
     graph, rngs, *states = nnx.split(module, nnx.RngState, nnx.Param, nnx.BatchStat, ...)
@@ -229,7 +229,7 @@ def _split(module: Any) -> tuple:
 
 
 def _reseeded(types: Sequence[Any], key: KeyArray) -> list[Array]:
-    """Random state of these types: for each stream a key of its own, and counts of 0."""
+    """Random state of these types: each stream gets its own key, and counts of 0."""
     is_key = lambda t: jnp.issubdtype(t.dtype, jax.dtypes.prng_key)
     keys = iter(jax.random.split(key, max(1, sum(map(is_key, types)))))
     return [_keys(next(keys), t.shape) if is_key(t) else jnp.zeros(t.shape, t.dtype) for t in types]
@@ -250,10 +250,10 @@ def _equinox() -> Any:
 
 
 def _layouts(module: Any) -> dict[str, Layout]:
-    """How the weights of an Equinox module stand here and there, by path, where that differs.
+    """The weights of an Equinox module whose layout differs from Flax's, by path.
 
-    Equinox keeps kernels as "outputs inputs *window" and biases of convolutions as "outputs 1 1";
-    priors and posteriors read "*window inputs outputs" and "outputs", as Flax has them.
+    Equinox keeps kernels as "outputs inputs *window" and biases of convolutions as "outputs 1 1".
+    Priors and posteriors read "*window inputs outputs" and "outputs", as in Flax.
     """
     nn = _equinox().nn
     layers = nn.Linear, nn.Conv, nn.ConvTranspose, nn.GRUCell, nn.LSTMCell
@@ -277,7 +277,7 @@ def _layouts(module: Any) -> dict[str, Layout]:
 
 
 def _laid_out(weights: PyTree, layouts: dict[str, Layout], side: int) -> PyTree:
-    """The weights as they stand here (side 0), or in Equinox (side 1)."""
+    """The weights in the layout of Flax (side 0), or of Equinox (side 1)."""
 
     def one(path: Any, w: Any) -> Any:
         return layouts[_name(path)][side](w) if _name(path) in layouts else w

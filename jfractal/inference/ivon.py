@@ -1,4 +1,4 @@
-"""IVON: mean-field variational inference at the price of Adam."""
+"""IVON: mean-field variational inference at the cost of Adam."""
 
 from typing import Any, NamedTuple
 
@@ -30,8 +30,8 @@ class Newton(NamedTuple):
 
     Attributes:
         step: Steps taken.
-        mean: Means m.
-        momentum: Mean of the gradients.
+        mean: Means m of the weights.
+        momentum: Running mean of the gradients.
         hessian: h, the diagonal Hessian of the loss in nats per example.
         variables: The other collections of the model.
         strength: ``λ = N / kl_weight`` of the last step.
@@ -58,23 +58,23 @@ def ivon(
     """The improved variational online Newton method: natural gradient ascent on the ELBO.
 
     ``q(w) = N(m, 1 / λ(h + δ))`` with ``λ = N / kl_weight`` and ``λδ`` the precision of the prior.
-    h follows the diagonal Hessian of the loss, estimated from gradients alone: for ``w = m + σε``,
-    ``E[∇loss(w) ε / σ] = E[∇² loss(w)]``; m takes Newton steps that h scales.
+    h tracks the diagonal Hessian of the loss, estimated from gradients alone: for ``w = m + σε``,
+    ``E[∇loss(w) ε / σ] = E[∇² loss(w)]``. m takes Newton steps scaled by h.
 
     Args:
-        model: What to fit; its prior must be Gaussian.
-        learning_rate: A number above 0 or a schedule from optax; as in the paper it is multiplied
-            by ``hessian_init + δ``, so that the first steps are those of gradient descent.
-        num_samples: Draws of the weights for each step, at least 1.
-        kl_weight: Factor of the KL, the temperature of the posterior, above 0.
+        model: The model to fit; its prior must be Gaussian.
+        learning_rate: A number above 0 or an optax schedule. As in the paper, it is multiplied by
+            ``hessian_init + δ``, so that the first steps are those of gradient descent.
+        num_samples: Draws of the weights in each step, at least 1.
+        kl_weight: Factor of the KL, above 0: the temperature of the posterior.
         hessian_init: h at the start, in nats per example, above 0.
         beta1: Decay of the mean of gradients, in [0, 1).
-        beta2: Decay of h, in [0, 1): it remembers 1 / (1 − beta2) steps, which should be many, and
-            many fewer than the steps of the fit.
+        beta2: Decay of h, in [0, 1). h averages over about 1 / (1 − beta2) steps, which should be
+            many, but far fewer than the steps of the fit.
 
     Returns:
-        A `Method` whose posterior is a `MeanField`. Its steps report ``loss``, which is ``nll``
-        under draws of the weights, in nats per example.
+        A `Method` whose posterior is a `MeanField`. Its steps report ``loss``, the ``nll`` under
+        draws of the weights, in nats per example.
 
     Raises:
         InputError: If an argument is out of range, or the prior is not Gaussian.
@@ -178,7 +178,7 @@ def ivon(
 
 
 def _prior(prior: Prior, params: Params) -> tuple[Params, Params]:
-    """Gradient and precision of a Gaussian prior, which is independent and alike everywhere."""
+    """Gradient and precision of a Gaussian prior that is independent over weights."""
     ones = jax.tree.map(jnp.ones_like, params)
     slope, curvature = jax.jvp(jax.grad(prior.tree_log_prob), (params,), (ones,))
     return slope, jax.tree.map(jnp.negative, curvature)

@@ -1,7 +1,7 @@
 """Schedules of the KL's weight in the ELBO: functions of the step, as in optax.
 
-A weight of 1 is the ELBO itself: in the scaling of `elbo`, each of M batches then carries 1/M of
-the KL. Every schedule here comes back to that on average (`blundell`) or in the end (`warm_up`); a
+A weight of 1 gives the ELBO itself: in the scaling of `elbo`, each of M batches then carries 1/M of
+the KL. Every schedule here has weight 1 on average (`blundell`) or in the end (`warm_up`). A
 constant other than 1 is a temperature and needs no schedule.
 """
 
@@ -17,17 +17,18 @@ from jfractal.typing import Array, Int, Scalar
 __all__ = ["Schedule", "blundell", "cyclic", "warm_up"]
 
 Schedule: TypeAlias = Callable[[int | Int[Array, ""]], float | Scalar]
-"""``schedule(step) -> weight``, steps from 0 on."""
+"""``schedule(step) -> weight``; steps count from 0."""
 
 
 def blundell(num_batches: int) -> Schedule:
-    """Nearly all of the KL in the first batches of each epoch, the whole of it in an epoch.
+    """Puts nearly all of the KL into the first batches of each epoch.
 
     Batch i = 1 … M of an epoch carries the share ``π_i = 2^(M−i) / (2^M − 1)`` of the KL, so its
-    weight is ``M π_i``. With M above a few dozen, most batches see no KL at all: prefer 1.
+    weight is ``M π_i``. The shares of an epoch sum to 1. If M is above a few dozen, most batches
+    see no KL at all; a constant weight of 1 is then better.
 
     Args:
-        num_batches: Batches M of an epoch, at least 1.
+        num_batches: Number of batches M in an epoch, at least 1.
 
     Returns:
         A schedule whose mean over an epoch is 1.
@@ -44,10 +45,10 @@ def blundell(num_batches: int) -> Schedule:
 
 
 def warm_up(num_steps: int) -> Schedule:
-    """From 0 to 1 along a line: the fit comes first, and weights are not pruned before it.
+    """Raises the weight linearly from 0 to 1, so that weights are not pruned before they fit.
 
     Args:
-        num_steps: Steps until the weight is 1, at least 1.
+        num_steps: Number of steps until the weight is 1, at least 1.
 
     Returns:
         ``min(step / num_steps, 1)``.
@@ -62,11 +63,11 @@ def warm_up(num_steps: int) -> Schedule:
 
 
 def cyclic(period: int, *, ramp: float = 0.5) -> Schedule:
-    """Warm-up again and again: from 0 to 1 in the first part of each period, 1 in the rest.
+    """Repeats a warm-up: the weight rises from 0 to 1 in the first part of each cycle, then stays.
 
     Args:
-        period: Steps of a cycle, at least 1.
-        ramp: Share of the cycle in which the weight rises, in (0, 1].
+        period: Number of steps in a cycle, at least 1.
+        ramp: Fraction of the cycle in which the weight rises, in (0, 1].
 
     Returns:
         ``min((step mod period) / (ramp · period), 1)``.

@@ -1,4 +1,4 @@
-"""Laplace's approximation: the Gaussian that the log joint looks like from trained weights."""
+"""Laplace's approximation: the Gaussian that fits the log joint around trained weights."""
 
 from collections.abc import Iterable
 from typing import Any, Literal
@@ -43,42 +43,43 @@ def laplace(
     structure: Literal["full", "diagonal", "kronecker"] = "full",
     batch_size: int | None = None,
 ) -> Laplace:
-    """``q(w) = N(ŵ, (G + P)⁻¹)`` around trained weights ŵ, whoever trained them.
+    """``q(w) = N(ŵ, (G + P)⁻¹)`` around trained weights ŵ, however they were trained.
 
     G is the Gauss–Newton matrix of the likelihood over all data, see `gauss_newton`, and P the
     curvature of the prior. The approximation is exact for a Gaussian posterior. `predict` runs the
-    net made linear at ŵ, of which q is the posterior, see `linearize`; in the weights of a last
-    layer that is the net itself.
+    net linearized at ŵ, because q is the posterior of that model, see `linearize`. If only the last
+    layer is uncertain, the linearized net is the net itself.
 
-    `structure` says what is kept of G. ``full`` keeps the whole matrix, over all weights that
-    `where` picks. ``diagonal`` keeps the diagonal: the variances are those of a weight given all
-    others, as for the best mean-field Gaussian. ``kronecker`` keeps for each leaf, as a matrix of
-    "inputs outputs", the Kronecker product ``A ⊗ B / tr A`` of the partial traces of its block: any
-    leaf of any net has them, whatever layer it is in. K-FAC, by contrast, takes the inputs of a
-    layer and the gradients of its outputs to be independent; both are exact where one example or
-    one output direction counts.
+    `structure` says how much of G is kept. ``full`` keeps the whole matrix over all weights that
+    `where` picks. ``diagonal`` keeps the diagonal: each variance is that of a weight given all
+    others, as for the best mean-field Gaussian. ``kronecker`` reads each leaf as a matrix "inputs
+    outputs" and keeps the Kronecker product ``A ⊗ B / tr A`` of the partial traces of its block.
+    Every leaf of every net has these traces, whatever layer it belongs to. K-FAC, by contrast,
+    assumes that the inputs of a layer and the gradients of its outputs are independent. Both are
+    exact if only one example or one output direction counts.
 
     Args:
-        model: Net, prior and likelihood; the net runs as in evaluation.
+        model: Net, prior and likelihood. The net runs in evaluation mode.
         params: ŵ: the weights, or all variables of the model, ``{"params": ..., "batch_stats":
-            ...}``. Gaussian leaves are taken at their mean.
-        data: All inputs and targets, ``(x, y)``, trees of arrays; or an iterable of batches of
-            them, which is gone through once.
+            ...}``. Gaussian leaves are replaced by their means.
+        data: All inputs and targets, ``(x, y)``, trees of arrays; or an iterable of such batches,
+            which is read once.
         where: ``where(path, leaf)`` picks the leaves that become uncertain, e.g.
             ``lambda path, leaf: path.startswith("head/")``; the others stay at ŵ.
-        structure: ``full`` for d weights takes about 5 d² numbers, ``kronecker`` as many for the
-            sides of every leaf, ``diagonal`` takes 2 d.
-        batch_size: Examples whose Jacobians, "batch outputs weights", are in memory at a time; as
-            many as memory allows if left out.
+        structure: ``full``, ``diagonal`` or ``kronecker``. For d weights, ``full`` stores about
+            5 d² numbers and ``diagonal`` 2 d; ``kronecker`` stores about 5 d² for each side of
+            length d of every leaf.
+        batch_size: Examples whose Jacobians, "batch outputs weights", are in memory at a time. By
+            default, as many as memory allows.
 
     Returns:
         A `Laplace` posterior. Its `log_marginal_likelihood` compares priors and nets.
 
     Raises:
         InputError: If an argument is out of range, `where` picks nothing, the matrices do not fit
-            into memory, the log joint is not finite, or it is not curved downwards in every
-            direction; under `jit`, draws are NaN in place of the last two. The prior of
-            ``diagonal`` must be independent over weights, that of ``kronecker`` must give all
+            into memory, the log joint is not finite, or it does not curve downwards in every
+            direction. Under `jit`, the last two give draws of NaN instead. ``diagonal`` needs a
+            prior that is independent over weights; ``kronecker`` needs a prior that gives all
             weights of a leaf the same curvature.
 
     Example:

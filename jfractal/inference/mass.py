@@ -25,19 +25,19 @@ def mean_square(
     temperature: float,
     inverse_mass: Params | None,
 ) -> Params:
-    """``v ≈ E[Ĝ²]`` of each weight over the last quarter of all steps, after one more of them.
+    """Updates ``v ≈ E[Ĝ²]`` of each weight, a mean over the last quarter of all steps.
 
     Ĝ is the gradient of the log joint in nats, estimated on a batch. Along a chain that samples the
     posterior at temperature T, ``v = T H + C``: H is the curvature of the negative log joint, and C
-    the variance that batches give to the gradient. Where the gradient is only noise, v is C.
+    the variance of the gradient due to batches. If the gradient is pure noise, v is C.
 
     Args:
-        mean: v before; at step 0 it does not count.
-        gradient: Of the negative log joint, in nats per example.
-        step: Steps before.
-        num_data: Number N of examples of the data set.
+        mean: v so far; ignored at step 0.
+        gradient: Gradient of the negative log joint, in nats per example.
+        step: Number of steps taken so far.
+        num_data: Number N of examples in the data set.
         temperature: T.
-        inverse_mass: Variances of the weights to begin with; 1 / N each if left out.
+        inverse_mass: Initial variances of the weights. By default, 1 / N for every weight.
     """
     share = RECENT / (step + RECENT + 1)
     if inverse_mass is None:
@@ -53,21 +53,21 @@ def mean_square(
 
 
 def wide_ones(weights: Params) -> Params:
-    """Ones of single precision or better: in half, means over many steps would stand still."""
+    """Ones in single precision or better: in half precision, running means would stop changing."""
     return jax.tree.map(
         lambda w: jnp.ones(w.shape, jnp.promote_types(w.dtype, jnp.float32)), weights
     )
 
 
 def check_mass(given: Params, expected: Any) -> None:
-    """Refuses what is no tree of variances for weights of these shapes.
+    """Refuses anything but a tree of variances for weights of these shapes.
 
     Args:
-        given: The tree.
+        given: The tree to check.
         expected: Shapes of the weights, a tree of tuples.
 
     Raises:
-        InputError: If structures or shapes differ, or a leaf is no floating-point array.
+        InputError: If structures or shapes differ, or a leaf is not a floating-point array.
     """
     shapes = jax.tree.map(lambda x: getattr(x, "shape", None), given)
     if shapes != expected:
@@ -82,7 +82,7 @@ def check_variances(leaves: Any) -> None:
     """Refuses variances that are not finite and above 0.
 
     Raises:
-        InputError: If one is not.
+        InputError: If a variance is not.
     """
     for v in leaves:
         check_values(

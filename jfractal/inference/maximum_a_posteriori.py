@@ -1,4 +1,4 @@
-"""Maximum a posteriori: the weights of the highest log joint."""
+"""Maximum a posteriori: the weights with the highest log joint."""
 
 import optax
 
@@ -14,15 +14,16 @@ def maximum_a_posteriori(model: Model, optimizer: optax.GradientTransformation) 
     """``argmax_w log p(D | w) + log p(w)``, by stochastic gradient ascent.
 
     Args:
-        model: What to fit.
-        optimizer: From optax; it sees the log joint in nats per example, ``log p(D, w) / N``.
+        model: The model to fit.
+        optimizer: An optax optimizer; it sees the log joint in nats per example, ``log p(D, w) /
+            N``.
 
     Returns:
         A `Method` whose posterior is a `Point`. Its steps report ``loss``, the negative log joint,
         and its parts ``nll`` and ``log_prior``, all in nats per example.
 
     Raises:
-        InputError: If `model` or `optimizer` is not one.
+        InputError: If `model` is not a model, or `optimizer` not an optax optimizer.
 
     Example:
         ::

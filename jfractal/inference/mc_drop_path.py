@@ -1,4 +1,4 @@
-"""Drop-path Monte Carlo: training under drop-path, as inference."""
+"""Drop-path Monte Carlo: training with drop-path, read as inference."""
 
 from dataclasses import replace
 
@@ -18,21 +18,21 @@ __all__ = ["mc_drop_path"]
 def mc_drop_path(
     model: FractalModel, optimizer: optax.GradientTransformation, *, rate: float = 0.15
 ) -> Method:
-    """``argmax_w E_alive[log p(D, w | alive)]``: trained under drop-path, as it predicts.
+    """``argmax_w E_alive[log p(D, w | alive)]``: trains with drop-path, as the net predicts.
 
-    Every step drops join inputs of the whole net and draws no lone columns. For a net that was
-    trained otherwise see `sub_networks`.
+    Every step drops join inputs over the whole net; no step trains a single column alone. For a net
+    that is already trained see `sub_networks`.
 
     Args:
-        model: A fractal net, see `fractal_model`.
-        optimizer: From optax; it sees the expected log joint in nats per example.
+        model: The model of a fractal net, see `fractal_model`.
+        optimizer: An optax optimizer; it sees the expected log joint in nats per example.
         rate: Probability of dropping a join input, in [0, 1).
 
     Returns:
         A `Method` whose posterior is a `SubNetworks` of the trained weights.
 
     Raises:
-        InputError: If an argument is out of range, or `model` is not of a fractal net.
+        InputError: If an argument is out of range, or `model` is not that of a fractal net.
 
     Example:
         ::
@@ -41,11 +41,12 @@ def mc_drop_path(
             method = jf.mc_drop_path(model, optax.adam(1e-3), rate=0.15)
 
     References:
-        Larsson et al., ICLR 2017, §3; as dropout in Gal & Ghahramani, ICML 2016.
+        Larsson et al., ICLR 2017, §3. The reading as inference follows that of dropout by Gal &
+        Ghahramani, ICML 2016.
     """
     if not isinstance(model, FractalModel):
         raise InputError(
-            "`model` must be of a fractal net, `jf.fractal_model(net, ...)`, whose joins can drop "
+            "`model` must be that of a fractal net, `jf.fractal_model(net, ...)`, to drop join "
             f"inputs, got a {type(model).__name__}"
         )
     check_rate(rate=rate)

@@ -1,4 +1,4 @@
-"""Monte Carlo dropout: training under dropout, as inference."""
+"""Monte Carlo dropout: training with dropout, read as inference."""
 
 import jax
 import optax
@@ -21,7 +21,7 @@ __all__ = ["dropout", "mc_dropout"]
 
 
 def matrices(path: str, leaf: Array) -> bool:
-    """Picks leaves of at least two axes."""
+    """Picks leaves with at least two axes."""
     return leaf.ndim > 1
 
 
@@ -35,25 +35,27 @@ def mc_dropout(
 ) -> Method:
     """``argmax E_q[log p(D, w)]`` over `Dropout` posteriors q, by stochastic gradient ascent.
 
-    That is the ELBO but for the entropy of q, which is constant. It is a posterior over weights:
-    dropout layers in the model are neither needed nor used. In a linear model it is ridge
-    regression with a penalty of ``rate / (1 − rate) diag(XᵀX)`` beside the prior's. For a net that
-    was trained otherwise see `dropout`.
+    The objective is the ELBO without the entropy of q, which is constant. Dropout is a posterior
+    over weights here: dropout layers in the model are neither needed nor used. In a linear model
+    this is ridge regression with the penalty ``rate / (1 − rate) diag(XᵀX)`` in addition to the
+    prior's. For a net that is already trained see `dropout`.
 
     Args:
-        model: What to fit.
-        optimizer: From optax; it sees the expected log joint in nats per example.
+        model: The model to fit.
+        optimizer: An optax optimizer; it sees the expected log joint in nats per example.
         rate: Probability of dropping an input of a kernel, in [0, 1).
-        num_samples: Masks in a step, each for its own share of the batch; it must divide the batch.
+        num_samples: Number of masks in a step. Each applies to its own share of the batch, so the
+            number must divide the batch.
         where: ``where(path, leaf)`` picks the kernels, of at least two axes, whose inputs are
-            dropped; all of them if left out, the first layer's with the features of the data.
+            dropped. By default, all of them, including the first layer, whose inputs are the
+            features of the data.
 
     Returns:
         A `Method` whose posterior is a `Dropout`. Its steps report ``loss``, ``nll`` and
         ``log_prior`` in nats per example.
 
     Raises:
-        InputError: If an argument is out of range, or `where` picks nothing or a leaf with less
+        InputError: If an argument is out of range, or `where` picks nothing or a leaf with fewer
             than two axes.
 
     Example:
@@ -93,23 +95,23 @@ def mc_dropout(
 
 
 def dropout(params: Params | Variables, *, rate: float = 0.1, where: Where = matrices) -> Dropout:
-    """Monte Carlo dropout of a trained net: what its predictions are worth without some inputs.
+    """Monte Carlo dropout of a trained net: predictions under random masks of its inputs.
 
-    The net need not have been trained with dropout, nor have dropout layers; if it was, take the
-    rate of its training. See `mc_dropout` for training under it.
+    The net needs no dropout layers and need not have been trained with dropout. If it was, give the
+    rate of its training. To train with dropout see `mc_dropout`.
 
     Args:
-        params: The weights that somebody trained, or all variables of the model, ``{"params": ...,
-            "batch_stats": ...}``. Gaussian leaves are taken at their mean.
+        params: Trained weights, or all variables of the model, ``{"params": ..., "batch_stats":
+            ...}``. Gaussian leaves are replaced by their means.
         rate: Probability of dropping an input of a kernel, in [0, 1).
-        where: ``where(path, leaf)`` picks the kernels whose inputs are dropped; all of two
-            axes or more if left out.
+        where: ``where(path, leaf)`` picks the kernels whose inputs are dropped. By default, all
+            with at least two axes.
 
     Returns:
         A `Dropout` posterior, for `predict`.
 
     Raises:
-        InputError: As `mc_dropout`, or if `params` are no weights.
+        InputError: As for `mc_dropout`, or if `params` are not weights.
 
     Example:
         ::

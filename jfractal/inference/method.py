@@ -48,10 +48,10 @@ class Update(Protocol):
             state: From `Method.init`, or from the step before.
             batch: Inputs and targets, ``(x, y)``.
             key: Random key of this step.
-            num_data: Number N of examples of the data set; if left out, the batch is all of it.
+            num_data: Number N of examples in the data set. By default, the batch is all the data.
 
         Returns:
-            The next state, and figures of the step by name.
+            The next state, and the metrics of the step by name.
         """
         ...
 
@@ -60,14 +60,14 @@ class Method(NamedTuple):
     """An inference method as pure functions, to jit, vmap, scan and shard as you like.
 
     Attributes:
-        name: What it is called in tables and messages.
-        model: What it fits.
-        init: ``init(params, key) -> state``: params are weights, all variables of the model, or a
+        name: Name of the method in tables and messages.
+        model: The model that it fits.
+        init: ``init(params, key) -> state``. `params` are weights, all variables of the model, or a
             function of a key that draws either.
         update: ``update(state, batch, key, num_data=None) -> (state, info)``, see `Update`.
         posterior: ``posterior(state) -> Posterior``.
-        references: The papers it comes from, see `jf.citation`.
-        num_members: Members of an ensemble; None for a method that is none.
+        references: BibTeX keys of the papers behind the method, see `jf.citation`.
+        num_members: Number of members of an ensemble; None for any other method.
 
     Example:
         ::
@@ -93,7 +93,7 @@ class Method(NamedTuple):
 
 
 def started(params: Start, key: KeyArray) -> tuple[Params, Variables]:
-    """Where a method starts: the weights, and the other collections of the model.
+    """The starting point of a method: the weights, and the other collections of the model.
 
     Args:
         params: Weights, or all variables of the model, or a function of a key that draws
@@ -119,10 +119,10 @@ def started(params: Start, key: KeyArray) -> tuple[Params, Variables]:
 
 
 def count_data(batch: Batch, num_data: int | None) -> int:
-    """The number N of examples of a data set, of which a batch is a part.
+    """The number N of examples in the data set that a batch is part of.
 
     Raises:
-        InputError: If `batch` is not one, or `num_data` is smaller than the batch.
+        InputError: If `batch` is not a batch, or `num_data` is smaller than the batch.
     """
     with naming("batch"):
         size = batch_size(batch)
@@ -133,8 +133,8 @@ def count_data(batch: Batch, num_data: int | None) -> int:
         check_counts(0, num_data=num_data)
         if known < size:
             raise InputError(
-                f"`num_data` must be at least {size}, the examples of the batch, for it counts "
-                f"those of the whole data set, got {num_data}"
+                f"`num_data` must be at least {size}, the size of the batch, because it is the "
+                f"size of the whole data set, got {num_data}"
             )
     return num_data
 
@@ -165,20 +165,21 @@ def descent(
     lift: Callable[[Params], Params] = mean,
     references: tuple[str, ...] = (),
 ) -> Method:
-    """The method that descends ``loss(params, model, state, batch, key, num_data)`` in `params`.
+    """The method that minimises ``loss(params, model, state, batch, key, num_data)`` in `params`.
 
     Args:
-        name: What the method is called.
-        model: What is fitted.
-        optimizer: From optax.
-        loss: Returns nats per example, and figures and variables after the pass.
-        posterior: ``posterior(state)``: what has been learned so far.
-        lift: What the weights become before the first step; the means of Gaussian leaves if left
-            out.
-        references: BibTeX keys of what it implements, see `jf.citation`.
+        name: Name of the method.
+        model: The model to fit.
+        optimizer: An optax optimizer.
+        loss: Returns ``(loss, (info, variables))``: nats per example, metrics, and the variables
+            after the pass.
+        posterior: ``posterior(state)``, the posterior learned so far.
+        lift: Transforms the weights before the first step. By default, Gaussian leaves are replaced
+            by their means.
+        references: BibTeX keys of the papers that it implements, see `jf.citation`.
 
     Raises:
-        InputError: If `model` or `optimizer` is not one.
+        InputError: If `model` is not a model, or `optimizer` not an optax optimizer.
     """
     check_model(model)
     if not isinstance(optimizer, optax.GradientTransformation) or not all(map(callable, optimizer)):
@@ -212,10 +213,10 @@ def descent(
 
 
 def check_model(model: Any) -> None:
-    """Refuses what is no model.
+    """Refuses anything but a model.
 
     Raises:
-        InputError: If it is a net, or its `apply`.
+        InputError: If `model` is, for example, a net or its `apply`.
     """
     if not isinstance(model, Model):
         raise InputError(

@@ -1,4 +1,4 @@
-"""A model: how a net runs, and what is believed of its weights and of the targets."""
+"""A model: how a net runs, the prior of its weights, and the likelihood of the targets."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -26,11 +26,11 @@ TrainingPass = Callable[[Variables, Any, KeyArray], tuple[Any, Variables]]
 
 
 class Pass(NamedTuple):
-    """What a training pass over a batch gives.
+    """What a training pass over a batch returns.
 
     Attributes:
-        log_likelihood: Of every example, in nats.
-        metrics: Figures of the batch by name, e.g. ``{"accuracy": ...}``.
+        log_likelihood: Log-likelihood of every example, in nats.
+        metrics: Metrics of the batch by name, e.g. ``{"accuracy": ...}``.
         variables: The model's variables after the pass.
     """
 
@@ -48,15 +48,16 @@ class Model:
             module. The weights are ``variables["params"]``, any tree of floating-point arrays.
         prior: Prior of the weights; a `numpyro.distributions` object becomes one.
         likelihood: Likelihood of the targets given the outputs. It decides what `predict` returns.
-        train: The pass of training where it differs, ``train(variables, x, key) -> (outputs,
-            variables)``: it may drop activations and update batch statistics.
+        train: The training pass, if it differs from `apply`: ``train(variables, x, key) ->
+            (outputs, variables)``. It may drop activations and update batch statistics.
 
     Raises:
-        InputError: If `apply` is no function, or `prior` or `likelihood` is not one.
+        InputError: If `apply` is not a function, `prior` not a prior, or `likelihood` not a
+            likelihood.
 
     Example:
         `from_linen`, `from_nnx` and `from_equinox` make both passes from a module with dropout or
-        batch norm; `jfractal.fractal_model` makes those of a fractal net with its drop-path::
+        batch norm; `jfractal.fractal_model` makes both for a fractal net with drop-path::
 
             model = jf.Model(
                 net.apply,
@@ -83,7 +84,7 @@ class Model:
         check_likelihood(self.likelihood)
 
     def __eq__(self, other: object) -> bool:
-        """By content, where methods of equal nets are not equal: a static argument of `jax.jit`."""
+        """Compares contents, so that models of equal nets are equal static arguments of `jit`."""
         return type(self) is type(other) and key_of(self) == key_of(other)
 
     def __hash__(self) -> int:
@@ -107,23 +108,23 @@ class Model:
     ) -> "Model":
         """The model of a Flax Linen module with dropout, batch norm, or both.
 
-        In training every collection beside ``params`` is mutable. Start a method from all
-        variables, ``net.init(key, x)``, if there are such collections.
+        In training, every collection other than ``params`` is mutable. If the net has such
+        collections, start a method from all variables, ``net.init(key, x)``.
 
         Args:
             net: The module.
             prior: Prior of the weights; a `numpyro.distributions` object becomes one.
             likelihood: Likelihood of the targets given the outputs.
-            training: The keyword of ``net.__call__`` that is true in training; if left out, those
-                of the usual names are found: ``train``, ``training``, ``is_training``, and, false
-                in training, ``deterministic`` and ``use_running_average``.
-            rngs: Streams of random numbers that a training pass draws from.
+            training: The keyword of ``net.__call__`` that is true in training. By default, the
+                usual names are looked for: ``train``, ``training`` and ``is_training``, and
+                ``deterministic`` and ``use_running_average``, which are false in training.
+            rngs: Names of the random streams that a training pass draws from.
 
         Returns:
             A `Model`.
 
         Raises:
-            InputError: If `net` is no Linen module, or does not take the keyword `training`.
+            InputError: If `net` is not a Linen module, or does not take the keyword `training`.
 
         Example:
             ::
@@ -140,28 +141,26 @@ class Model:
     ) -> "tuple[Model, Variables]":
         """The model of a Flax NNX module, and its variables.
 
-        A pass runs a copy of the module: the module itself is never changed. In training it is that
-        of ``module.train()``, updates batch statistics and all other state, and every stream of
-        random numbers starts from the key of the pass; in evaluation it is that of
-        ``module.eval()``.
+        A pass runs a copy of the module: the module itself is never changed. A training pass runs
+        the copy after ``module.train()``, updates batch statistics and all other state, and starts
+        every random stream from the key of the pass. Evaluation runs it after ``module.eval()``.
 
         Args:
             module: The module.
             prior: Prior of the weights; a `numpyro.distributions` object becomes one.
             likelihood: Likelihood of the targets given the outputs.
-            training: The keyword of ``__call__`` that is true in training, of a module
-                that is told in each call; if left out, those of the usual names are
-                found.
+            training: The keyword of ``__call__`` that is true in training, if the module has one.
+                By default, the usual names are looked for.
 
         Returns:
             A `Model`, and its variables as nested dictionaries: the `nnx.Param` arrays as
             ``params``, batch statistics as ``batch_stats``, all other state as ``state``.
 
         Raises:
-            InputError: If `module` is no NNX module, or does not take the keyword `training`.
+            InputError: If `module` is not an NNX module, or does not take the keyword `training`.
 
         Example:
-            A function of a key gives the members of an ensemble starts of their own::
+            A function of a key gives every member of an ensemble its own start::
 
                 of = partial(jf.Model.from_nnx, prior=prior, likelihood=likelihood)
                 model, variables = of(Net(nnx.Rngs(0)))
@@ -184,26 +183,27 @@ class Model:
     ) -> "tuple[Model, Variables]":
         """The model of an Equinox module, and its variables.
 
-        The module is one of a single example, ``module(x)``, and is vmapped over batches; if it
-        takes a `key`, each example has its own. In training every ``inference`` flag is off, in
-        evaluation on.
+        The module takes a single example, ``module(x)``, and is vmapped over batches. If it takes a
+        `key`, each example gets its own. Every ``inference`` flag is off in training and on in
+        evaluation.
 
         Args:
             module: The module.
-            state: Its state if it has one, ``module, state = eqx.nn.make_with_state(Net)(...)``;
-                the module is then ``module(x, state) -> (outputs, state)``.
+            state: The state of the module, if it has one: ``module, state =
+                eqx.nn.make_with_state(Net)(...)``. The module is then called as ``module(x, state)
+                -> (outputs, state)``.
             prior: Prior of the weights; a `numpyro.distributions` object becomes one.
             likelihood: Likelihood of the targets given the outputs.
-            axis_name: What a BatchNorm of the module calls the batch.
+            axis_name: The name of the batch axis in the module's BatchNorm layers.
 
         Returns:
             A `Model`, and its variables as nested dictionaries: all floating-point arrays of the
-            module as ``params``, those of `state` as ``state``. Kernels are turned to the order of
-            Flax, "*window inputs outputs", in which priors and posteriors read them.
+            module as ``params``, those of `state` as ``state``. Kernels are transposed to Flax's
+            order, "*window inputs outputs", which priors and posteriors expect.
 
         Raises:
-            InputError: If Equinox is not installed, `module` is none of its modules, or lacks its
-                state.
+            InputError: If Equinox is not installed, `module` is not an Equinox module, or its state
+                is missing.
 
         Example:
             ::
@@ -216,11 +216,11 @@ class Model:
         return model, passes.variables
 
     def choose(self, key: KeyArray, step: Callable[["Model"], Tree]) -> Tree:
-        """``step(model)`` of the model that a step trains: this one, unless a route is drawn.
+        """``step(model)`` for the model that a step trains: this one, unless a route is drawn.
 
         Args:
-            key: Random key, for a model that draws.
-            step: All that depends on the model, gradients included.
+            key: Random key, used by a model that draws routes.
+            step: The part of the step that depends on the model, gradients included.
         """
         check_key("key", key)
         check_functions(step=step)
@@ -235,7 +235,7 @@ class Model:
         """``log p(y | x, w)`` of every example of a batch, in evaluation, in nats.
 
         Args:
-            variables: As `apply` takes them.
+            variables: Variables of the net, as `apply` takes them.
             batch: Inputs and targets, ``(x, y)``.
         """
         _check_pass(variables, batch)
@@ -255,10 +255,11 @@ class Model:
         return log_likelihood + self.prior.tree_log_prob(params)
 
     def training_pass(self, variables: Variables, batch: Batch, key: KeyArray) -> Pass:
-        """One pass over a batch as in training.
+        """One training pass over a batch.
 
         Args:
-            variables: As `apply` takes them; Gaussian weights may be left to Bayesian layers.
+            variables: Variables of the net, as `apply` takes them. Gaussian weights may stay
+                distributions, for Bayesian layers to draw.
             batch: Inputs and targets, ``(x, y)``.
             key: Random key of this pass.
 
@@ -266,7 +267,7 @@ class Model:
             A `Pass`.
 
         Raises:
-            InputError: If the net needs variables or random numbers that it is not given.
+            InputError: If the net needs variables or random streams that are missing.
         """
         _check_pass(variables, batch)
         check_key("key", key)

@@ -1,4 +1,4 @@
-"""What a net refuses, in the words of the one who gave it."""
+"""Errors of a net, put in terms of the arguments that the user gave."""
 
 import re
 from collections.abc import Iterator
@@ -21,10 +21,10 @@ REFUSALS = (
 
 @contextmanager
 def named_errors(x: Any) -> Iterator[None]:
-    """What a net refuses in a pass over `x`, said in terms of the model.
+    """Turns the errors of a net in a pass over `x` into errors about the model.
 
     Raises:
-        InputError: In place of the errors of JAX, Flax and Equinox.
+        InputError: In place of errors of JAX, Flax and Equinox.
     """
     try:
         yield
@@ -32,25 +32,25 @@ def named_errors(x: Any) -> Iterator[None]:
         raise
     except errors.InvalidRngError as error:
         raise InputError(
-            "`model` draws random numbers in a pass that has none to give: make it with "
+            "`model` needs a random stream that this pass does not have: make it with "
             "`jf.Model.from_linen(net, ...)`, whose `rngs` names the streams "
             f"({_first_line(error)})"
         ) from error
     except errors.ModifyScopeVariableError as error:
         raise InputError(
-            "`model` updates batch statistics in a pass that may not: make it with "
+            "`model` updates batch statistics in a pass that must not change them: make it with "
             f"`jf.Model.from_linen(net, ...)` ({_first_line(error)})"
         ) from error
     except (errors.ScopeCollectionNotFound, errors.ScopeVariableNotFoundError) as error:
         raise InputError(
-            "`params` lacks what the net reads: if that is batch statistics, start from all of "
-            f"`net.init(key, x)` in place of its 'params' ({_first_line(error)})"
+            "`params` lacks variables that the net needs: if these are batch statistics, give all "
+            f"of `net.init(key, x)` instead of its 'params' ({_first_line(error)})"
         ) from error
     except REFUSALS as error:
         if re.search(r"unexpected keyword argument|missing \d+ required", str(error)):
             raise InputError(
-                "`model` calls its net with other arguments than that takes: make it with "
-                "`jf.Model.from_linen(net, ...)`, whose `training` names the keyword of training "
+                "`model` calls its net with other arguments than the net takes: make it with "
+                "`jf.Model.from_linen(net, ...)`, whose `training` names the keyword for training "
                 f"({_first_line(error)})"
             ) from error
         shapes = jax.tree.map(lambda a: getattr(a, "shape", a), x)

@@ -1,4 +1,4 @@
-"""How far a step of a chain moves each weight: given, or found in warm-up."""
+"""Step sizes of a chain, one for each weight: given, or found in warm-up."""
 
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -16,12 +16,12 @@ DESCENT = 0.01  # how far a weight moves in a step at first, on the way to the p
 
 
 class Step(NamedTuple):
-    """A step of each weight, in ``w ← w + η Ĝ``, Ĝ the gradient of the log joint in nats.
+    """The step ``w ← w + η Ĝ`` of each weight; Ĝ is the gradient of the log joint in nats.
 
     Attributes:
         sizes: η, a tree.
-        brought: Variance of ``η Ĝ`` that stands in for injected noise, a tree.
-        memory: What the pace remembers after the step.
+        brought: Variance of ``η Ĝ`` that replaces injected noise, a tree.
+        memory: The memory of the pace after the step.
     """
 
     sizes: Params
@@ -31,7 +31,7 @@ class Step(NamedTuple):
     def push(
         self, slope: Params, noise: Params, num_data: int, temperature: float, friction: float
     ) -> Params:
-        """``η Ĝ + √(2 γ η T − brought) ξ``, γ the friction.
+        """``η Ĝ + √(2 γ η T − brought) ξ`` with the friction γ.
 
         Args:
             slope: ``−Ĝ / N``, the gradient of the loss in nats per example.
@@ -49,10 +49,10 @@ class Step(NamedTuple):
 
 
 class Pace(Protocol):
-    """Step sizes, as functions of what has been seen."""
+    """Step sizes, as functions of the gradients seen so far."""
 
     def begin(self, weights: Params) -> Params | None:
-        """What is remembered before the first step."""
+        """The memory before the first step."""
         ...
 
     def at(
@@ -63,16 +63,16 @@ class Pace(Protocol):
         batch_size: int,
         num_data: int,
     ) -> Step:
-        """The step number `step` + 1, by its gradient of the loss in nats per example."""
+        """Step number `step` + 1, from its gradient of the loss in nats per example."""
         ...
 
 
 @dataclass(frozen=True)
 class Given:
-    """``η = ε M⁻¹``, or ε / N where no mass is given.
+    """``η = ε M⁻¹``, or ε / N if no mass is given.
 
     Attributes:
-        rate: ε, a function of the number of steps before.
+        rate: ε, a function of the number of steps taken so far.
         inverse_mass: M⁻¹, a tree of variances.
     """
 
@@ -80,7 +80,7 @@ class Given:
     inverse_mass: Params | None
 
     def begin(self, weights: Params) -> None:
-        """Nothing."""
+        """None: given step sizes need no memory."""
         del weights
 
     def at(
@@ -91,7 +91,7 @@ class Given:
         batch_size: int,
         num_data: int,
     ) -> Step:
-        """No noise stands in for another."""
+        """The step, in which all noise is injected."""
         del memory, batch_size
         rate = self.rate(step)
         if self.inverse_mass is None:
@@ -103,24 +103,24 @@ class Given:
 
 @dataclass(frozen=True)
 class Found:
-    """``η = 2 (1 − μ) s T / v``, at which batches bring the share s of the noise that is needed.
+    """``η = 2 (1 − μ) s T / v``, at which batches contribute the share s of the noise.
 
-    v is the mean square of the gradient, see `mean_square`: after the warm-up it stays as it is.
-    On a quadratic log joint of diagonal curvature H, the weights then have the variance T / H that
-    they should have, whatever s is: of v = T H + C, the gradient's own variance C takes the place
-    of injected noise, and T H, with momentum times (1 − μ) / (1 + μ), makes up for the finite step.
-    With momentum their shares of v must be known: C / H is taken to be N / B − 1 for batches of B,
-    as it is where the model is right.
+    v is the mean square of the gradient, see `mean_square`; it is fixed after the warm-up. On a
+    quadratic log joint of diagonal curvature H, the weights then have the correct variance T / H
+    for any s. In v = T H + C, the gradient's own variance C replaces injected noise, and T H, with
+    momentum times (1 − μ) / (1 + μ), makes up for the finite step. With momentum, the shares of
+    T H and C in v must be known: C / H is taken to be N / B − 1 for batches of B, which holds if
+    the model is right.
 
-    At first ``r / √v`` is added to 2 s T / v, where r falls from 0.01 to 0 in half of the warm-up:
-    far from the posterior it moves each weight by r a step, as RMSprop does.
+    In the first half of the warm-up, ``r / √v`` is added to 2 s T / v, and r falls from 0.01 to 0.
+    Far from the posterior, it moves each weight by r per step, as RMSprop does.
 
     Attributes:
         share: s.
         momentum: μ.
         temperature: T.
         num_warmup: Steps of warm-up.
-        inverse_mass: Variances of the weights to begin with.
+        inverse_mass: Initial variances of the weights.
     """
 
     share: float
@@ -130,7 +130,7 @@ class Found:
     inverse_mass: Params | None
 
     def begin(self, weights: Params) -> Params:
-        """v, of which nothing is known."""
+        """v before the first gradient."""
         return wide_ones(weights)
 
     def at(
@@ -141,7 +141,7 @@ class Found:
         batch_size: int,
         num_data: int,
     ) -> Step:
-        """During the warm-up, by what this gradient adds to v."""
+        """The step; during the warm-up, v is first updated by this gradient."""
         now = mean_square(
             memory,
             gradient,

@@ -19,7 +19,7 @@ def negative_log_joint(
         variables: The other collections of the model.
         batch: Inputs and targets, ``(x, y)``.
         key: Random key of the training pass.
-        num_data: Number N of examples of the data set.
+        num_data: Number N of examples in the data set.
 
     Returns:
         The loss, its parts by name, and the other collections after the pass.

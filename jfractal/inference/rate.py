@@ -13,10 +13,10 @@ __all__ = ["cosine_cycles", "schedule"]
 
 
 def schedule(learning_rate: float | optax.Schedule) -> optax.Schedule:
-    """A learning rate as a function of the number of steps before.
+    """A learning rate as a function of the number of steps taken so far.
 
     Raises:
-        InputError: If it is a number and not above 0.
+        InputError: If `learning_rate` is a number that is not above 0.
     """
     if callable(learning_rate):
         return learning_rate
@@ -25,16 +25,16 @@ def schedule(learning_rate: float | optax.Schedule) -> optax.Schedule:
 
 
 def cosine_cycles(learning_rate: float, cycle_length: int) -> optax.Schedule:
-    """``ε_k = ε₀ / 2 · (1 + cos(π (k mod L) / L))``: down to 0 in L steps, and up again at once.
+    """``ε_k = ε₀ / 2 · (1 + cos(π (k mod L) / L))``: falls to 0 in L steps, then jumps back to ε₀.
 
-    At the start of a cycle a chain leaves its mode, at the end it samples from another.
+    A chain leaves its mode at the start of a cycle, and samples from another at the end.
 
     Args:
         learning_rate: ε₀, above 0.
         cycle_length: L, at least 1.
 
     Returns:
-        The learning rate as a function of the number of steps before.
+        The learning rate as a function of the number of steps taken so far.
 
     Raises:
         InputError: If an argument is out of range.

@@ -1,4 +1,4 @@
-"""Stochastic gradient Hamiltonian Monte Carlo: momentum, and the right noise."""
+"""Stochastic gradient Hamiltonian Monte Carlo: gradient ascent with momentum and noise."""
 
 from typing import NamedTuple
 
@@ -26,13 +26,13 @@ __all__ = ["sghmc"]
 
 
 class Chain(NamedTuple):
-    """State of a Markov chain of stochastic gradients.
+    """State of a stochastic gradient Markov chain.
 
     Attributes:
         step: Steps taken.
         params: Weights.
-        velocity: What was added to them last.
-        squares: Mean squares of their gradients, where step sizes are found; else None.
+        velocity: The last change of the weights.
+        squares: Mean squares of the gradients if warm-up finds step sizes; otherwise None.
         variables: The other collections of the model.
         draws: The last draws of all variables.
     """
@@ -60,34 +60,35 @@ def sghmc(
     """Stochastic gradient Hamiltonian Monte Carlo: gradient ascent with momentum and noise.
 
     ``v ← μ v + ε ∇U(w) + √(2 (1 − μ) ε T / N) ξ,  w ← w + v``, with ``U = log p(D, w) / N``
-    estimated on a batch and ξ ~ N(0, I). At momentum μ = 0 this is `sgld`. With a diagonal mass,
-    ε N M⁻¹ stands for ε in each weight.
+    estimated on a batch and ξ ~ N(0, I). At momentum μ = 0 this is `sgld`. A diagonal mass replaces
+    ε by ε N M⁻¹ for each weight.
 
-    Without a learning rate, warm-up finds both: ``ε N M⁻¹ = 2 (1 − μ) s T / E[Ĝ²]`` for each
-    weight, Ĝ = N ∇U. Then the gradient brings the share s of the noise, as much less is injected,
-    and a posterior without correlations keeps its variances, whatever s. Correlations are off by
-    about s, and variances are too small by up to s with batches that part the data, as those of
-    `fit` do: over an epoch their noise cancels.
+    If `learning_rate` is left out, warm-up finds it together with the mass: ``ε N M⁻¹ = 2 (1 − μ) s
+    T / E[Ĝ²]`` for each weight, Ĝ = N ∇U. The gradient then contributes the share s of the noise,
+    and that much less is injected. A posterior without correlations keeps its variances for any s.
+    Correlations are off by about s. The batches of `fit` partition the data, so their noise cancels
+    over an epoch; variances are then too small by up to s.
 
     Args:
-        model: What to fit.
-        learning_rate: ε, a number above 0 or a schedule from optax, that of gradient descent with
-            momentum on the loss in nats per example. For the chains of Zhang et al. give
-            `cosine_cycles`, and the length of its cycles as `thinning`. If left out, it is found
-            in warm-up, together with the mass.
+        model: The model to fit.
+        learning_rate: ε, a number above 0 or an optax schedule: the learning rate of gradient
+            descent with momentum on the loss in nats per example. For the chains of Zhang et al.,
+            give `cosine_cycles`, and the length of its cycles as `thinning`. If left out, warm-up
+            finds it together with the mass.
         momentum: μ in [0, 1), one minus the friction.
-        inverse_mass: M⁻¹, a variance for every weight, such as ``q.variance()`` of any posterior: ε
-            is then the share of the way to the mode. 1 / N each if left out. Where the learning
-            rate is found, it is what the search starts from.
-        noise_share: s in (0, 1], if the learning rate is left out: smaller is slower and nearer.
+        inverse_mass: M⁻¹, a variance for every weight, such as ``q.variance()`` of any posterior; ε
+            is then the fraction of the way to the mode that a step covers. By default, 1 / N for
+            every weight. If the learning rate is left out, its search starts from M⁻¹.
+        noise_share: s in (0, 1], used if the learning rate is left out. A smaller share is slower
+            and more accurate.
         num_warmup: Steps before the first draw counts, at least 1 without a learning rate.
-        num_draws: Draws that are kept: the last so many.
+        num_draws: Number of draws to keep, the last ones.
         thinning: Steps from one draw to the next, at least 1.
-        temperature: T; 0 is gradient descent, below 1 the posterior is cold.
+        temperature: T. At 0 this is gradient descent; below 1 the posterior is cold.
 
     Returns:
-        A `Method` whose posterior is a `Samples`; before the first draw, the weights as they are.
-        For several chains see `ensemble`.
+        A `Method` whose posterior is a `Samples`. Before the first draw, it holds the current
+        weights. For several chains see `ensemble`.
 
     Raises:
         InputError: If an argument is out of range, or there is neither a learning rate nor a
@@ -174,6 +175,6 @@ def _check_search(num_warmup: int, temperature: float) -> None:
         )
     if temperature == 0:
         raise InputError(
-            "`learning_rate` must be given at `temperature` 0, for it is found by the noise that "
-            "a step needs"
+            "`learning_rate` must be given at `temperature` 0, because warm-up finds it from the "
+            "noise of the steps, which are noiseless at that temperature"
         )

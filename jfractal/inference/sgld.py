@@ -24,34 +24,35 @@ def sgld(
     """Stochastic gradient Langevin dynamics: gradient ascent on the log joint with noise.
 
     ``w ← w + ε ∇U(w) + √(2 ε T / N) ξ``, ξ ~ N(0, I), with ``U = log p(D, w) / N`` estimated on a
-    batch. With all data in each step, the draws of a Gaussian posterior of covariance Σ have
-    covariance ``T Σ (I − ε Σ⁻¹ / 2N)⁻¹``; batches add the noise of their gradients. With a diagonal
-    mass, ε N M⁻¹ stands for ε in each weight.
+    batch. If every step sees all data, the draws of a Gaussian posterior of covariance Σ have
+    covariance ``T Σ (I − ε Σ⁻¹ / 2N)⁻¹``. Batches add the noise of their gradients. A diagonal mass
+    replaces ε by ε N M⁻¹ for each weight.
 
-    Without a learning rate, warm-up finds both, for each weight, from its gradient Ĝ = N ∇U in
-    nats: ``w ← w + η Ĝ + √(2 (1 − s) η T) ξ,  η = 2 s T / E[Ĝ²]``. The gradient brings the share s
-    of the noise. A Gaussian posterior without correlations keeps its variances, whatever s: those
-    are ``T / H`` where ``E[Ĝ²] = T H + C``, C the variance of batches. Correlations are off by
-    about s, and variances are too small by up to s with batches that part the data, as those of
-    `fit` do: over an epoch their noise cancels.
+    If `learning_rate` is left out, warm-up finds a step size η for each weight from its gradient
+    Ĝ = N ∇U in nats: ``w ← w + η Ĝ + √(2 (1 − s) η T) ξ,  η = 2 s T / E[Ĝ²]``. The gradient then
+    contributes the share s of the noise. A Gaussian posterior without correlations keeps its
+    variances for any s: they are ``T / H`` if ``E[Ĝ²] = T H + C``, where C is the variance due to
+    batches. Correlations are off by about s. The batches of `fit` partition the data, so their
+    noise cancels over an epoch; variances are then too small by up to s.
 
     Args:
-        model: What to fit.
-        learning_rate: ε, a number above 0 or a schedule from optax. It is that of gradient descent
-            on the loss in nats per example (the step size of the paper is 2ε / N). If left out, it
-            is found in warm-up, together with the mass.
-        inverse_mass: M⁻¹, a variance for every weight, such as ``q.variance()`` of any posterior: ε
-            is then the share of the way to the mode. 1 / N each if left out. Where the learning
-            rate is found, it is what the search starts from.
-        noise_share: s in (0, 1], if the learning rate is left out: smaller is slower and nearer.
+        model: The model to fit.
+        learning_rate: ε, a number above 0 or an optax schedule: the learning rate of gradient
+            descent on the loss in nats per example (the paper's step size is 2ε / N). If left out,
+            warm-up finds it together with the mass.
+        inverse_mass: M⁻¹, a variance for every weight, such as ``q.variance()`` of any posterior; ε
+            is then the fraction of the way to the mode that a step covers. By default, 1 / N for
+            every weight. If the learning rate is left out, its search starts from M⁻¹.
+        noise_share: s in (0, 1], used if the learning rate is left out. A smaller share is slower
+            and more accurate.
         num_warmup: Steps before the first draw counts, at least 1 without a learning rate.
-        num_draws: Draws that are kept: the last so many.
+        num_draws: Number of draws to keep, the last ones.
         thinning: Steps from one draw to the next, at least 1.
-        temperature: T; 0 is gradient descent, below 1 the posterior is cold.
+        temperature: T. At 0 this is gradient descent; below 1 the posterior is cold.
 
     Returns:
-        A `Method` whose posterior is a `Samples`; before the first draw, the weights as they are.
-        For several chains see `ensemble`.
+        A `Method` whose posterior is a `Samples`. Before the first draw, it holds the current
+        weights. For several chains see `ensemble`.
 
     Raises:
         InputError: If an argument is out of range, or there is neither a learning rate nor a

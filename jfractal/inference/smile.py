@@ -1,4 +1,4 @@
-"""SMILE: microcanonical Langevin dynamics, whose directions the noise of batches turns."""
+"""SMILE: microcanonical Langevin dynamics on batches, whose noise turns the direction."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -36,10 +36,10 @@ class Drifting(NamedTuple):
     Attributes:
         step: Steps taken.
         params: Weights.
-        direction: u, of norm 1 over all weights together, where the mass is 1.
+        direction: u, of norm 1 over all weights together, in the coordinates z with mass 1.
         squares: Mean squares of the gradients of the weights, in nats².
-        step_size: ε, as long as a path whose speed is 1 where the mass is.
-        energy: What warm-up knows of the error in energy.
+        step_size: ε, the length of a step in the coordinates z, where the speed is 1.
+        energy: The statistics of the energy error that warm-up tunes by.
         variables: The other collections of the model.
         draws: The last draws of all variables.
     """
@@ -67,30 +67,32 @@ def smile(
 
     ``dz = u dt``, ``du = (I − u uᵀ) (∇ log p(D, w) / T dt / (d − 1) + η dB)``, with ``z = √v w``
     and v the mean square of the gradient, for each of the d weights. A chain moves at constant
-    speed and turns towards higher density. The noise of batches turns it too. As η dB it leaves the
-    posterior as it is, if it is the same in all directions of z: so v makes it, but for
-    correlations. No injected noise has to drown that of batches, and no learning rate is chosen.
+    speed and turns towards higher density. The noise of batches turns it too. Like η dB, this noise
+    leaves the posterior unchanged if it is isotropic in z; scaling by √v makes it so, up to
+    correlations. No injected noise has to drown the noise of batches, and there is no learning rate
+    to choose.
 
-    A step is half a step along u, a turn by the gradient there, half a step along the new u, and a
-    turn at random by which a direction is forgotten over a path of the length of the posterior.
-    Draws are taken where the gradient is, at which the variance has the least error of the step.
-    Warm-up begins as that of `sgld` without a learning rate, which finds the posterior and v (0.4
-    of the steps). Then it finds the ε at which the energy varies as `energy_variance` says, by two
-    forward passes a step more; a step whose energy is far out is not taken, the chain turns about.
+    A step consists of half a step along u, a turn by the gradient there, half a step along the new
+    u, and a random turn. The random turns forget a direction over a path as long as the posterior
+    is wide. Draws are taken at the point of the gradient, where the step size biases the variance
+    least. The first 0.4 of the warm-up steps are those of `sgld` without a learning rate; they find
+    the posterior and v. The rest tune ε until the variance of the energy error is
+    `energy_variance`, with two more forward passes per step. If the energy error of a step is far
+    too large, the step is rejected and the chain reverses its direction.
 
     Args:
-        model: What to fit.
-        num_warmup: Steps of warm-up, at least 1: as many as a training takes, or some epochs from
-            trained weights.
-        num_draws: Draws that are kept: the last so many.
+        model: The model to fit.
+        num_warmup: Steps of warm-up, at least 1: as many as training takes, or a few epochs if the
+            weights are already trained.
+        num_draws: Number of draws to keep, the last ones.
         thinning: Steps from one draw to the next, at least 1.
-        energy_variance: Of a step, in nats² per weight, that ε is tuned to, above 0. Smaller is
-            slower and nearer.
+        energy_variance: Target for the variance of the energy error of a step, in nats² per weight,
+            above 0; ε is tuned to it. A smaller target is slower and more accurate.
         temperature: T of the posterior ``∝ (p(D | w) p(w))^{1/T}``, above 0.
 
     Returns:
-        A `Method` whose posterior is a `Samples`; before the first draw, the weights as they are.
-        For several chains see `ensemble`. Its steps report ``step_size`` beside the loss.
+        A `Method` whose posterior is a `Samples`. Before the first draw, it holds the current
+        weights. For several chains see `ensemble`. Its steps report ``step_size`` and the loss.
 
     Raises:
         InputError: If an argument is out of range, or there are fewer than 2 weights.
@@ -119,7 +121,7 @@ def smile(
         weights = mean(weights)
         if (number := _count(weights)) < 2:
             raise InputError(
-                f"`params` must hold at least 2 weights, for a chain has a direction, got {number}"
+                f"`params` must hold at least 2 weights to have a direction, got {number}"
             )
         squares = pace.begin(weights)
         dtype = jnp.result_type(*jax.tree.leaves(squares))
@@ -201,10 +203,10 @@ def _drift(
 
     Args:
         loss: ``loss(params) -> (loss, (info, variables))``, in nats per example.
-        state: Where it begins.
+        state: State before the step.
         half: Half of the step size.
         strength: N / T.
-        tunes: Whether the error in energy is asked for; else it is 0.
+        tunes: Whether to compute the error in energy; it is 0 otherwise.
     """
     scale = jax.tree.map(lambda v: jax.lax.rsqrt(jnp.maximum(v, SMALLEST)), state.squares)
     middle = _moved(state.params, half, scale, state.direction)
@@ -246,7 +248,7 @@ def _moved(params: Params, length: Scalar, scale: Params, direction: Params) -> 
 def _turned(
     direction: Params, force: Params, step_size: Scalar, size: int
 ) -> tuple[Params, Scalar]:
-    """The direction after a time ε under a constant force, and what kinetic energy it has won.
+    """The direction after a time ε under a constant force, and the kinetic energy gained.
 
     Source: Ver Steeg & Galstyan, "Hamiltonian dynamics with non-Newtonian momentum for rapid
         sampling", NeurIPS 2021, eq. 9, with sinh and cosh in terms of ζ = e^−δ.
@@ -265,7 +267,7 @@ def _turned(
 
 
 def _forgotten(direction: Params, key: KeyArray, share: Scalar, size: int) -> Params:
-    """The direction turned at random, as it is after the share of the path that forgets it."""
+    """The direction turned at random, by the share of the path over which it is forgotten."""
     noise = normal_like(key, direction)
     amount = jnp.sqrt(jnp.expm1(2 * share) / size)
     return _unit(jax.tree.map(lambda u, e: u + amount * e, direction, noise))

@@ -27,13 +27,14 @@ __all__ = ["STRUCTURES", "Structure"]
 
 
 class Structure(NamedTuple):
-    """What is kept of a precision matrix, and the Gaussian that has it.
+    """A way to store a precision matrix, and the Gaussian with that precision.
 
     Attributes:
-        contract: What is kept of the Gauss–Newton matrix, see `jfractal.inference.curvature`.
-        gaussian: ``gaussian(prior, parts, chosen, params, variables)``: the Gaussian around
+        contract: Picks the parts of the Gauss–Newton matrix, see `jfractal.inference.curvature`.
+        gaussian: ``gaussian(prior, parts, chosen, params, variables)`` returns the Gaussian around
             `params`, and the log determinant of its precision.
-        sides: Of the matrices that are factorised, given those of each leaf as a matrix.
+        sides: Gives the sides of the matrices to factorise, from the shape of each leaf as a
+            matrix.
     """
 
     contract: Contract
@@ -116,7 +117,7 @@ STRUCTURES: dict[str, Structure] = {
 
 
 def _above(floor: Any, eigenvalues: Array) -> Array:
-    """Eigenvalues, those that only rounding took below a floor brought back; NaN if it was more."""
+    """Eigenvalues, raised to a floor if only rounding took them below it, and NaN otherwise."""
     # Rounding goes by the largest.
     slack = 10 * eigenvalues.size * jnp.finfo(eigenvalues.dtype).eps * abs(eigenvalues).max()
     lifted = jnp.maximum(eigenvalues, floor)
@@ -154,12 +155,13 @@ def _check_full(rows: Array, precision: Array, chosen: Leaves) -> None:
 
 
 def _check(path: str, finite: Any, eigenvalues: Any) -> None:
-    """Refuses a precision that can be seen to be of no Gaussian; says where, and how far from it.
+    """Refuses a precision of no Gaussian, outside `jit`, and names the leaf and the curvature.
 
     Args:
-        path: The leaf.
-        finite: Numbers that are finite and positive where there is a Gaussian.
-        eigenvalues: Of the precision, or of the data's part in it, of which the least is shown.
+        path: Path of the leaf.
+        finite: Numbers that are finite and positive if there is a Gaussian.
+        eigenvalues: Eigenvalues of the precision, or of the data's part in it. The message shows
+            the least.
     """
     known, values = concrete(finite), concrete(eigenvalues)
     if known is None or values is None or (np.isfinite(known).all() and (known > 0).all()):

@@ -32,10 +32,10 @@ class SubNetworks(Posterior):
     """Draws from another posterior, each with join inputs dropped at random.
 
     Attributes:
-        posterior: Where the weights come from.
+        posterior: The posterior that weights are drawn from.
         rate: Probability of dropping a join input.
         joins: Number of inputs of each join, by block.
-        within: Names of the modules that the net of blocks is a part of, as in a `TextNet`.
+        within: Names of the modules that contain the net of blocks, as in a `TextNet`.
     """
 
     posterior: Posterior
@@ -45,11 +45,11 @@ class SubNetworks(Posterior):
 
     @property
     def references(self) -> tuple[str, ...]:
-        """The papers on drop-path and on dropout as a posterior, and those of the weights."""
+        """BibTeX keys of the papers on drop-path, on dropout as a posterior, and on `posterior`."""
         return ("larsson2017", "gal2016", *getattr(self.posterior, "references", ()))
 
     def sample(self, key: KeyArray) -> Variables:
-        """One draw of the weights, and which join inputs are alive."""
+        """One draw of the weights and of the join inputs that are alive."""
         check_key("key", key)
         key_weights, key_path = jax.random.split(key)
         keys = iter(jax.random.split(key_path, sum(map(len, self.joins))))
@@ -58,15 +58,15 @@ class SubNetworks(Posterior):
         return {**self.posterior.sample(key_weights), "drop_path": masks}
 
     def mean(self) -> Params:
-        """The mean of every weight, whatever is dropped."""
+        """The mean of every weight under `posterior`, ignoring drop-path."""
         return self.posterior.mean()
 
     def variance(self) -> Params:
-        """The variance of every weight, whatever is dropped."""
+        """The variance of every weight under `posterior`, ignoring drop-path."""
         return self.posterior.variance()
 
     def predictive(self, apply: Apply) -> Apply:
-        """What answers under draws from the posterior within."""
+        """The function to run under draws, as `posterior` has it."""
         own = getattr(self.posterior, "predictive", None)
         return apply if own is None else own(apply)
 
@@ -74,12 +74,13 @@ class SubNetworks(Posterior):
 def sub_networks(net: nn.Module, posterior: Posterior, *, rate: float = 0.15) -> SubNetworks:
     """Drop-path Monte Carlo: prediction averages over sub-networks as training did.
 
-    ``p(y | x) = E_alive[p(y | x, w, alive)]``, each join input dropped with probability `rate`,
-    never all of a join (see `draw_alive`). A batch norm uses its statistics of the joined net.
+    ``p(y | x) = E_alive[p(y | x, w, alive)]``. Each join input is dropped with probability `rate`,
+    but never all inputs of a join (see `draw_alive`). A batch norm uses the statistics of the whole
+    net.
 
     Args:
         net: A net of blocks, or a net around one, such as `TextNet` and `LearnedNoise`.
-        posterior: Where the weights come from: a `Point`, a `MeanField`, …
+        posterior: The posterior that weights are drawn from: a `Point`, a `MeanField`, ….
         rate: Probability of dropping a join input, in [0, 1).
 
     Returns:
@@ -89,8 +90,8 @@ def sub_networks(net: nn.Module, posterior: Posterior, *, rate: float = 0.15) ->
         InputError: If `rate` is out of range, `net` has no blocks, or `posterior` cannot be drawn
             from.
 
-    Source: the drop-path of Larsson et al., ICLR 2017, §3, at test, as dropout is in Gal &
-        Ghahramani, "Dropout as a Bayesian approximation", ICML 2016.
+    Source: Larsson et al., ICLR 2017, §3 (drop-path). It is kept at test time as Gal & Ghahramani,
+        "Dropout as a Bayesian approximation", ICML 2016, keep dropout.
     """
     check_posterior(posterior)
     check_rate(rate=rate)
@@ -106,7 +107,7 @@ def sub_networks(net: nn.Module, posterior: Posterior, *, rate: float = 0.15) ->
 def all_sub_networks(net: BlockNet, *, rate: float = 0.15) -> Iterator[tuple[float, Alive]]:
     """Every sub-network that local drop-path can draw, with its probability.
 
-    Their number is ``Π_joins (2^k − 1)`` over joins of k inputs: for small nets.
+    There are ``Π_joins (2^k − 1)`` of them over joins of k inputs, so use it for small nets only.
 
     Args:
         net: The net.
@@ -133,7 +134,7 @@ def _masks(num_inputs: int) -> list[tuple[bool, ...]]:
 
 
 def _probability(mask: tuple[bool, ...], rate: float) -> float:
-    """Of a mask under `draw_alive`; a lone survivor may also have been revived."""
+    """Probability of a mask under `draw_alive`; a lone survivor may also have been revived."""
     alive, k = sum(mask), len(mask)
     revived = rate**k / k if alive == 1 else 0.0
     return (1 - rate) ** alive * rate ** (k - alive) + revived

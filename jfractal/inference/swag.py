@@ -1,4 +1,4 @@
-"""SWAG: the Gaussian that gradient descent wanders about in."""
+"""SWAG: a Gaussian fitted to the iterates of gradient descent."""
 
 from typing import NamedTuple
 
@@ -25,9 +25,9 @@ class Wandering(NamedTuple):
 
     Attributes:
         descent: State of the gradient descent.
-        centre: Mean of the iterates that count, w̄.
-        spread: Sum of their squared deviations from it.
-        iterates: The last of them.
+        centre: Mean w̄ of the iterates that count.
+        spread: Sum of the squared deviations of these iterates from w̄.
+        iterates: The last K of these iterates.
     """
 
     descent: Descent
@@ -46,24 +46,24 @@ def swag(
 ) -> Method:
     """``q(w) = N(w̄, ½ (diag(s²) + D Dᵀ / (K − 1)))`` over iterates of gradient descent.
 
-    After the warm-up, every `thinning`-th iterate counts. w̄ is their mean and s² their variance;
-    the columns of D are the deviations of the last K from w̄ (the paper's deviations are from the
-    mean of the iterates before: equal in the limit).
+    After the warm-up, every `thinning`-th iterate counts. w̄ is the mean of these iterates and s²
+    their variance. The columns of D are the deviations of the last K of them from w̄. (The paper
+    takes each deviation from the mean of the iterates so far; the two agree in the limit.)
 
-    How far the iterates spread is set by the learning rate and the batch size as much as by the
-    posterior: with all data in every batch they do not spread at all. The paper's optimizer is
-    gradient descent that goes on at a constant, high rate.
+    The learning rate and the batch size set the spread of the iterates as much as the posterior
+    does: with all data in every batch, they do not spread at all. The paper runs gradient descent
+    at a constant, high learning rate.
 
     Args:
-        model: What to fit.
-        optimizer: From optax; it sees the log joint in nats per example.
-        num_warmup: Steps before the first iterate counts: those on the way to the maximum.
-        thinning: Steps from one iterate that counts to the next, e.g. those of an epoch.
+        model: The model to fit.
+        optimizer: An optax optimizer; it sees the log joint in nats per example.
+        num_warmup: Steps before the first iterate counts, enough to get near the maximum.
+        thinning: Steps between iterates that count, e.g. the number of steps in an epoch.
         rank: K, at least 2.
 
     Returns:
-        A `Method` whose posterior is a `FactorGaussian`. Batch statistics are those of the last
-        step; `jfractal.training.recalibrate` measures those of w̄.
+        A `Method` whose posterior is a `FactorGaussian`. Its batch statistics are those of the last
+        step; `jfractal.training.recalibrate` measures them again at w̄.
 
     Raises:
         InputError: If an argument is out of range.

@@ -1,4 +1,4 @@
-"""Weights that somebody else trained, as a post-hoc method takes them."""
+"""Weights that are already trained, as a post-hoc method takes them."""
 
 import jax
 
@@ -11,15 +11,15 @@ __all__ = ["trained"]
 
 
 def trained(params: Params | Variables, function: str) -> tuple[Params, Variables]:
-    """The weights, and the other collections of the model.
+    """Splits what the user gives into the weights and the other collections of the model.
 
     Args:
-        params: Weights, or all variables of a model; Gaussian leaves are taken at their mean.
-        function: Who asks, for the message.
+        params: Weights, or all variables of a model. Gaussian leaves are replaced by their means.
+        function: Name of the function that asks, for the error message.
 
     Raises:
-        InputError: If it is a posterior, there are no weights, or one is not a floating-point
-            array.
+        InputError: If `params` is a posterior, holds no weights, or holds a leaf that is not a
+            floating-point array.
     """
     check_tree(params, function, "`posterior.mean()`, or give the `variables` of a `Point`")
     weights, variables = started(params, jax.random.key(0))

@@ -28,22 +28,23 @@ def variational(
 ) -> Method:
     """``argmax_q E_q[log p(D | w)] − KL(q ‖ p)`` over mean-field Gaussians q.
 
-    Weights that are arrays become Gaussian leaves at the start. If some are Gaussian already, as in
-    a net of `BayesDense` and `BayesConv`, the tree stays as it is: its arrays are point estimates.
+    Weights that are arrays become Gaussian leaves at the start. If some leaves are Gaussian
+    already, as in a net of `BayesDense` and `BayesConv`, the tree stays as it is and its arrays
+    are point estimates.
 
     Args:
-        model: What to fit.
-        optimizer: From optax; it sees the ELBO in nats per example.
-        num_samples: Draws of the weights for each step.
+        model: The model to fit.
+        optimizer: An optax optimizer; it sees the ELBO in nats per example.
+        num_samples: Draws of the weights in each step.
         kl_weight: Factor of the KL: a temperature of the posterior, or a function of the step, see
             `jfractal.inference.kl_weight`.
-        scale: Standard deviation of weights that become Gaussian, above 0.
+        scale: Initial standard deviation of weights that become Gaussian, above 0.
         where: ``where(path, leaf)`` picks the arrays that become Gaussian, see `mean_field`.
-        estimator: How layers draw from them, see `mean_field`.
+        estimator: How layers draw from Gaussian leaves, see `mean_field`.
 
     Returns:
         A `Method` whose posterior is a `MeanField`. Its steps report ``loss``, the negative ELBO
-        in nats per example, ``nll`` in nats per example, and ``kl`` in nats, not weighted.
+        in nats per example, ``nll`` in nats per example, and ``kl`` in nats, without its weight.
 
     Raises:
         InputError: If an argument is out of range, or no leaf is Gaussian.

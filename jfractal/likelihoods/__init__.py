@@ -1,4 +1,4 @@
-"""Likelihoods: the log probability of targets, given the outputs of a net."""
+"""Likelihoods: the log probability of targets given the outputs of a net."""
 
 from jfractal.likelihoods.classes import Bernoulli as Bernoulli
 from jfractal.likelihoods.classes import Categorical as Categorical

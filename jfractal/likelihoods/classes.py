@@ -1,4 +1,4 @@
-"""Targets that are classes, or true or false."""
+"""Targets that are classes, or binary."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,16 +31,15 @@ class Categorical(Likelihood):
     """Class labels; outputs are logits.
 
     Attributes:
-        weights: What an example of each class counts for, ``w_y log p_y`` in place of ``log p_y``,
-            for classes that are rare or matter more: positive, one for each class. All count for 1
-            if left out. A weighted likelihood is a likelihood of repeated examples: a weight of 2
-            is as if every example of the class were there twice.
-        smoothing: Share s of every target that goes to all classes alike, in [0, 1]: "label
-            smoothing", which keeps a net from growing its logits without end. The target is then
-            a distribution, and the log likelihood minus its cross-entropy.
+        weights: Positive weight of each class, ``w_y log p_y`` instead of ``log p_y``, for classes
+            that are rare or matter more. A weight of 2 counts every example of the class twice. By
+            default, all weights are 1.
+        smoothing: Share s of every target that is spread evenly over all classes, in [0, 1]. This
+            "label smoothing" keeps the logits of a net from growing without bound. The target is
+            then a distribution, and the log likelihood is minus its cross-entropy.
 
     Raises:
-        InputError: If a weight is not above 0 and finite, or `smoothing` is out of range.
+        InputError: If a weight is not finite and above 0, or `smoothing` is out of range.
 
     Example:
         >>> Categorical(weights=(1.0, 20.0))  # the second class is rare
@@ -71,13 +70,13 @@ class Categorical(Likelihood):
     ) -> Float[Array, " batch"]:
         """``w_target log softmax(outputs)[target]``, in nats per example, w = 1 without `weights`.
 
-        With smoothing s and K classes, ``w_target Σ_k t_k log softmax(outputs)[k]`` with
+        With smoothing s and K classes, it is ``w_target Σ_k t_k log softmax(outputs)[k]`` with
         ``t_k = (1 − s) [k = target] + s / K``.
 
         Raises:
-            InputError: If labels are not one integer per example, or one is out of range, or
-                `weights` are not as many as classes. Under `jit`, the log likelihood of a label
-                that is out of range is NaN, and so is the gradient.
+            InputError: If labels are not one integer per example, a label is out of range, or the
+                number of `weights` is not that of classes. Under `jit`, a label out of range gives
+                a log likelihood and a gradient of NaN instead.
         """
         outputs = wide_outputs("outputs", outputs)
         if not outputs.ndim or not outputs.shape[-1]:
@@ -114,19 +113,19 @@ class Categorical(Likelihood):
         """The softmax of logits "batch classes".
 
         Raises:
-            InputError: If the outputs are not floating-point logits of two classes or more.
+            InputError: If the outputs are not floating-point logits of at least two classes.
         """
         shape, dtype = getattr(outputs, "shape", ()), getattr(outputs, "dtype", type(outputs))
         if len(shape) != 2 or shape[1] < 2 or not jnp.issubdtype(dtype, jnp.floating):
             raise InputError(
                 '`outputs` of a classifier must be floating-point logits "batch classes" of at '
-                f"least 2 classes, got {dtype} of shape {shape}: say what else they are by the "
-                "likelihood of a `jf.Model`, such as `Bernoulli()` for one logit"
+                f"least 2 classes, got {dtype} of shape {shape}: for other outputs, give a "
+                "`jf.Model` with their likelihood, such as `Bernoulli()` for one logit"
             )
         return Prediction.single(jax.nn.log_softmax(wide(outputs)))
 
     def metrics(self, outputs: Any, targets: Any) -> dict[str, Scalar]:
-        """``accuracy``: the share of examples whose largest logit is that of their label."""
+        """``accuracy``: the fraction of examples whose largest logit is that of their label."""
         return {"accuracy": (outputs.argmax(-1) == targets).mean()}
 
 
@@ -137,13 +136,13 @@ class Bernoulli(Likelihood):
     def log_likelihood(
         self, outputs: Float[Array, " batch *event"], targets: Shaped[Array, " batch *event"]
     ) -> Float[Array, " batch"]:
-        """``log σ(output)`` where the target is 1, ``log σ(−output)`` where it is 0.
+        """``log σ(output)`` for targets of 1, ``log σ(−output)`` for targets of 0.
 
-        In nats, summed over the axes of one target.
+        It is in nats, summed over the axes of one target.
 
         Raises:
-            InputError: If the shapes differ, or a target is neither 0 nor 1; under `jit`, its log
-                likelihood and the gradient are NaN.
+            InputError: If the shapes differ, or a target is neither 0 nor 1. Under `jit`, such a
+                target gives a log likelihood and a gradient of NaN instead.
         """
         outputs, values = wide_outputs("outputs", outputs), as_array("targets", targets)
         check_shapes(outputs, values)
@@ -153,5 +152,5 @@ class Bernoulli(Likelihood):
         return sum_over_event(log_prob * one_or_nan(is_binary(jnp.asarray(values))))
 
     def prediction(self, outputs: Float[Array, " batch *event"]) -> BinaryPrediction:
-        """The sigmoid."""
+        """The prediction with probabilities ``σ(outputs)``."""
         return BinaryPrediction.single(outputs)

@@ -1,4 +1,4 @@
-"""Targets that are themselves uncertain: class probabilities of many draws, in one distribution."""
+"""Targets that are class probabilities of many draws, summarised in one distribution."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -21,10 +21,10 @@ __all__ = ["Dirichlet"]
 class Dirichlet(Likelihood):
     """Class probabilities that vary from draw to draw: ``π ~ Dirichlet(α)``, ``α = exp(outputs)``.
 
-    It distils a posterior into one net. Each draw of the weights predicts some π for an input; the
-    net learns their distribution, and says in one pass what all draws say together: the mean
-    prediction, and how far they disagree. Targets are the mean over draws of ``log π``, which is
-    all that the likelihood depends on.
+    This likelihood distils a posterior into one net. Each draw of the weights predicts a π for an
+    input, and the net learns the distribution of π over draws. A single pass of the net then gives
+    the mean prediction of all draws and how much they disagree. Targets are the mean over draws of
+    ``log π``; the likelihood depends on nothing else.
 
     Example:
         ::
@@ -51,11 +51,11 @@ class Dirichlet(Likelihood):
             targets: ``E[log π]``, the mean of log probabilities over draws, in nats.
 
         Returns:
-            Nats per example. The density of probabilities may be above 1.
+            Nats per example. They may be positive, because a density may be above 1.
 
         Raises:
-            InputError: If the shapes differ, or a target is not a finite number of at most 0; under
-                `jit`, its log likelihood and the gradient are NaN.
+            InputError: If the shapes differ, or a target is not a finite number of at most 0. Under
+                `jit`, such a target gives a log likelihood and a gradient of NaN instead.
         """
         outputs, values = wide_outputs("outputs", outputs), as_array("targets", targets)
         check_shapes(outputs, values)
@@ -67,12 +67,12 @@ class Dirichlet(Likelihood):
         return (terms.sum(-1) + gammaln(alpha.sum(-1))) * valid
 
     def prediction(self, outputs: Float[Array, "batch classes"]) -> Prediction:
-        """Probabilities ``α / Σ α``; the aleatoric entropy is ``E[H(π)]`` in closed form.
+        """The prediction with probabilities ``α / Σ α`` and aleatoric entropy ``E[H(π)]``.
 
         ``E[H(π)] = ψ(Σ α + 1) − Σ_k α_k / Σ α · ψ(α_k + 1)``.
 
         Raises:
-            InputError: If the outputs do not have axes of examples and of two classes or more.
+            InputError: If the outputs do not have axes of examples and of at least two classes.
         """
         outputs = wide_outputs("outputs", outputs)
         if outputs.ndim != 2 or outputs.shape[1] < 2:
@@ -85,5 +85,5 @@ class Dirichlet(Likelihood):
         return Prediction(log_probs, digamma(alpha.sum(-1) + 1) - mean)
 
     def metrics(self, outputs: Any, targets: Any) -> dict[str, Scalar]:
-        """``agreement``: the share of examples whose most probable class is that of the draws."""
+        """``agreement``: fraction of examples with the same most probable class as the draws."""
         return {"agreement": (outputs.argmax(-1) == targets.argmax(-1)).mean()}

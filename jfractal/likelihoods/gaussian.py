@@ -29,7 +29,7 @@ class Gaussian(Likelihood):
         scale: Standard deviation of the noise, above 0 and finite.
 
     Raises:
-        InputError: If `scale` is not.
+        InputError: If `scale` is not finite and above 0.
     """
 
     scale: float
@@ -53,22 +53,23 @@ class Gaussian(Likelihood):
         return _gaussian_log_likelihood(*self.moments(outputs), targets)
 
     def prediction(self, outputs: Float[Array, " batch *event"]) -> RegressionPrediction:
-        """The normal."""
+        """The normal distribution."""
         return RegressionPrediction.single(*self.moments(wide(outputs)))
 
 
 @dataclass(frozen=True)
 class HeteroscedasticGaussian(Likelihood):
-    """Real targets whose noise the net gives with their mean.
+    """Real targets whose mean and noise the net both outputs.
 
-    The last axis of the outputs holds first the means of all k values of a target, then as many
-    ρ: ``outputs = [mean_1 … mean_k, ρ_1 … ρ_k]`` and ``std = softplus(ρ) + min_scale``. A net with
-    2k outputs learns noise that depends on its input; `jfractal.nn.LearnedNoise` gives one with k
-    outputs noise that does not.
+    The last axis of the outputs holds the means of all k values of a target, then k values of ρ:
+    ``outputs = [mean_1 … mean_k, ρ_1 … ρ_k]`` and ``std = softplus(ρ) + min_scale``. A net with 2k
+    outputs learns noise that depends on the input. For noise that does not, wrap a net with k
+    outputs in `jfractal.nn.LearnedNoise`.
 
     Attributes:
-        min_scale: Least standard deviation, above 0 and finite: without it, the density of a target
-            that is hit exactly has no bound. In units of the targets, which should be standardised.
+        min_scale: Least standard deviation, finite and above 0, in units of the targets, which
+            should be standardised. Without it, the density of a target that is predicted exactly
+            has no bound.
 
     Source: Nix & Weigend, 1994; Lakshminarayanan et al., "Simple and scalable predictive
         uncertainty estimation using deep ensembles", NeurIPS 2017, §2.2.1 (the floor).
@@ -80,10 +81,10 @@ class HeteroscedasticGaussian(Likelihood):
         check_positive(min_scale=self.min_scale)
 
     def moments(self, outputs: Float[Array, "*shape"]) -> tuple[Array, Array]:
-        """Mean and standard deviation of the targets, each half of the outputs' last axis.
+        """Mean and standard deviation of the targets, each from half of the outputs' last axis.
 
         Raises:
-            InputError: If that axis cannot be halved.
+            InputError: If the length of that axis is odd.
         """
         outputs = wide_outputs("outputs", outputs)
         if outputs.ndim < 1 or outputs.shape[-1] % 2 or not outputs.size:
@@ -100,12 +101,12 @@ class HeteroscedasticGaussian(Likelihood):
         """``log N(target; mean, std²)``, in nats, summed over the axes of one target.
 
         Raises:
-            InputError: If the shape of the targets is not that of the means, or one is not finite.
+            InputError: If targets do not have the shape of the means, or one is not finite.
         """
         return _gaussian_log_likelihood(*self.moments(outputs), targets)
 
     def prediction(self, outputs: Float[Array, " batch *event"]) -> RegressionPrediction:
-        """The normal."""
+        """The normal distribution."""
         return RegressionPrediction.single(*self.moments(wide(outputs)))
 
 

@@ -1,4 +1,4 @@
-"""What a likelihood is: the log probability of targets, given the outputs of a net."""
+"""The interface of a likelihood: the log probability of targets given the outputs of a net."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ __all__ = [
 class Likelihood:
     """``log p(target | outputs)`` of one example, in nats.
 
-    A subclass gives `log_likelihood` and, for `predict`, `prediction`.
+    A subclass defines `log_likelihood` and, for `predict`, `prediction`.
     """
 
     def log_likelihood(self, outputs: Array, targets: Array) -> Float[Array, " batch"]:
@@ -32,22 +32,22 @@ class Likelihood:
         raise NotImplementedError
 
     def metrics(self, outputs: Any, targets: Any) -> dict[str, Scalar]:
-        """Figures of a batch that are worth watching in training, by name; none by default."""
+        """Metrics of a batch to watch in training, by name; none by default."""
         return {}
 
     def prediction(self, outputs: Any) -> Mixture:
-        """What one network predicts: ``p(target | outputs)``, for `predict` to average.
+        """The prediction of one network, ``p(target | outputs)``, for `predict` to average.
 
         Args:
-            outputs: Of one network, for a batch of examples.
+            outputs: Outputs of one network for a batch of examples.
 
         Returns:
-            One draw of a `jfractal.predictions.Mixture`, whose class says what can be read from
-            the prediction: ``Prediction.single(log_probs)``, ``BinaryPrediction.single(log_odds)``,
-            ``RegressionPrediction.single(mean, scale)``, or of a class of your own.
+            One draw of a `jfractal.predictions.Mixture`: ``Prediction.single(log_probs)``,
+            ``BinaryPrediction.single(log_odds)``, ``RegressionPrediction.single(mean, scale)``, or
+            an instance of your own class. The class decides what can be read from the prediction.
 
         Raises:
-            InputError: If the likelihood does not say, or the outputs are not what it reads.
+            InputError: If the likelihood has no prediction, or the outputs do not fit it.
 
         Example:
             ::
@@ -59,16 +59,16 @@ class Likelihood:
                         return jf.Prediction.single(self.log_probs(outputs))
         """
         raise InputError(
-            f"`predict` must know what {type(self).__name__} says of a target: give it a method "
-            "`prediction(outputs)`, or ask `sample_outputs` for the outputs"
+            f"`predict` needs a method `prediction(outputs)` of {type(self).__name__}: define it, "
+            "or call `sample_outputs` for the outputs"
         )
 
 
 def check_likelihood(likelihood: Any) -> None:
-    """Refuses what is no likelihood: a function, or a class in place of an instance.
+    """Refuses anything but a likelihood, such as a function, or a class instead of an instance.
 
     Raises:
-        InputError: If it is one of these.
+        InputError: If `likelihood` is not a likelihood.
     """
     if not isinstance(likelihood, Likelihood):
         raise InputError(
@@ -78,19 +78,19 @@ def check_likelihood(likelihood: Any) -> None:
 
 
 def per_example(likelihood: Likelihood, outputs: Any, targets: Any) -> Float[Array, " batch"]:
-    """The log likelihood of every example of a batch, made sure to be one number for each.
+    """The log likelihood of every example of a batch, checked to be one number per example.
 
     Args:
-        likelihood: What to ask.
-        outputs: Of a net.
-        targets: With a leading axis of examples.
+        likelihood: The likelihood.
+        outputs: Outputs of a net.
+        targets: Targets, with a leading axis of examples.
 
     Returns:
         Nats per example.
 
     Raises:
-        InputError: If the likelihood returns anything else, above all a mean or a sum over
-            the batch, with which the KL would be weighted wrongly.
+        InputError: If the likelihood returns anything else, such as a mean or a sum over the batch;
+            the KL would then get the wrong weight.
     """
     check_likelihood(likelihood)
     leaves = jax.tree.leaves(targets)
@@ -107,13 +107,13 @@ def per_example(likelihood: Likelihood, outputs: Any, targets: Any) -> Float[Arr
 
 
 def wide_outputs(name: str, outputs: Any) -> Array:
-    """Log likelihoods are computed in float32 or wider, whatever the net computes in."""
+    """Outputs in float32 or wider, in which log likelihoods are computed."""
     outputs = jnp.asarray(as_array(name, outputs))
     return outputs.astype(jnp.promote_types(outputs.dtype, jnp.float32))
 
 
 def check_shapes(outputs: Array, targets: Any) -> None:
-    """Refuses targets of another shape than what the net predicts."""
+    """Refuses targets whose shape is not that of the predictions."""
     # (batch, 1) against (batch,) would silently make a (batch, batch) table.
     if outputs.shape != targets.shape:
         raise InputError(
@@ -123,10 +123,10 @@ def check_shapes(outputs: Array, targets: Any) -> None:
 
 
 def one_or_nan(valid: Array) -> Array:
-    """A factor that makes what is not valid NaN, with its gradient: `where` would make that 0."""
+    """A factor that makes invalid values and their gradients NaN; `where` would give gradient 0."""
     return jnp.where(valid, 1.0, jnp.nan)
 
 
 def sum_over_event(log_prob: Array) -> Float[Array, " batch"]:
-    """Of every example, summed over the axes of one target."""
+    """Log likelihood of every example, summed over the axes of one target."""
     return jnp.sum(log_prob, axis=range(1, log_prob.ndim))

@@ -1,4 +1,4 @@
-"""Which examples to have labelled next: what their labels would tell about the weights."""
+"""Choosing examples to label next, by what their labels would tell about the weights."""
 
 import jax
 import jax.numpy as jnp
@@ -23,19 +23,21 @@ def batch_bald(
 ) -> tuple[Int[Array, " chosen"], Float[Array, " chosen"]]:
     """Chooses examples whose labels together tell most about the weights, greedily.
 
-    ``I[y_1 … y_k; w] = H[y_1 … y_k] − Σ_i E_w H[y_i | w]``, one example at a time, each the best
-    beside those already chosen. The first is that of the largest `epistemic_entropy` (BALD), which
-    by itself would choose near-copies. The joint entropy is exact while the labels of the chosen
-    have no more than `num_configurations` combinations, and estimated on as many draws beyond.
+    Each step maximises ``I[y_1 … y_k; w] = H[y_1 … y_k] − Σ_i E_w H[y_i | w]`` over one more
+    example, given those already chosen. The first example is the one with the largest
+    `epistemic_entropy` (BALD); BALD alone would go on to choose near-copies of it. The joint
+    entropy is exact as long as the labels of the chosen examples have at most `num_configurations`
+    combinations. Beyond that, it is estimated from `num_configurations` draws.
 
     Args:
         log_probs: Log probabilities under each draw of the weights, in nats.
         key: Random key.
-        num_chosen: Examples to choose, from 1 to the size of the batch.
-        num_configurations: Combinations of labels that the joint entropy is summed over.
+        num_chosen: Number of examples to choose, from 1 to the size of the batch.
+        num_configurations: Number of label combinations that the joint entropy is summed over.
 
     Returns:
-        Indices of the chosen in their order, and the information of all chosen so far, in nats.
+        Indices of the chosen examples in the order of choice, and the information of all examples
+        chosen so far, in nats.
 
     Raises:
         InputError: If `log_probs` are not log-probabilities, or a number is out of range.
@@ -73,7 +75,7 @@ def batch_bald(
 
 
 def _joint_entropy(joint: Array, log_probs: Array, drawn: bool) -> Float[Array, " batch"]:
-    """Entropy of the labels of the chosen and of one more example, for each that it could be."""
+    """Joint entropy of the labels of the chosen examples and one more, for every candidate."""
     log_samples = jnp.log(joint.shape[1])
     # A sum of products of probabilities is a matrix product, with the largest of each row at 1,
     # or at 0 where no draw of the weights allows this combination.

@@ -1,4 +1,4 @@
-"""How close one posterior's predictions are to another's, above all to those of HMC."""
+"""How close one posterior's predictions are to another's, in particular to those of HMC."""
 
 from typing import Protocol, TypeAlias, runtime_checkable
 
@@ -25,7 +25,7 @@ __all__ = [
 
 @runtime_checkable
 class HasProbs(Protocol):
-    """Whatever carries class probabilities, such as the result of a Monte Carlo prediction."""
+    """An object with class probabilities, such as the result of a Monte Carlo prediction."""
 
     @property
     def probs(self) -> Float[Array, "*batch classes"]:
@@ -34,21 +34,21 @@ class HasProbs(Protocol):
 
 
 Predictive: TypeAlias = Float[ArrayLike, "*batch classes"] | HasProbs
-"""Class probabilities, or a prediction that carries them."""
+"""Class probabilities, or a prediction that holds them."""
 
 
 def agreement(p: Predictive, q: Predictive) -> Scalar:
-    """Share of the examples on which both predict the same class, ``mean_i [ŷ_i(p) = ŷ_i(q)]``.
+    """Fraction of examples on which both predict the same class, ``mean_i [ŷ_i(p) = ŷ_i(q)]``.
 
     Args:
-        p: class probabilities ``*batch classes``, or an object with them as ``.probs``.
-        q: the same, for the same examples.
+        p: Class probabilities ``*batch classes``, or an object with them as ``.probs``.
+        q: Class probabilities for the same examples, in the same form.
 
     Returns:
         A fraction in [0, 1].
 
     Raises:
-        InputError: one does not hold probabilities, or the shapes differ.
+        InputError: If an argument does not hold probabilities, or the shapes differ.
 
     References:
         Izmailov et al., *What are Bayesian neural network posteriors really like?*, ICML 2021.
@@ -61,14 +61,14 @@ def total_variation(p: Predictive, q: Predictive) -> Scalar:
     """Mean total variation distance of the predictives, ``mean_i ½ Σ_c |p_ic - q_ic|``.
 
     Args:
-        p: class probabilities ``*batch classes``, or an object with them as ``.probs``.
-        q: the same, for the same examples.
+        p: Class probabilities ``*batch classes``, or an object with them as ``.probs``.
+        q: Class probabilities for the same examples, in the same form.
 
     Returns:
         A fraction in [0, 1].
 
     Raises:
-        InputError: one does not hold probabilities, or the shapes differ.
+        InputError: If an argument does not hold probabilities, or the shapes differ.
 
     References:
         Izmailov et al., *What are Bayesian neural network posteriors really like?*, ICML 2021.
@@ -81,22 +81,22 @@ def symmetric_kl(p: Predictive, q: Predictive) -> Scalar:
     """Mean symmetric KL divergence, ``mean_i ½ (KL(p_i ‖ q_i) + KL(q_i ‖ p_i))``.
 
     ``½ Σ_c (p_ic - q_ic) (log p_ic - log q_ic)``, where no term is negative. A probability below
-    the smallest normal number of its type, 1e-38 in float32, counts as that number: a net's zero
-    is an underflow, and one of them shall not make the mean infinite. A zero from rounding, such
-    as in a table of few digits, is worth up to 44 nats so: smooth such a table before.
+    the smallest normal number of its type, 1e-38 in float32, counts as that number, because a zero
+    from a net is an underflow and should not make the mean infinite. A zero from rounding, as in a
+    table with few digits, then costs up to 44 nats; smooth such a table first.
 
     Args:
-        p: class probabilities ``*batch classes``, or an object with them as ``.probs``.
-        q: the same, for the same examples.
+        p: Class probabilities ``*batch classes``, or an object with them as ``.probs``.
+        q: Class probabilities for the same examples, in the same form.
 
     Returns:
         Nats per example, at least 0 and finite.
 
     Raises:
-        InputError: one does not hold probabilities, or the shapes differ.
+        InputError: If an argument does not hold probabilities, or the shapes differ.
 
     References:
-        Kullback & Leibler, *On information and sufficiency*, 1951 (there without the half).
+        Kullback & Leibler, *On information and sufficiency*, 1951 (without the factor ½).
     """
     p, q = _matched(p=p, q=q)
     return jnp.mean(jnp.sum((p - q) * (_log(p) - _log(q)), axis=-1)) / 2
@@ -107,18 +107,18 @@ def wasserstein(
 ) -> Float[Array, "*batch"]:
     """2-Wasserstein distance of two samples on the line, ``√(1/S Σ_s (x_(s) - y_(s))²)``.
 
-    In one dimension the optimal transport pairs the order statistics. Benchmarks exist that
-    report the 1-Wasserstein distance, ``mean |x_(s) - y_(s)|``, as "W2": it is never larger.
+    In one dimension, the optimal transport pairs the order statistics. Some benchmarks report the
+    1-Wasserstein distance, ``mean |x_(s) - y_(s)|``, as "W2"; it is never larger.
 
     Args:
-        x: draws from one predictive, ``samples *batch``.
-        y: as many draws from the other.
+        x: Draws from one predictive, ``samples *batch``.
+        y: The same number of draws from the other predictive.
 
     Returns:
         The distance at each point, ``*batch``, in units of the target.
 
     Raises:
-        InputError: the shapes differ or are empty, or a number is not finite.
+        InputError: If the shapes differ or are empty, or a number is not finite.
 
     References:
         Peyré & Cuturi, *Computational optimal transport*, 2019 (the one-dimensional case).
@@ -136,29 +136,29 @@ def compare(
     mass: float = 0.95,
     num_resamples: int = 1000,
 ) -> dict[str, Estimate]:
-    """How far a prediction is from the reference's, each figure with its bootstrap interval.
+    """How far a prediction is from a reference, with bootstrap intervals.
 
-    All figures are of the same resamples of the examples. For regression, where draws are
-    compared: ``bootstrap(jnp.mean, (wasserstein(x, y),), key)``.
+    All figures use the same resamples of the examples. For regression, compare draws instead:
+    ``bootstrap(jnp.mean, (wasserstein(x, y),), key)``.
 
     Args:
-        p: class probabilities ``*batch classes``, or an object with them as ``.probs``; the first
+        p: Class probabilities ``*batch classes``, or an object with them as ``.probs``; the first
             axis is that of the examples.
-        reference: the same, for the same examples, above all those of HMC.
-        key: random key.
-        labels: true classes in ``[0, classes)``, ``*batch``, if known.
-        mass: share of the resamples inside the intervals, in (0, 1).
-        num_resamples: their number, at least 1.
+        reference: Class probabilities for the same examples in the same form, e.g. those of HMC.
+        key: Random key.
+        labels: True classes in ``[0, classes)``, ``*batch``, if known.
+        mass: Fraction of the resamples inside the intervals, in (0, 1).
+        num_resamples: Number of resamples, at least 1.
 
     Returns:
-        ``agreement``, ``total_variation`` and ``symmetric_kl``; given labels, also
-        ``accuracy_difference``, ``nll_difference`` (nats per example) and ``ece_difference``:
-        the prediction's minus the reference's. Zero probabilities are treated as in
+        ``agreement``, ``total_variation`` and ``symmetric_kl``. With labels, also
+        ``accuracy_difference``, ``nll_difference`` (nats per example) and ``ece_difference``: the
+        score of the prediction minus that of the reference. Zero probabilities are treated as in
         `symmetric_kl`.
 
     Raises:
-        InputError: one does not hold probabilities, the shapes differ, a label is not a class, or
-            `mass` or `num_resamples` is out of range.
+        InputError: If an argument does not hold probabilities, the shapes differ, a label is not a
+            class, or `mass` or `num_resamples` is out of range.
 
     References:
         Izmailov et al., *What are Bayesian neural network posteriors really like?*, ICML 2021.
@@ -185,27 +185,28 @@ def ceiling(
     mass: float = 0.95,
     num_resamples: int = 1000,
 ) -> dict[str, Estimate]:
-    """How far each chain's prediction is from that of all others together, on average.
+    """How far each chain's prediction is from that of all other chains, on average.
 
-    A method no further from the mean of all chains than this is as good as one more chain.
-    With Monte Carlo variance ``σ²`` of one chain's prediction, a further chain is
-    ``σ² (1 + 1/C)`` from the mean of all C, one chain is ``σ² (1 + 1/(C - 1))`` from the mean of
-    the rest, ``2 σ²`` from another one, and ``σ² (1 - 1/C)`` from a mean that it is part of: of
-    the three that can be measured the first is the closest, and errs on the side of the method.
+    A method that is at most this far from the mean of all chains is as good as one more chain. Let
+    ``σ²`` be the Monte Carlo variance of one chain's prediction. The expected squared distance of a
+    new chain from the mean of all C chains is ``σ² (1 + 1/C)``. Three distances can be measured:
+    that of a chain from the mean of the others, ``σ² (1 + 1/(C - 1))``; from another chain,
+    ``2 σ²``; and from the mean of all, itself included, ``σ² (1 - 1/C)``. This function uses the
+    first, which is the closest and errs in favour of the method.
 
     Args:
-        chains: each chain's class probabilities, the mean over its draws, ``chains examples
+        chains: Class probabilities of each chain, the mean over its draws, ``chains examples
             classes``, at least 2 chains of equal length.
-        key: random key.
-        mass: share of the resamples inside the intervals, in (0, 1).
-        num_resamples: their number, at least 1.
+        key: Random key.
+        mass: Fraction of the resamples inside the intervals, in (0, 1).
+        num_resamples: Number of resamples, at least 1.
 
     Returns:
-        ``agreement``, ``total_variation`` and ``symmetric_kl``, as from `compare`, the means over
-        chains. The intervals are over examples, with the chains as they are.
+        ``agreement``, ``total_variation`` and ``symmetric_kl`` as from `compare`, averaged over
+        chains. The intervals come from resampling examples, not chains.
 
     Raises:
-        InputError: there are fewer than 2 chains, they do not hold probabilities, or `mass` or
+        InputError: If there are fewer than 2 chains, they do not hold probabilities, or `mass` or
             `num_resamples` is out of range.
 
     References:

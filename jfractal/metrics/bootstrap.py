@@ -1,4 +1,4 @@
-"""How far a score of the examples at hand may be from that of all examples."""
+"""Bootstrap intervals: how far a score on these examples may be from that on all examples."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,12 +18,12 @@ __all__ = ["Estimate", "bootstrap"]
 
 
 class Estimate(NamedTuple):
-    """A number and the interval that it was found in.
+    """A number and its interval.
 
     Attributes:
-        value: of the examples at hand.
-        lower: where the interval begins, of the same shape.
-        upper: where it ends, of the same shape.
+        value: Value on the given examples.
+        lower: Lower end of the interval, of the same shape.
+        upper: Upper end of the interval, of the same shape.
     """
 
     value: Float[Array, "..."]
@@ -41,31 +41,30 @@ def bootstrap(
 ) -> PyTree[Estimate]:
     """The percentile interval of a statistic, over resamples of the examples.
 
-    ``θ̂* = θ(x_i1, …, x_in)`` with the indices drawn uniformly with replacement, the same for all
-    arrays: what they say of one example stays together, so that ``θ`` may be a difference. The
-    interval lies between the quantiles ``(1 ∓ mass) / 2`` of ``θ̂*``. Any score of this package
-    will do::
+    ``θ̂* = θ(x_i1, …, x_in)``, with indices drawn uniformly with replacement. The indices are the
+    same for all arrays, so that ``θ`` may be a difference of paired scores. The interval lies
+    between the quantiles ``(1 ∓ mass) / 2`` of ``θ̂*``. Any score of this package can be used::
 
         bootstrap(ece, (probs, labels), key)
         bootstrap(jnp.mean, (wasserstein(x, y),), key)  # of one number per example
 
-    A resample has fewer distinct examples than the data, so what is biased on few examples, as
-    `ece` is upwards, is more so in the interval.
+    A resample has fewer distinct examples than the data. A statistic that is biased on few
+    examples, as `ece` is upwards, is therefore more biased in the interval.
 
     Args:
         statistic: ``statistic(*examples)`` is a number, an array, or a tree of them. It is
-            compiled: once, if it is the same object at every call.
-        examples: arrays whose first axis, ``examples``, is resampled.
-        key: random key.
-        mass: share of the resamples inside the interval, in (0, 1).
-        num_resamples: their number, at least 1.
+            compiled once if every call gets the same function object.
+        examples: Arrays whose first axis, ``examples``, is resampled.
+        key: Random key.
+        mass: Fraction of the resamples inside the interval, in (0, 1).
+        num_resamples: Number of resamples, at least 1.
 
     Returns:
-        An `Estimate` in place of each number of ``statistic(*examples)``.
+        An `Estimate` for each number of ``statistic(*examples)``.
 
     Raises:
-        InputError: the arrays have no or not the same number of examples, `statistic` is not a
-            function, or `mass` or `num_resamples` is out of range.
+        InputError: If the arrays are empty or differ in their number of examples, `statistic` is
+            not a function, or `mass` or `num_resamples` is out of range.
 
     References:
         Efron & Tibshirani, *An introduction to the bootstrap*, 1993, section 13.3.

@@ -1,4 +1,4 @@
-"""Brier's score, and what it is made of."""
+"""The Brier score and its decomposition."""
 
 from typing import NamedTuple
 
@@ -18,14 +18,15 @@ def brier(probs: Float[ArrayLike, "*batch classes"], labels: Int[ArrayLike, "*ba
     """Mean squared distance to the one-hot label, ``mean_i Σ_c (p_ic - [y_i = c])²``.
 
     Args:
-        probs: class probabilities, ``*batch classes``.
-        labels: true classes in ``[0, classes)``, ``*batch``.
+        probs: Class probabilities, ``*batch classes``.
+        labels: True classes in ``[0, classes)``, ``*batch``.
 
     Returns:
         A number in [0, 2] (Brier's original score, not halved for two classes).
 
     Raises:
-        InputError: `probs` are not probabilities or `labels` not classes, or shapes do not match.
+        InputError: If `probs` are not probabilities or `labels` not classes, or shapes do not
+            match.
 
     References:
         Brier, *Verification of forecasts expressed in terms of probability*, 1950.
@@ -36,13 +37,13 @@ def brier(probs: Float[ArrayLike, "*batch classes"], labels: Int[ArrayLike, "*ba
 
 
 class BrierParts(NamedTuple):
-    """What a Brier score is made of: ``reliability - resolution + uncertainty + within``.
+    """The parts of a Brier score: ``reliability - resolution + uncertainty + within``.
 
     Attributes:
-        reliability: squared distance of forecast and frequency, bin by bin; lower is better.
-        resolution: squared distance of a bin's frequency to the overall one; higher is better.
-        uncertainty: of the labels themselves, ``Σ_c f_c (1 - f_c)`` with their frequencies f.
-        within: what the forecasts of one bin differ by; it vanishes with the width of the bins.
+        reliability: Squared distance between forecast and frequency over bins; lower is better.
+        resolution: Squared distance between bin and overall frequency; higher is better.
+        uncertainty: Uncertainty of the labels, ``Σ_c f_c (1 - f_c)`` with their frequencies f.
+        within: Spread of the forecasts within a bin, which vanishes with the width of the bins.
     """
 
     reliability: Scalar
@@ -57,22 +58,22 @@ def brier_decomposition(
     *,
     num_bins: int = 15,
 ) -> BrierParts:
-    """Takes Brier's score apart, class by class, in bins of equal width.
+    """Decomposes the Brier score, class by class, in bins of equal width.
 
-    With n_ck forecasts p of class c in bin k, their mean p̄_ck and the frequency f_ck of the class
-    among them: ``reliability = Σ_ck (n_ck/n) (p̄_ck - f_ck)²`` and
+    Bin k holds n_ck forecasts p of class c, with the mean p̄_ck; f_ck is the frequency of the class
+    among them. Then ``reliability = Σ_ck (n_ck/n) (p̄_ck - f_ck)²`` and
     ``resolution = Σ_ck (n_ck/n) (f_ck - f_c)²``.
 
     Args:
-        probs: class probabilities, ``*batch classes``.
-        labels: true classes in ``[0, classes)``, ``*batch``.
-        num_bins: number of bins of each class, static under `jax.jit`.
+        probs: Class probabilities, ``*batch classes``.
+        labels: True classes in ``[0, classes)``, ``*batch``.
+        num_bins: Number of bins of each class, static under `jax.jit`.
 
     Returns:
         Four parts that add up to `brier`, exactly.
 
     Raises:
-        InputError: as `brier`, or `num_bins` is below 1.
+        InputError: As for `brier`, or `num_bins` is below 1.
 
     References:
         Murphy, *A new vector partition of the probability score*, 1973. Stephenson, Coelho &

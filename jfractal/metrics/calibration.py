@@ -1,4 +1,4 @@
-"""Do the probabilities mean what they say: accuracy, likelihood, calibration error."""
+"""Scores of class probabilities: accuracy, likelihood, calibration error."""
 
 from typing import Literal, NamedTuple, get_args
 
@@ -30,17 +30,17 @@ MOST_BINS = 100_000
 
 
 def accuracy(probs: Float[ArrayLike, "*batch classes"], labels: Int[ArrayLike, "*batch"]) -> Scalar:
-    """Share of the examples whose most probable class is the label.
+    """Fraction of examples whose most probable class is the label.
 
     Args:
-        probs: class probabilities (or logits: only their order counts), ``*batch classes``.
-        labels: true classes in ``[0, classes)``, ``*batch``.
+        probs: Class probabilities, ``*batch classes``; logits will do, as only the order counts.
+        labels: True classes in ``[0, classes)``, ``*batch``.
 
     Returns:
         A fraction in [0, 1].
 
     Raises:
-        InputError: `probs` holds a NaN, `labels` are not classes, or shapes do not match.
+        InputError: If `probs` holds a NaN, `labels` are not classes, or shapes do not match.
     """
     probs, labels = labelled(scores, labels, probs=probs)
     return jnp.mean(jnp.argmax(probs, axis=-1) == labels)
@@ -50,27 +50,27 @@ def nll(log_probs: Float[ArrayLike, "*batch classes"], labels: Int[ArrayLike, "*
     """Mean negative log-likelihood of the labels, ``-mean_i log p_i[y_i]``.
 
     Args:
-        log_probs: normalised log-probabilities (not logits), ``*batch classes``.
-        labels: true classes in ``[0, classes)``, ``*batch``.
+        log_probs: Normalised log-probabilities (not logits), ``*batch classes``.
+        labels: True classes in ``[0, classes)``, ``*batch``.
 
     Returns:
-        Nats per example; infinite where a label was given probability zero.
+        Nats per example; infinite if a label has probability zero.
 
     Raises:
-        InputError: `log_probs` are not log-probabilities or `labels` not classes, or shapes do not
-            match.
+        InputError: If `log_probs` are not log-probabilities or `labels` not classes, or shapes do
+            not match.
     """
     log_probs, labels = labelled(log_probabilities, labels, log_probs=log_probs)
     return -jnp.mean(jnp.take_along_axis(log_probs, labels[..., None], axis=-1))
 
 
 class Reliability(NamedTuple):
-    """A reliability diagram: what was claimed and what came true, bin by bin.
+    """A reliability diagram: confidence and accuracy, bin by bin.
 
     Attributes:
-        confidence: mean probability of the predicted class, ``bins``; 0 in an empty bin.
-        accuracy: share of correct predictions, ``bins``; 0 in an empty bin.
-        count: number of examples, ``bins``.
+        confidence: Mean probability of the predicted class, ``bins``; 0 in an empty bin.
+        accuracy: Fraction of correct predictions, ``bins``; 0 in an empty bin.
+        count: Number of examples, ``bins``.
     """
 
     confidence: Float[Array, " bins"]
@@ -87,23 +87,23 @@ def reliability(
 ) -> Reliability:
     """Confidence and accuracy in bins of confidence.
 
-    A confidence on an edge belongs to the bin below it, so 1 is in the last bin; 0 is in the
-    first. Equal confidences are always in one bin, so with ties bins of equal mass are only
-    nearly so, and what is computed from them does not depend on the order of the examples.
+    A confidence on an edge belongs to the bin below it, so 1 is in the last bin; 0 is in the first.
+    Equal confidences always share a bin, so that results do not depend on the order of the
+    examples. With ties, bins of "equal mass" are therefore only nearly equal.
 
     Args:
-        probs: class probabilities, ``*batch classes``.
-        labels: true classes in ``[0, classes)``, ``*batch``.
-        num_bins: number of bins, static under `jax.jit`.
-        binning: ``equal_width``, or ``equal_mass``: as many examples in every bin as far as
-            possible; static under `jax.jit`.
+        probs: Class probabilities, ``*batch classes``.
+        labels: True classes in ``[0, classes)``, ``*batch``.
+        num_bins: Number of bins, static under `jax.jit`.
+        binning: ``equal_width``, or ``equal_mass`` for the same number of examples in every bin as
+            far as possible; static under `jax.jit`.
 
     Returns:
         The diagram; its counts sum to the number of examples.
 
     Raises:
-        InputError: `probs` are not probabilities or `labels` not classes, shapes do not match, or
-            `num_bins` or `binning` is not one.
+        InputError: If `probs` are not probabilities or `labels` not classes, shapes do not match,
+            or `num_bins` or `binning` is not allowed.
 
     References:
         Guo et al., *On calibration of modern neural networks*, ICML 2017, section 2. Nixon et
@@ -154,16 +154,16 @@ def ece(
     """Expected calibration error, ``Σ_k (n_k / n) |accuracy_k - confidence_k|``.
 
     Args:
-        probs: class probabilities, ``*batch classes``.
-        labels: true classes in ``[0, classes)``, ``*batch``.
-        num_bins: number of bins, static under `jax.jit`; see `reliability`.
-        binning: of equal width or mass, likewise.
+        probs: Class probabilities, ``*batch classes``.
+        labels: True classes in ``[0, classes)``, ``*batch``.
+        num_bins: Number of bins, static under `jax.jit`; see `reliability`.
+        binning: Equal width or equal mass, static under `jax.jit`; see `reliability`.
 
     Returns:
         A fraction in [0, 1].
 
     Raises:
-        InputError: as `reliability`.
+        InputError: As for `reliability`.
 
     References:
         Guo et al., *On calibration of modern neural networks*, ICML 2017, eq. 3.
@@ -182,19 +182,19 @@ def mce(
 ) -> Scalar:
     """Maximum calibration error, ``max_k |accuracy_k - confidence_k|`` over bins with examples.
 
-    A bin with one example counts as much as any other: prefer ``equal_mass``.
+    A bin with a single example counts as much as any other, so prefer ``equal_mass``.
 
     Args:
-        probs: class probabilities, ``*batch classes``.
-        labels: true classes in ``[0, classes)``, ``*batch``.
-        num_bins: number of bins, static under `jax.jit`; see `reliability`.
-        binning: of equal width or mass, likewise.
+        probs: Class probabilities, ``*batch classes``.
+        labels: True classes in ``[0, classes)``, ``*batch``.
+        num_bins: Number of bins, static under `jax.jit`; see `reliability`.
+        binning: Equal width or equal mass, static under `jax.jit`; see `reliability`.
 
     Returns:
         A fraction in [0, 1].
 
     Raises:
-        InputError: as `reliability`.
+        InputError: As for `reliability`.
 
     References:
         Guo et al., *On calibration of modern neural networks*, ICML 2017, eq. 4.

@@ -1,4 +1,4 @@
-"""Prediction sets that hold the label with a given probability."""
+"""Prediction sets that contain the label with a given probability."""
 
 import math
 
@@ -20,16 +20,17 @@ def conformal_threshold(
 ) -> Scalar:
     """The probability that a class needs to be in a prediction set (split conformal).
 
-    The ``⌈(n + 1)(1 − α)⌉``-th largest probability of a true label on n held-out examples: then
-    the sets of new, exchangeable examples hold their label with probability at least 1 − α.
+    It is the ``⌈(n + 1)(1 − α)⌉``-th largest probability of a true label on n held-out examples.
+    The sets of new, exchangeable examples then contain their label with probability at least 1 − α.
 
     Args:
-        probs: Predicted probabilities of held-out examples, not used for anything else.
-        labels: Their labels.
-        alpha: Share of sets that may miss their label, in (0, 1); static under `jax.jit`.
+        probs: Predicted probabilities of held-out examples, which must not be used for anything
+            else.
+        labels: Labels of these examples.
+        alpha: Fraction of sets that may miss their label, in (0, 1); static under `jax.jit`.
 
     Returns:
-        A probability; 0, so that every set holds every class, if there are too few examples.
+        A probability. If there are too few examples, it is 0, and every set contains all classes.
 
     Raises:
         InputError: If `alpha` is out of range, `probs` are not probabilities or `labels` not
@@ -48,17 +49,17 @@ def conformal_threshold(
 def prediction_sets(
     probs: Float[ArrayLike, "batch classes"], threshold: float | Scalar
 ) -> Bool[Array, "batch classes"]:
-    """Which classes are at least as probable as `threshold`.
+    """The sets of all classes that are at least as probable as `threshold`.
 
     Args:
         probs: Predicted probabilities.
-        threshold: Of `conformal_threshold`, in [0, 1].
+        threshold: Result of `conformal_threshold`, in [0, 1].
 
     Returns:
         Whether each class is in the set of each example.
 
     Raises:
-        InputError: If `probs` are not probabilities, or `threshold` is not one.
+        InputError: If `probs` are not probabilities, or `threshold` is not in [0, 1].
 
     Example:
         >>> probs = np.array([[0.7, 0.2, 0.1], [0.4, 0.35, 0.25]])

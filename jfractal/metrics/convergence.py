@@ -1,8 +1,8 @@
-"""Have the Markov chains converged, and how many independent draws are they worth.
+"""Convergence of Markov chains, and the number of independent draws that they are worth.
 
-Apply these to predictions or log-densities: the weights of a net can be permuted without changing
-it, so two chains may agree on every prediction and on no weight. NumPy in, NumPy out; ranks need
-the host, hence not for use under `jax.jit`.
+Apply these to predictions or log-densities. The units of a net can be permuted without changing it,
+so two chains may agree on every prediction and on no weight. NumPy in, NumPy out: ranks are
+computed on the host, so these functions do not work under `jax.jit`.
 """
 
 import numpy as np
@@ -20,22 +20,23 @@ __all__ = ["ebfmi", "ess", "ess_tail", "rhat"]
 def rhat(x: Float[ArrayLike, "chains draws *event"]) -> Float[np.ndarray, "*event"]:
     """Rank-normalised split R-hat, the larger of bulk and folded.
 
-    ``√(total variance / variance within chains)`` of the half-chains, computed on the normal
-    scores of the pooled ranks: of the draws (do locations agree?) and of their distances to the
-    median (do scales agree?). Converged chains are below 1.01.
+    It is ``√(total variance / variance within chains)`` of the half-chains, on the normal scores of
+    the pooled ranks. Bulk R-hat ranks the draws and tells whether locations agree. Folded R-hat
+    ranks their distances to the median and tells whether scales agree. Converged chains are below
+    1.01.
 
     Args:
-        x: draws of each chain, ``chains draws *event``, at least 4 draws; one chain will do.
+        x: Draws of each chain, ``chains draws *event``, at least 4 draws; one chain will do.
 
     Returns:
-        R-hat, ``*event``. NaN where a draw is not finite or all draws are equal.
+        R-hat, ``*event``. It is NaN if a draw is not finite or all draws are equal.
 
     Raises:
-        InputError: there are fewer than two axes, an empty axis or fewer than 4 draws.
+        InputError: If there are fewer than two axes, an empty axis or fewer than 4 draws.
 
     References:
         Vehtari, Gelman, Simpson, Carpenter & Bürkner, *Rank-normalization, folding, and
-        localization: an improved R-hat for assessing convergence of MCMC*, 2021, section 4.
+        localization: An improved R-hat for assessing convergence of MCMC*, 2021, section 4.
     """
     x = _split(x)
     folded = np.abs(x - np.median(x, axis=(0, 1)))
@@ -46,47 +47,47 @@ def rhat(x: Float[ArrayLike, "chains draws *event"]) -> Float[np.ndarray, "*even
 def ess(x: Float[ArrayLike, "chains draws *event"]) -> Float[np.ndarray, "*event"]:
     """Bulk effective sample size, ``N / (1 + 2 Σ_t ρ_t)`` of the normal scores.
 
-    The autocorrelations ``ρ_t`` are those of the split chains together, cut off by Geyer's initial
-    monotone sequence, as NumPyro computes it; ArviZ's estimate differs by some per cent.
+    The autocorrelations ``ρ_t`` are those of all split chains, cut off by Geyer's initial monotone
+    sequence as in NumPyro. ArviZ's estimate differs by a few per cent.
 
     Args:
-        x: draws of each chain, ``chains draws *event``, at least 4 draws; one chain will do.
+        x: Draws of each chain, ``chains draws *event``, at least 4 draws; one chain will do.
 
     Returns:
-        A number of draws, ``*event``, at most ``N log10 N`` where ``N = chains · draws``: more
-        than N is possible where successive draws are anticorrelated. NaN where a draw is not finite
-        or all draws are equal.
+        A number of draws, ``*event``, at most ``N log10 N`` with ``N = chains · draws``. It exceeds
+        N if successive draws are anticorrelated. It is NaN if a draw is not finite or all draws are
+        equal.
 
     Raises:
-        InputError: there are fewer than two axes, an empty axis or fewer than 4 draws.
+        InputError: If there are fewer than two axes, an empty axis or fewer than 4 draws.
 
     References:
         Vehtari, Gelman, Simpson, Carpenter & Bürkner, *Rank-normalization, folding, and
-        localization: an improved R-hat for assessing convergence of MCMC*, 2021, sections 3.2, 4.
+        localization: An improved R-hat for assessing convergence of MCMC*, 2021, sections 3.2, 4.
     """
     return _effective_size(_normal_scores(_split(x)))
 
 
 def ess_tail(x: Float[ArrayLike, "chains draws *event"]) -> Float[np.ndarray, "*event"]:
-    """Tail effective sample size, the smaller of those of the 5 % and the 95 % quantile.
+    """Tail effective sample size: the smaller one of the 5 % and the 95 % quantile.
 
-    That of a quantile ``q`` is the effective size ``N / (1 + 2 Σ_t ρ_t)`` of the indicators
-    ``[x ≤ q]`` of the split chains, by which the quantile is estimated.
+    The effective sample size of a quantile ``q`` is ``N / (1 + 2 Σ_t ρ_t)`` for the indicators
+    ``[x ≤ q]`` of the split chains, which estimate the quantile.
 
     Args:
-        x: draws of each chain, ``chains draws *event``, at least 4 draws; one chain will do.
+        x: Draws of each chain, ``chains draws *event``, at least 4 draws; one chain will do.
 
     Returns:
-        A number of draws, ``*event``, at most ``N log10 N`` where ``N = chains · draws``. A tail
-        without draws beyond its quantile, such as that of a probability that is often exactly 1,
-        does not count. NaN where a draw is not finite or all draws are equal.
+        A number of draws, ``*event``, at most ``N log10 N`` with ``N = chains · draws``. A tail
+        without draws beyond its quantile is ignored, e.g. if a probability is often exactly 1. The
+        result is NaN if a draw is not finite or all draws are equal.
 
     Raises:
-        InputError: there are fewer than two axes, an empty axis or fewer than 4 draws.
+        InputError: If there are fewer than two axes, an empty axis or fewer than 4 draws.
 
     References:
         Vehtari, Gelman, Simpson, Carpenter & Bürkner, *Rank-normalization, folding, and
-        localization: an improved R-hat for assessing convergence of MCMC*, 2021, section 4.3.
+        localization: An improved R-hat for assessing convergence of MCMC*, 2021, section 4.3.
     """
     x = _split(x)
     tails = (x <= quantile for quantile in np.quantile(x, (0.05, 0.95), axis=(0, 1)))
@@ -97,20 +98,20 @@ def ess_tail(x: Float[ArrayLike, "chains draws *event"]) -> Float[np.ndarray, "*
 def ebfmi(energy: Float[ArrayLike, "chains draws"]) -> Float[np.ndarray, " chains"]:
     """Energy Bayesian fraction of missing information, ``Σ (E_n - E_(n-1))² / Σ (E_n - Ē)²``.
 
-    How far the momentum's resampling changes the energy, compared with how far the energy must
-    go. Independent energies have 2; below 0.3 the chain walks slowly through the energies and
-    hardly reaches the tails.
+    It compares the change of energy when the momentum is resampled with the spread of the energy.
+    Independent energies give 2. Below 0.3, the chain moves slowly through the energies and hardly
+    reaches the tails.
 
     Args:
         energy: Hamiltonian of each draw in nats, potential plus kinetic energy, ``chains draws``,
             at least 2 draws.
 
     Returns:
-        The fraction of each chain, ``chains``. NaN where a draw is not finite or all draws are
+        The fraction of each chain, ``chains``. It is NaN if a draw is not finite or all draws are
             equal.
 
     Raises:
-        InputError: there are not two axes, with at least one chain and 2 draws.
+        InputError: If there are not two axes, with at least one chain and 2 draws.
 
     References:
         Betancourt, *Diagnosing suboptimal cotangent disintegrations in Hamiltonian Monte Carlo*,
@@ -129,13 +130,13 @@ def ebfmi(energy: Float[ArrayLike, "chains draws"]) -> Float[np.ndarray, " chain
 
 
 def _numbers(name: str, x: ArrayLike) -> np.ndarray:
-    """In double precision, with NaN for what is not finite: an infinite draw has no variance."""
+    """In double precision, with NaN for infinite draws, which have no variance."""
     x = np.asarray(as_array(name, x), dtype=np.float64)
     return np.where(np.isfinite(x), x, np.nan)
 
 
 def _effective_size(x: np.ndarray) -> np.ndarray:
-    """``N / (1 + 2 Σ_t ρ_t)`` of chains that are split already, at most ``N log10 N``."""
+    """``N / (1 + 2 Σ_t ρ_t)`` of split chains, at most ``N log10 N``."""
     with np.errstate(invalid="ignore"):
         size = effective_sample_size(x)
     num_draws = x.shape[0] * x.shape[1]
@@ -145,7 +146,7 @@ def _effective_size(x: np.ndarray) -> np.ndarray:
 
 
 def _split(x: ArrayLike) -> np.ndarray:
-    """Halves of the chains as chains of their own: a chain that drifts disagrees with itself."""
+    """The halves of each chain as two chains, so that a drifting chain disagrees with itself."""
     x = _numbers("x", x)
     if x.ndim < 2 or x.size == 0 or x.shape[1] < 4:
         raise InputError(

@@ -1,7 +1,7 @@
-"""The one door of all metrics: what they take is what it is called, and at least float32.
+"""Checks of the arguments of all metrics, and their conversion to float32 or wider.
 
-Values are looked at where they are concrete; under `jax.jit` there are only shapes and dtypes, and
-the checks are free.
+Values are checked if they are concrete. Under `jax.jit` only shapes and dtypes are checked, at no
+cost.
 """
 
 from collections.abc import Callable
@@ -38,15 +38,15 @@ def real(name: str, value: ArrayLike, axes: str = "*batch") -> Float[Array, "...
     """Finite numbers.
 
     Args:
-        name: The argument, for the message.
-        value: What the caller gave.
-        axes: The axes that it must have, none of them empty; ``*batch`` stands for any number.
+        name: Name of the argument, for the message.
+        value: The value that the caller gave.
+        axes: Axes that it must have, none of them empty; ``*batch`` stands for any number of axes.
 
     Returns:
         The array, in float32 or wider.
 
     Raises:
-        InputError: If it is anything else.
+        InputError: If `value` is anything else.
     """
     x = _shaped(name, value, axes)
     check_finite(name, x)
@@ -56,7 +56,7 @@ def real(name: str, value: ArrayLike, axes: str = "*batch") -> Float[Array, "...
 def non_negative(
     name: str, value: ArrayLike, axes: str = "*batch", *, zero: bool = True
 ) -> Float[Array, "..."]:
-    """Finite numbers of at least 0, or above 0: standard deviations. See `real`."""
+    """Finite numbers of at least 0, or above 0, such as standard deviations. See `real`."""
     x = _shaped(name, value, axes)
     check_values(name, x, "finite", np.isfinite)
     if zero:
@@ -67,7 +67,7 @@ def non_negative(
 
 
 def scores(name: str, value: ArrayLike, axes: str = " batch") -> Float[Array, "..."]:
-    """Numbers of which only the order counts: infinite ones have a place in it, NaN has none."""
+    """Numbers of which only the order counts: they may be infinite, but not NaN."""
     x = _shaped(name, value, axes)
     check_values(name, x, "numbers, not NaN", lambda x: ~np.isnan(x))
     return _single(x)
@@ -86,7 +86,7 @@ def logits(name: str, value: ArrayLike, axes: str = "*batch classes") -> Float[A
 
 
 def probabilities(name: str, value: ArrayLike, axes: str = "*batch classes") -> Float[Array, "..."]:
-    """Numbers from 0 on that sum to 1 over the last axis. See `real`."""
+    """Numbers of at least 0 that sum to 1 over the last axis. See `real`."""
     x = _shaped(name, value, axes)
     known = concrete(x)
     if known is not None and not _are_probabilities(known, _slack(x)):
@@ -117,7 +117,7 @@ def log_shares(
     of: str,
     kind: Callable[..., Array] = log_probabilities,
 ) -> Float[Array, " samples"]:
-    """The argument `log_weights`: log of the share of each draw `of`, equal if left out."""
+    """The argument `log_weights`: log of the share of each draw of `of`; by default, all equal."""
     if value is None:
         return jnp.full(num_samples, -jnp.log(num_samples))
     shares = kind("log_weights", value, "samples")
@@ -132,7 +132,7 @@ def log_shares(
 def check_labels(
     value: ArrayLike, shape: tuple[int, ...], num_classes: int, of: str, name: str = "labels"
 ) -> Int[Array, "..."]:
-    """The argument `labels`: integers in ``[0, num_classes)``, one for each example `of`."""
+    """The argument `labels`: integers in ``[0, num_classes)``, one for each example of `of`."""
     labels = as_array(name, value)
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise InputError(f"`{name}` must be integers, got {described(labels)}")
@@ -151,7 +151,7 @@ def labelled(
     axes: str = "*batch classes",
     **classified: ArrayLike,
 ) -> tuple[Array, Int[Array, "..."]]:
-    """Predictions of a class, of one `kind` of this file, and their labels.
+    """Predictions of classes, checked by a function `kind` of this file, and their labels.
 
     ``labelled(probabilities, labels, probs=probs)``
     """
@@ -189,7 +189,7 @@ def mixture(
 
 
 def truths(name: str, value: ArrayLike, shape: tuple[int, ...], of: str) -> Bool[Array, "..."]:
-    """Truth values, or numbers that are 0 or 1, of the shape of another argument."""
+    """Booleans, or numbers that are 0 or 1, of the shape of another argument."""
     x = as_array(name, value)
     if x.shape != shape:
         raise InputError(f"`{name}` must have the shape of `{of}`, {shape}, got {x.shape}")
@@ -213,7 +213,7 @@ def _single(x: Array | np.ndarray) -> Float[Array, "..."]:
 
 
 def _slack(x: Any) -> float:
-    """How far a sum may be off: half precision rounds every term."""
+    """Tolerance of a sum: half precision rounds every term."""
     is_exact = not jnp.issubdtype(x.dtype, jnp.floating)
     return TOLERANCE if is_exact else max(TOLERANCE, 8 * float(jnp.finfo(x.dtype).eps))
 
@@ -229,7 +229,7 @@ def _are_log_probabilities(x: np.ndarray, slack: float) -> bool:
 
 
 def _numpy(x: np.ndarray) -> np.ndarray:
-    """In a dtype of NumPy's own, wide enough to sum up."""
+    """In a native NumPy dtype that is wide enough for sums."""
     return x if x.dtype in (np.float32, np.float64) else x.astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Where a value lies with a given probability."""
+"""Intervals that contain a value with a given probability."""
 
 from typing import NamedTuple
 
@@ -15,11 +15,11 @@ __all__ = ["Interval", "credible_interval", "gaussian_mixture_interval"]
 
 
 class Interval(NamedTuple):
-    """A central interval: as much probability below it as above.
+    """A central interval: equal probability lies below and above it.
 
     Attributes:
-        lower: where it begins, ``*batch``.
-        upper: where it ends, ``*batch``.
+        lower: Lower end, ``*batch``.
+        upper: Upper end, ``*batch``.
     """
 
     lower: Float[Array, "*batch"]
@@ -34,19 +34,20 @@ def credible_interval(
 ) -> Interval:
     """The central interval of draws, between their quantiles ``(1 ∓ mass) / 2``.
 
-    A quantile is the smallest draw that at least its share of the draws do not exceed.
+    The quantile q is the smallest draw that at least a share q of the draws do not exceed.
 
     Args:
-        draws: from a posterior, ``samples *batch``.
-        mass: probability of the interval, in (0, 1).
-        log_weights: log of each draw's share up to a constant, ``samples``; equal if left out.
+        draws: Draws from a posterior, ``samples *batch``.
+        mass: Probability of the interval, in (0, 1).
+        log_weights: Log of each draw's share up to a constant, ``samples``. By default, all draws
+            have equal shares.
 
     Returns:
         The interval of each value, ``*batch``.
 
     Raises:
-        InputError: `mass` is out of range, there are no draws, one is NaN, or the shares do not
-            match.
+        InputError: If `mass` is out of range, there are no draws, a draw is NaN, or `log_weights`
+            does not match the draws.
     """
     tails = _tails(mass)
     draws = scores("draws", draws, "samples *batch")
@@ -68,20 +69,20 @@ def gaussian_mixture_interval(
     mass: float,
     log_weights: Float[ArrayLike, " samples"] | None = None,
 ) -> Interval:
-    """The central interval of a mixture of normals, by bisection of its distribution.
+    """The central interval of a mixture of normals, by bisection of its distribution function.
 
     Args:
-        means: means of the components, ``samples *batch``.
-        scales: their standard deviations, above 0, of the same shape.
-        mass: probability of the interval, in (0, 1).
-        log_weights: log of each component's share, ``samples``; equal if left out.
+        means: Means of the components, ``samples *batch``.
+        scales: Standard deviations of the components, above 0, of the same shape.
+        mass: Probability of the interval, in (0, 1).
+        log_weights: Log of each component's share, ``samples``. By default, all shares are equal.
 
     Returns:
         The interval of each value, ``*batch``.
 
     Raises:
-        InputError: `mass` is out of range, the shapes differ or are empty, a number is not finite
-            or a scale not above 0, or the shares do not match.
+        InputError: If `mass` is out of range, the shapes differ or are empty, a number is not
+            finite, a scale is not above 0, or `log_weights` does not match the components.
     """
     tails = _tails(mass)
     means, scales = mixture(means, scales)

@@ -1,4 +1,4 @@
-"""Does a score tell unfamiliar inputs from familiar ones.
+"""How well a score separates out-of-distribution from in-distribution examples.
 
 A score is any number that should be higher for an out-of-distribution example, such as
 `total_entropy`, `epistemic_entropy` or one minus the confidence.
@@ -19,14 +19,14 @@ def auroc(
     """Area under the ROC curve, ``P(out > in) + P(out = in) / 2``.
 
     Args:
-        scores_in: scores of in-distribution examples, ``inside``.
-        scores_out: scores of out-of-distribution examples, ``outside``.
+        scores_in: Scores of in-distribution examples, ``inside``.
+        scores_out: Scores of out-of-distribution examples, ``outside``.
 
     Returns:
         A fraction in [0, 1]; 1/2 is chance. Under `jax.jit`, NaN if a score is NaN.
 
     Raises:
-        InputError: the scores are not two vectors with at least one element each, or hold a NaN.
+        InputError: If the scores are not two vectors with at least one element each, or hold a NaN.
 
     References:
         Hanley & McNeil, *The meaning and use of the area under a receiver operating
@@ -43,21 +43,21 @@ def auroc(
 def aupr(
     scores_in: Float[ArrayLike, " inside"], scores_out: Float[ArrayLike, " outside"]
 ) -> Scalar:
-    """Area under the precision-recall curve of finding the examples that are out of distribution.
+    """Area under the precision-recall curve of detecting out-of-distribution examples.
 
-    The average precision ``Σ_n (R_n - R_(n-1)) P_n`` over thresholds, without interpolation. Its
-    chance level is the share of `scores_out` among all. With the familiar examples as those to be
-    found ("AUPR-In"), it is ``aupr(-scores_out, -scores_in)``.
+    It is the average precision ``Σ_n (R_n - R_(n-1)) P_n`` over thresholds, without interpolation.
+    Chance level is the share of `scores_out` among all scores. To detect in-distribution examples
+    instead ("AUPR-In"), use ``aupr(-scores_out, -scores_in)``.
 
     Args:
-        scores_in: scores of in-distribution examples, ``inside``.
-        scores_out: scores of out-of-distribution examples, ``outside``.
+        scores_in: Scores of in-distribution examples, ``inside``.
+        scores_out: Scores of out-of-distribution examples, ``outside``.
 
     Returns:
         A fraction in [0, 1]. Under `jax.jit`, NaN if a score is NaN.
 
     Raises:
-        InputError: the scores are not two vectors with at least one element each, or hold a NaN.
+        InputError: If the scores are not two vectors with at least one element each, or hold a NaN.
 
     References:
         Davis & Goadrich, *The relationship between precision-recall and ROC curves*, ICML 2006.
@@ -73,19 +73,20 @@ def aupr(
 def fpr95(
     scores_in: Float[ArrayLike, " inside"], scores_out: Float[ArrayLike, " outside"]
 ) -> Scalar:
-    """Share of out-of-distribution examples let through by a gate that 95 % of the others pass.
+    """False positive rate at 95 % true positive rate, with in-distribution examples as positives.
 
-    The gate is the lowest of `scores_in` that at least 95 % of them do not exceed.
+    It is the fraction of `scores_out` that do not exceed a threshold. The threshold is the lowest
+    of `scores_in` that at least 95 % of them do not exceed.
 
     Args:
-        scores_in: scores of in-distribution examples, ``inside``.
-        scores_out: scores of out-of-distribution examples, ``outside``.
+        scores_in: Scores of in-distribution examples, ``inside``.
+        scores_out: Scores of out-of-distribution examples, ``outside``.
 
     Returns:
         A fraction in [0, 1]; lower is better. Under `jax.jit`, NaN if a score is NaN.
 
     Raises:
-        InputError: the scores are not two vectors with at least one element each, or hold a NaN.
+        InputError: If the scores are not two vectors with at least one element each, or hold a NaN.
 
     References:
         Liang et al., *Enhancing the reliability of out-of-distribution image detection in

@@ -1,4 +1,4 @@
-"""Scores of real-valued predictions, in units of the target."""
+"""Scores of real-valued predictions, in the units of the target."""
 
 import jax.numpy as jnp
 from jax.scipy.stats import norm
@@ -17,14 +17,14 @@ def rmse(y: Float[ArrayLike, "*batch"], mean: Float[ArrayLike, "*batch"]) -> Sca
     """Root mean squared error, ``√(mean_i (y_i - mean_i)²)``.
 
     Args:
-        y: targets, ``*batch``.
-        mean: predictions, of the same shape.
+        y: Targets, ``*batch``.
+        mean: Predictions, of the same shape.
 
     Returns:
-        A number in units of the target.
+        A number in the units of the target.
 
     Raises:
-        InputError: the shapes differ or are empty, or a number is not finite or a scale negative.
+        InputError: If the shapes differ or are empty, or a number is not finite.
     """
     y, mean = matched(real, "*batch", y=y, mean=mean)
     return jnp.sqrt(jnp.mean(jnp.square(y - mean)))
@@ -40,19 +40,21 @@ def crps_gaussian(
     ``(y - μ) (2Φ(z) - 1) + σ (2φ(z) - 1/√π)`` with ``z = (y - μ) / σ``.
 
     Args:
-        y: targets, ``*batch``.
-        mean: means of the predictions, of the same shape.
-        scale: their standard deviations, at least 0, of the same shape.
+        y: Targets, ``*batch``.
+        mean: Means of the predictions, of the same shape.
+        scale: Standard deviations of the predictions, at least 0, of the same shape.
 
     Returns:
-        The score of each target, ``*batch``; lower is better, and a point has its absolute error.
+        The score of each target, ``*batch``; lower is better. For a scale of 0, it is the absolute
+        error.
 
     Raises:
-        InputError: the shapes differ or are empty, or a number is not finite or a scale negative.
+        InputError: If the shapes differ or are empty, a number is not finite, or a scale is
+            negative.
 
     References:
         Gneiting & Raftery, *Strictly proper scoring rules, prediction, and estimation*, JASA
-        2007, eq. 21 (there with the opposite sign).
+        2007, eq. 21 (with the opposite sign).
     """
     y, mean = matched(real, "*batch", y=y, mean=mean)
     scale = non_negative("scale", scale)
@@ -72,15 +74,15 @@ def crps(
     ``mean_s |x_s - y| - ½ mean_st |x_s - x_t|``, by sorting.
 
     Args:
-        y: targets, ``*batch``.
-        draws: from the predictive distribution, noise included, ``samples *batch``.
+        y: Targets, ``*batch``.
+        draws: Draws from the predictive distribution, noise included, ``samples *batch``.
 
     Returns:
-        The score of each target, ``*batch``; that of the distribution itself is overestimated
-        by ``½ E|x - x'| / samples`` on average.
+        The score of each target, ``*batch``. On average, it overestimates the score of the
+        distribution itself by ``½ E|x - x'| / samples``.
 
     Raises:
-        InputError: the shapes do not match or are empty, or a number is not finite.
+        InputError: If the shapes do not match or are empty, or a number is not finite.
 
     References:
         Gneiting & Raftery, *Strictly proper scoring rules, prediction, and estimation*, JASA

@@ -1,6 +1,6 @@
-"""Prediction with the right to abstain: how accurate are the answers it is most certain of.
+"""Selective prediction: how accurate a classifier is on the examples that it is most certain of.
 
-An uncertainty is any number that should be higher for an example that is answered wrongly, such
+An uncertainty is any number that should be higher for an example that is classified wrongly, such
 as `total_entropy` or one minus the confidence.
 """
 
@@ -19,20 +19,20 @@ __all__ = ["aurc", "risk_coverage", "selective_accuracy"]
 def risk_coverage(
     uncertainty: Float[ArrayLike, " batch"], correct: Bool[ArrayLike, " batch"]
 ) -> Float[Array, " batch"]:
-    """The share of errors among the k most certain examples, for every k from 1 to their number.
+    """The error rate among the k most certain examples, for every k from 1 to the batch size.
 
-    Examples of equal uncertainty are taken in no particular order: each counts as the mean of them.
+    Examples with equal uncertainty have no order: each counts as the mean of them.
 
     Args:
-        uncertainty: of each example, ``batch``.
-        correct: whether its answer is right, ``batch``.
+        uncertainty: Uncertainty of each example, ``batch``.
+        correct: Whether the prediction for each example is right, ``batch``.
 
     Returns:
         Fractions in [0, 1], ``batch``: entry k - 1 is the risk at coverage k / batch. Under
         `jax.jit`, NaN if an uncertainty is NaN.
 
     Raises:
-        InputError: they are not two vectors of one length, or an uncertainty is NaN.
+        InputError: If the arguments are not two vectors of equal length, or an uncertainty is NaN.
 
     References:
         El-Yaniv & Wiener, *On the foundations of noise-free selective classification*, JMLR 2010.
@@ -54,14 +54,14 @@ def aurc(uncertainty: Float[ArrayLike, " batch"], correct: Bool[ArrayLike, " bat
     """Area under the risk-coverage curve, the mean of `risk_coverage` over all coverages.
 
     Args:
-        uncertainty: of each example, ``batch``.
-        correct: whether its answer is right, ``batch``.
+        uncertainty: Uncertainty of each example, ``batch``.
+        correct: Whether the prediction for each example is right, ``batch``.
 
     Returns:
-        A fraction in [0, 1]; lower is better, and the error rate is what a blind order gets.
+        A fraction in [0, 1]; lower is better. A random order gives the error rate.
 
     Raises:
-        InputError: as `risk_coverage`.
+        InputError: As for `risk_coverage`.
 
     References:
         Geifman, Uziel & El-Yaniv, *Bias-reduced uncertainty estimation for deep neural
@@ -73,19 +73,19 @@ def aurc(uncertainty: Float[ArrayLike, " batch"], correct: Bool[ArrayLike, " bat
 def selective_accuracy(
     uncertainty: Float[ArrayLike, " batch"], correct: Bool[ArrayLike, " batch"], *, coverage: float
 ) -> Scalar:
-    """Accuracy on the most certain examples, if the others are left unanswered.
+    """Accuracy on the most certain examples, if the classifier abstains on all others.
 
     Args:
-        uncertainty: of each example, ``batch``.
-        correct: whether its answer is right, ``batch``.
-        coverage: share of the examples that are answered, in (0, 1], rounded up to a whole
-            number of them; static under `jax.jit`.
+        uncertainty: Uncertainty of each example, ``batch``.
+        correct: Whether the prediction for each example is right, ``batch``.
+        coverage: Fraction of the examples to predict, in (0, 1], rounded up to a whole number of
+            examples; static under `jax.jit`.
 
     Returns:
         A fraction in [0, 1].
 
     Raises:
-        InputError: `coverage` is out of range, or as `risk_coverage`.
+        InputError: If `coverage` is out of range, or as for `risk_coverage`.
 
     References:
         Geifman & El-Yaniv, *Selective classification for deep neural networks*, NeurIPS 2017.

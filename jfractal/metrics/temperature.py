@@ -16,22 +16,21 @@ LOWEST, HIGHEST = 0.01, 100.0
 def fit_temperature(
     log_probs: Float[ArrayLike, "*batch classes"], labels: Int[ArrayLike, "*batch"]
 ) -> Scalar:
-    """The temperature T of the highest likelihood, ``argmin_T -Σ_i log softmax(log p_i / T)[y_i]``.
+    """The maximum-likelihood temperature T, ``argmin_T -Σ_i log softmax(log p_i / T)[y_i]``.
 
-    The negative log likelihood is convex in β = 1/T with the slope ``Σ_i E_β[log p_i] - log
-    p_i[y_i]``, whose root is found by bisection.
+    The negative log likelihood is convex in β = 1/T. Bisection finds the root of its slope, ``Σ_i
+    E_β[log p_i] - log p_i[y_i]``.
 
     Args:
-        log_probs: log-probabilities (or logits: a constant does not count) of held-out examples,
-            ``*batch classes``.
-        labels: their true classes in ``[0, classes)``, ``*batch``.
+        log_probs: log-probabilities or logits of held-out examples, ``*batch classes``.
+        labels: True classes of these examples in ``[0, classes)``, ``*batch``.
 
     Returns:
-        T in [0.01, 100]: above 1 if the classifier is over-confident; the lowest if all labels are
-        the most probable class.
+        T in [0.01, 100]. It is above 1 if the classifier is over-confident, and 0.01 if every label
+        is the most probable class.
 
     Raises:
-        InputError: `log_probs` holds a NaN or is a table of probabilities, `labels` are not
+        InputError: If `log_probs` holds a NaN or is a table of probabilities, `labels` are not
             classes, or shapes do not match.
 
     References:
@@ -61,18 +60,18 @@ def fit_temperature(
 def tempered(
     log_probs: Float[ArrayLike, "*batch classes"], temperature: float | Scalar
 ) -> Float[Array, "*batch classes"]:
-    """Sharpens or softens a prediction, ``log softmax(log p / T)``; the order of classes stays.
+    """Sharpens or softens a prediction, ``log softmax(log p / T)``, without reordering classes.
 
     Args:
         log_probs: log-probabilities or logits, ``*batch classes``.
-        temperature: T, above 0; 1 changes nothing, see `fit_temperature`.
+        temperature: T, above 0, e.g. from `fit_temperature`; 1 changes nothing.
 
     Returns:
         Normalised log-probabilities, ``*batch classes``.
 
     Raises:
-        InputError: `log_probs` holds a NaN or is a table of probabilities, or `temperature` is not
-            above 0.
+        InputError: If `log_probs` holds a NaN or is a table of probabilities, or `temperature` is
+            not above 0.
     """
     check_positive(temperature=temperature)
     return jax.nn.log_softmax(logits("log_probs", log_probs) / temperature)

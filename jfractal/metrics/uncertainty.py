@@ -1,7 +1,7 @@
-"""How unsure is a Monte Carlo prediction, and why: noise in the data or doubt about the weights.
+"""The uncertainty of a Monte Carlo prediction: noise in the data, and doubt about the weights.
 
-Everything here reads one prediction per draw of the weights, with the draws on the leading axis
-``samples``, and treats the prediction as their mixture: an equal one unless their shares are given.
+All functions take one prediction per draw of the weights, with the draws on the leading axis
+``samples``, and treat the prediction as their mixture. Shares are equal unless they are given.
 """
 
 from typing import NamedTuple
@@ -32,17 +32,18 @@ def mean_log_probs(
     log_probs: Float[ArrayLike, "samples *batch classes"],
     log_weights: Float[ArrayLike, " samples"] | None = None,
 ) -> Float[Array, "*batch classes"]:
-    """Log of the mean probability, ``log Σ_s w_s p_s``, without leaving log space.
+    """Log of the mean probability, ``log Σ_s w_s p_s``, computed in log space.
 
     Args:
-        log_probs: normalised log-probabilities of each draw, ``samples *batch classes``.
-        log_weights: log of each draw's share of the mixture, ``samples``; equal if left out.
+        log_probs: Normalised log-probabilities of each draw, ``samples *batch classes``.
+        log_weights: Log of each draw's share of the mixture, ``samples``; all equal by default.
 
     Returns:
         Normalised log-probabilities of the mixture, ``*batch classes``.
 
     Raises:
-        InputError: `log_probs` or the shares are not log-probabilities, or shapes do not match.
+        InputError: If `log_probs` or `log_weights` are not log-probabilities, or shapes do not
+            match.
     """
     return _log_sum_exp(*_checked(log_probs, log_weights))
 
@@ -54,21 +55,21 @@ def joint_log_prob(
 ) -> Scalar:
     """Log-probability of all labels at once, ``log Σ_s w_s Π_i p_s(y_i | x_i)``.
 
-    Unlike the sum of the marginal ones, it tells a posterior whose draws agree on how labels hang
-    together from one that only doubts each. A draw must be one function over the batch. Its
-    estimate from few draws is too low, the more so the larger the batch.
+    Unlike the sum of the marginal log-probabilities, it depends on whether draws agree on how
+    labels are correlated, or only doubt each label separately. A draw must be one function over the
+    batch. The estimate from few draws is too low, and more so for larger batches.
 
     Args:
-        log_probs: normalised log-probabilities of each draw, ``samples *batch classes``.
-        labels: true classes in ``[0, classes)``, ``*batch``.
-        log_weights: log of each draw's share of the mixture, ``samples``; equal if left out.
+        log_probs: Normalised log-probabilities of each draw, ``samples *batch classes``.
+        labels: True classes in ``[0, classes)``, ``*batch``.
+        log_weights: Log of each draw's share of the mixture, ``samples``; all equal by default.
 
     Returns:
-        Nats, for the batch as a whole; divide by its size to compare sizes.
+        Nats, for the batch as a whole; divide by its size to compare batches of different size.
 
     Raises:
-        InputError: `log_probs` are not log-probabilities or `labels` not classes, or shapes do not
-            match.
+        InputError: If `log_probs` are not log-probabilities or `labels` not classes, or shapes do
+            not match.
 
     References:
         Osband et al., *The neural testbed: evaluating joint predictions*, NeurIPS 2022.
@@ -83,17 +84,18 @@ def total_entropy(
     log_probs: Float[ArrayLike, "samples *batch classes"],
     log_weights: Float[ArrayLike, " samples"] | None = None,
 ) -> Float[Array, "*batch"]:
-    """Entropy of the mixture, ``H[E_s p_s]``: all of the uncertainty.
+    """Entropy of the mixture, ``H[E_s p_s]``: the total uncertainty.
 
     Args:
-        log_probs: normalised log-probabilities of each draw, ``samples *batch classes``.
-        log_weights: log of each draw's share of the mixture, ``samples``; equal if left out.
+        log_probs: Normalised log-probabilities of each draw, ``samples *batch classes``.
+        log_weights: Log of each draw's share of the mixture, ``samples``; all equal by default.
 
     Returns:
         Nats per example in [0, log classes], ``*batch``.
 
     Raises:
-        InputError: `log_probs` or the shares are not log-probabilities, or shapes do not match.
+        InputError: If `log_probs` or `log_weights` are not log-probabilities, or shapes do not
+            match.
     """
     return _entropy(mean_log_probs(log_probs, log_weights))
 
@@ -102,17 +104,18 @@ def aleatoric_entropy(
     log_probs: Float[ArrayLike, "samples *batch classes"],
     log_weights: Float[ArrayLike, " samples"] | None = None,
 ) -> Float[Array, "*batch"]:
-    """Expected entropy, ``E_s H[p_s]``: what is left if the weights were known.
+    """Expected entropy, ``E_s H[p_s]``: the uncertainty that would remain if weights were known.
 
     Args:
-        log_probs: normalised log-probabilities of each draw, ``samples *batch classes``.
-        log_weights: log of each draw's share of the mixture, ``samples``; equal if left out.
+        log_probs: Normalised log-probabilities of each draw, ``samples *batch classes``.
+        log_weights: Log of each draw's share of the mixture, ``samples``; all equal by default.
 
     Returns:
         Nats per example in [0, log classes], ``*batch``.
 
     Raises:
-        InputError: `log_probs` or the shares are not log-probabilities, or shapes do not match.
+        InputError: If `log_probs` or `log_weights` are not log-probabilities, or shapes do not
+            match.
     """
     log_probs, log_weights = _checked(log_probs, log_weights)
     return jnp.average(_entropy(log_probs), axis=0, weights=jnp.exp(log_weights))
@@ -125,14 +128,15 @@ def epistemic_entropy(
     """Mutual information of label and weights, ``H[E_s p_s] - E_s H[p_s]``.
 
     Args:
-        log_probs: normalised log-probabilities of each draw, ``samples *batch classes``.
-        log_weights: log of each draw's share of the mixture, ``samples``; equal if left out.
+        log_probs: Normalised log-probabilities of each draw, ``samples *batch classes``.
+        log_weights: Log of each draw's share of the mixture, ``samples``; all equal by default.
 
     Returns:
-        Nats per example, ``*batch``; rounding never makes it negative.
+        Nats per example, ``*batch``, never negative by rounding.
 
     Raises:
-        InputError: `log_probs` or the shares are not log-probabilities, or shapes do not match.
+        InputError: If `log_probs` or `log_weights` are not log-probabilities, or shapes do not
+            match.
 
     References:
         Houlsby et al., *Bayesian active learning for classification and preference learning*,
@@ -147,10 +151,10 @@ class MixtureMoments(NamedTuple):
     """Mean and variances of an equal mixture; ``total = aleatoric + epistemic``.
 
     Attributes:
-        mean: mean of the mixture, ``*batch``, in units of the target.
-        total: variance of the mixture, ``*batch``, in squared units of the target.
-        aleatoric: mean variance of the components, ``*batch``.
-        epistemic: variance of the components' means, ``*batch``.
+        mean: Mean of the mixture, ``*batch``, in units of the target.
+        total: Variance of the mixture, ``*batch``, in squared units of the target.
+        aleatoric: Mean variance of the components, ``*batch``.
+        epistemic: Variance of the components' means, ``*batch``.
     """
 
     mean: Float[Array, "*batch"]
@@ -165,14 +169,15 @@ def mixture_moments(
     """Law of total variance, ``Var[y] = E_s[σ_s²] + Var_s[μ_s]``.
 
     Args:
-        means: mean of each draw's prediction, ``samples *batch``.
-        scales: its standard deviation, at least 0, ``samples *batch``.
+        means: Mean of each draw's prediction, ``samples *batch``.
+        scales: Standard deviation of each draw's prediction, at least 0, ``samples *batch``.
 
     Returns:
         The moments, ``*batch`` each.
 
     Raises:
-        InputError: the shapes differ or are empty, a number is not finite or a scale negative.
+        InputError: If the shapes differ or are empty, a number is not finite, or a scale is
+            negative.
 
     References:
         Depeweg et al., *Decomposition of uncertainty in Bayesian deep learning*, ICML 2018.
@@ -193,17 +198,17 @@ def gaussian_mixture_log_prob(
     """Log-density of an equal mixture of normals, ``log (1/S) Σ_s N(y; μ_s, σ_s²)``.
 
     Args:
-        y: targets, ``*batch``, each a scalar with its own mixture.
-        means: means of the components: ``*batch`` with the components as an additional `axis`.
-        scales: standard deviations of the components, above 0, shaped as `means`.
-        axis: the axis of the components.
+        y: Targets, ``*batch``, each a scalar with its own mixture.
+        means: Means of the components: ``*batch`` with an additional `axis` for the components.
+        scales: Standard deviations of the components, above 0, with the shape of `means`.
+        axis: The axis of the components.
 
     Returns:
         Nats per target, ``*batch``.
 
     Raises:
-        InputError: the shapes do not match or are empty, a number is not finite or a scale not
-            above 0.
+        InputError: If the shapes do not match or are empty, a number is not finite, or a scale is
+            not above 0.
     """
     means, scales = mixture(means, scales)
     check_counts(-means.ndim, means.ndim - 1, axis=axis)

@@ -1,4 +1,4 @@
-"""Flax modules: Bayesian layers, units, the block that runs an expression, nets."""
+"""Flax modules: Bayesian layers, units, the block that runs an expression, and nets."""
 
 from jfractal.nn.bayes import LOG_VARIANCE as LOG_VARIANCE
 from jfractal.nn.bayes import BayesConv as BayesConv

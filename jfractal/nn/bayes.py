@@ -1,9 +1,9 @@
 """Layers whose weights may be distributions: dense, convolutional, embedding.
 
-A layer that finds arrays in its parameters is that of Flax. One that finds `Gaussian` leaves draws
-from them by the leaf's estimator (`jfractal.nn.estimators`), with the rng stream ``posterior``.
-Tied use of a layer is one random variable: draws are keyed by the parameter's path, not by the
-call.
+A layer whose parameters are arrays behaves as in Flax. A layer whose parameters are `Gaussian`
+leaves draws from them by the leaf's estimator (`jfractal.nn.estimators`), with the rng stream
+``posterior``. A layer that is used several times (tied) is one random variable: draws are keyed by
+the path of the parameter, not by the call.
 """
 
 from collections.abc import Callable, Mapping
@@ -48,7 +48,7 @@ LOG_VARIANCE: Mapping[str, Any] = MappingProxyType(
 )
 """Wide initial posteriors, ``BayesDense(10, **LOG_VARIANCE)``: log-variance -3, means ~ N(0, 0.1²).
 
-For every layer here, also inside a unit, whose own initialiser of kernels it overrides.
+They work for every layer here. Inside a unit, they override the unit's own kernel initialiser.
 """
 
 
@@ -63,15 +63,15 @@ class Conv(nn.Conv):
 
 
 class BayesDense(nn.Dense):
-    """`nn.Dense` with Gaussian weights from `init` on; takes all its arguments.
+    """`nn.Dense` with Gaussian weights, and the same arguments.
 
-    Parameters: ``kernel`` (inputs, features) and ``bias`` (features,), each a `Gaussian` leaf.
-    Rng stream: ``posterior``, unless the leaves have been replaced by arrays.
+    Parameters: ``kernel`` (inputs, features) and ``bias`` (features,), each a `Gaussian` leaf made
+    by `init`. Rng stream: ``posterior``, unless the leaves have been replaced by arrays.
 
     Attributes:
         scale: Initial standard deviation of every weight, above 0.
-        mean_scale: Initial means are N(0, mean_scale²); as the initialisers say if left out.
-        estimator: How the leaves made by `init` are drawn from, see `Gaussian`.
+        mean_scale: Initial means are N(0, mean_scale²); by default, from the layer's initialisers.
+        estimator: How the layer draws from the leaves, see `Gaussian`.
         parameterisation: ``softplus`` or ``log_variance``, see `Gaussian`.
     """
 
@@ -93,15 +93,15 @@ class BayesDense(nn.Dense):
 
 
 class BayesConv(Conv):
-    """`nn.Conv` with Gaussian weights from `init` on; takes all its arguments but `mask`.
+    """`nn.Conv` with Gaussian weights, and the same arguments except `mask`.
 
     Parameters: ``kernel`` (*window, inputs, features) and ``bias`` (features,), each a `Gaussian`
-    leaf. Rng stream: ``posterior``, unless the leaves have been replaced by arrays.
+    leaf made by `init`. Rng stream: ``posterior``, unless the leaves have been replaced by arrays.
 
     Attributes:
         scale: Initial standard deviation of every weight, above 0.
-        mean_scale: Initial means are N(0, mean_scale²); as the initialisers say if left out.
-        estimator: How the leaves made by `init` are drawn from, see `Gaussian`.
+        mean_scale: Initial means are N(0, mean_scale²); by default, from the layer's initialisers.
+        estimator: How the layer draws from the leaves, see `Gaussian`.
         parameterisation: ``softplus`` or ``log_variance``, see `Gaussian`.
     """
 
@@ -119,16 +119,16 @@ class BayesConv(Conv):
 
 
 class BayesEmbed(nn.Embed):
-    """`nn.Embed` with a Gaussian table from `init` on; takes all its arguments.
+    """`nn.Embed` with a Gaussian table, and the same arguments.
 
-    Parameters: ``embedding`` (tokens, features), a `Gaussian` leaf. Rng stream: ``posterior``,
-    unless the leaf has been replaced by an array. Of a lookup, ``local_reparam`` draws rows in
-    place of the table; ``flipout``, which flips the signs of inputs, has nothing to flip.
+    Parameters: ``embedding`` (tokens, features), a `Gaussian` leaf made by `init`. Rng stream:
+    ``posterior``, unless the leaf has been replaced by an array. In a lookup, ``local_reparam``
+    draws rows instead of the table. ``flipout`` is refused, because tokens have no signs to flip.
 
     Attributes:
         scale: Initial standard deviation of every weight, above 0.
-        mean_scale: Initial means are N(0, mean_scale²); as the initialisers say if left out.
-        estimator: How the leaf made by `init` is drawn from, see `Gaussian`.
+        mean_scale: Initial means are N(0, mean_scale²); by default, from the layer's initialiser.
+        estimator: How the layer draws from the leaf, see `Gaussian`.
         parameterisation: ``softplus`` or ``log_variance``, see `Gaussian`.
     """
 
@@ -192,8 +192,8 @@ class BayesEmbed(nn.Embed):
 def _bayesian(layer: Any, base: type[nn.Module], operation: str, linear: Callable) -> nn.Module:
     """The layer's `base` with Gaussian initialisers, and estimators around its one operation.
 
-    Flax's layers let their operation and their type promotion be replaced; all else, from padding
-    to precision, stays Flax's.
+    In Flax's layers, the operation and the type promotion can be replaced. Everything else, from
+    padding to precision, stays Flax's.
     """
     check_counts(features=layer.features)
     options = {f.name: getattr(layer, f.name) for f in fields(base) if f.init}
@@ -238,7 +238,7 @@ def _gaussian_init(layer: Any, mean_init: Callable) -> Callable:
 
 
 def _promote_dtype(layer: nn.Module, x: Array, kernel: Any, bias: Any, *, dtype: Any) -> tuple:
-    """Flax's promotion; Gaussian leaves are left to `_estimate`, and stand aside till then."""
+    """Flax's type promotion, except for Gaussian leaves, which are left to `_estimate`."""
     x, *promoted = promote_dtype(x, *mean((kernel, bias)), dtype=dtype)
     if layer.is_initializing():  # only shapes matter then, and no key is asked for
         return x, *promoted
@@ -272,7 +272,7 @@ def _estimate(
 
 
 def _keys(layer: nn.Module, leaves: Params) -> tuple[KeyArray | None, KeyArray | None]:
-    """Two keys: they depend on where the layer stands, not on the call, so that ties hold."""
+    """Two keys, which depend on the path of the layer and not on the call, so that ties hold."""
     estimators = {leaf.estimator for leaf in gaussians(leaves)}
     if not estimators:
         return None, None

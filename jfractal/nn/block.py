@@ -29,22 +29,21 @@ class _Map(NamedTuple):
 class Block(Typed):
     """Runs a `topology` expression on feature maps.
 
-    Parameters: one submodule for each distinct unit, under the unit's name, so that every
-    sub-architecture shares them; ``join{j}``, the logits of the j-th join, if it is ``convex``.
-    Collection ``drop_path``: which inputs of ``join{j}`` stay, where that is not left to a draw.
-    Rng stream: ``drop_path``, if the rate is above 0.
+    Parameters: one submodule for each distinct unit, under the unit's name, so that all
+    sub-architectures share it; and ``join{j}``, the logits of the j-th join, if it is ``convex``.
+    Collection ``drop_path``: the inputs of ``join{j}`` that stay, if they are not drawn. Rng
+    stream: ``drop_path``, if the rate is above 0.
 
     Attributes:
-        expr: The expression. Projections are put where widths demand them, see
-            `topology.project`.
+        expr: The expression. Projections are added where widths differ, see `topology.project`.
         features: Channels that every unit emits.
         unit: Makes the module of a unit, ``unit(features, name=...)``, which is called as
             ``module(x, train=..., alone=...)``.
-        projection: Makes the module of a projection, ``projection(features, name=...)``. Both get
-            `dtype` and `param_dtype` too, where those are given.
-        drop_path_per: Whether all of a ``batch`` loses the same join inputs, or each ``example``
+        projection: Makes the module of a projection, ``projection(features, name=...)``. If `dtype`
+            and `param_dtype` are given, `unit` and `projection` receive them too.
+        drop_path_per: Whether the whole ``batch`` loses the same join inputs, or each ``example``
             its own.
-        remat: Whether gradients compute units again, instead of keeping what is within them.
+        remat: Whether gradients recompute the inside of units instead of storing it.
     """
 
     expr: topology.Expr
@@ -70,7 +69,8 @@ class Block(Typed):
             The feature maps at the end of the expression.
 
         Raises:
-            InputError: If there is no such column, no path through it, or units of one name differ.
+            InputError: If there is no such column or no path through it, or two units with the same
+                name differ.
         """
         expr = topology.project(self.expr, x.shape[-1], self.features)
         topology.units(expr)  # complains if a name stands for two layers
@@ -100,7 +100,7 @@ class Block(Typed):
         return make(self.features, name=node.name, **self.dtypes)
 
     def _join(self, node: topology.Join, name: str, inputs: list[_Map], drop_path: float) -> _Map:
-        """Joins the maps that are not dead; of `concat`, the dead keep their place as zeros."""
+        """Joins the maps that are not dead; for `concat`, zeros take the place of the dead."""
         channels = topology.join_channels(node, [i.channels for i in inputs], self.features)
         logits = None
         if node.how == "convex":
@@ -120,7 +120,7 @@ class Block(Typed):
         )
 
     def _alive(self, name: str, places: Array, batch: int, drop_path: float) -> Array | None:
-        """Which of a join's live inputs stay: as the variables say, else by a draw."""
+        """The live inputs of a join that stay, from the variables or from a draw."""
         if self.has_variable("drop_path", name):
             return self.get_variable("drop_path", name)[places]
         if drop_path == 0 or len(places) == 1:

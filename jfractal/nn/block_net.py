@@ -1,4 +1,4 @@
-"""The one net: a stack of blocks, each an expression, with a pool after each and a dense head."""
+"""The net of all architectures: blocks with a pool after each, then a dense head."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -23,14 +23,14 @@ from jfractal.typing import Array, Logits
 __all__ = ["BlockNet", "Columns", "example_shape"]
 
 Columns = int | tuple[int | None, ...] | None
-"""Which column of a block runs alone: of every block, or one entry for each; None is all joined."""
+"""The column that runs alone: one for all blocks, or one for each; None joins all columns."""
 
 PAPERS = {"sum": "he2016", "concat": "huang2017"}
-"""Where joins come from, by their kind, in blocks without columns."""
+"""The papers behind joins, by their kind, in blocks without columns."""
 
 
 class BlockNet(Typed):
-    """Blocks at growing width, each an expression, a max-pool by 2 after each, a dense head.
+    """A stack of blocks, each an expression followed by a max-pool by 2, and a dense head.
 
     Parameters: ``block{i}/<unit>/…`` and ``head``. Collections: ``batch_stats`` with norm
     ``batch``. Rng streams: ``posterior`` (Gaussian weights), ``drop_path``, ``dropout``.
@@ -45,8 +45,8 @@ class BlockNet(Typed):
         drop_path_per: Whether local drop-path draws once for the ``batch`` (as the authors do) or
             for each ``example``.
         kernel_init: ``he``, or ``aligned``: all columns start as nearly the same function.
-        lone: What runs if `__call__` is not told: see `column`.
-        remat: Whether gradients compute units again instead of keeping what is within them.
+        lone: The column to run if `__call__` gets none, see `column`.
+        remat: Whether gradients recompute the inside of units instead of storing it.
         dtype: Type of the computation and of the logits, e.g. ``jnp.bfloat16``, see `Typed`.
         param_dtype: Type of the weights, see `Typed`.
     """
@@ -77,8 +77,8 @@ class BlockNet(Typed):
             x: Images "batch height width channels", sequences "batch length channels" or features
                 "batch features", float.
             train: Whether to use and update batch statistics, and to drop activations.
-            column: Run this column alone in every block (global drop-path; any-depth prediction),
-                or a tuple with one for each block, of which None is the joined block.
+            column: Run this column alone in every block (global drop-path; any-depth prediction).
+                A tuple gives one column for each block, or None for a block that runs joined.
             drop_path: Probability of dropping a join input (local drop-path), in [0, 1].
 
         Returns:
@@ -123,10 +123,10 @@ class BlockNet(Typed):
         )
 
     def column(self, column: Columns) -> "BlockNet":
-        """The net that runs one column, or one of each block, with the same parameters.
+        """The net that runs one column of every block, with the same parameters.
 
         Args:
-            column: A column, or one for each block, None where the block runs joined.
+            column: A column, or a tuple with one for each block, or None if the block runs joined.
 
         Returns:
             A net that takes the variables of this one.
@@ -146,24 +146,24 @@ class BlockNet(Typed):
 
     @property
     def references(self) -> tuple[str, ...]:
-        """The papers its blocks come from, see `jf.citation`."""
+        """BibTeX keys of the papers behind its blocks, see `jf.citation`."""
         if any(topology.columns(expr) for expr in self.blocks):
             return ("larsson2017",)
         joins = {kind for expr in self.blocks for kind in topology.join_kinds(expr)}
         return tuple(PAPERS[kind] for kind in PAPERS if kind in joins)
 
     def depth(self, *, column: Columns = None) -> int:
-        """Units on the longest path of the net, or of one column of it."""
+        """Number of units on the longest path through the net, or through one of its columns."""
         return sum(
             topology.depth(expr if lone is None else topology.restrict(expr, column=lone))
             for expr, lone in zip(self.blocks, self.lone_columns(column))
         )
 
     def lone_columns(self, column: Columns = None) -> tuple[int | None, ...]:
-        """The column that runs alone in each block, None where the block runs joined.
+        """The column that runs alone in each block, or None if the block runs joined.
 
         Args:
-            column: A column, or one for each block, None where the block runs joined.
+            column: A column, or a tuple with one for each block, or None if the block runs joined.
 
         Raises:
             InputError: If there is no such column.
@@ -184,13 +184,13 @@ class BlockNet(Typed):
         return columns
 
     def project(self, channels: int) -> "BlockNet":
-        """The net whose blocks show their projections, which `__call__` puts where they are due.
+        """The net with explicit projections in its blocks, which `__call__` otherwise adds.
 
         Args:
-            channels: Of the input.
+            channels: Channels of the input.
 
         Returns:
-            A net that takes the variables of this one; nets without projections stay as they are.
+            A net that takes the variables of this one. A net without projections stays as it is.
         """
         check_counts(channels=channels)
         blocks = zip(self.blocks, self._channels(channels), self.widths)
@@ -205,7 +205,7 @@ class BlockNet(Typed):
             )
 
     def _channels(self, channels: int) -> list[int]:
-        """Channels in front of each block and behind the last, for so many of the input."""
+        """Channels in front of each block and behind the last, given those of the input."""
         channels_of = lambda n, block: topology.channels(block[0], n, block[1])
         return [*accumulate(zip(self.blocks, self.widths), channels_of, initial=channels)]
 
@@ -214,18 +214,18 @@ class BlockNet(Typed):
     ) -> dict[str, dict[str, int]]:
         """Floating-point operations of one example's forward pass, by block and unit.
 
-        Two for each multiply-add of the linear layers, summed over all uses of a tied unit.
+        A multiply-add of a linear layer counts as two, summed over all uses of a tied unit.
 
         Args:
             shape: (height, width, channels) of one image, or (length, channels), or (features,).
             column: Count this column alone, as for `__call__`.
 
         Returns:
-            ``{"block1": {"column1_unit1": ..., ...}, ...}``, of what is run, projections included:
-            the units of ``project(channels)``.
+            ``{"block1": {"column1_unit1": ..., ...}, ...}``, for all units that run, projections
+            included: the units of ``project(channels)``.
 
         Raises:
-            InputError: As `__call__`.
+            InputError: As for `__call__`.
         """
         *space, channels = example_shape(shape)
         self._check_space(space)
@@ -247,11 +247,11 @@ class BlockNet(Typed):
     def num_flops(self, shape: Sequence[int], *, column: Columns = None) -> int:
         """Floating-point operations of one example's forward pass: linear layers and head.
 
-        Two for each multiply-add; for a fractal block of C columns of 3×3 convolutions at width m
-        on h×w maps with n input channels, ``2·9·h·w·(C·n·m + (2^C − 1 − C)·m²)``.
+        A multiply-add counts as two. A fractal block of C columns of 3×3 convolutions at width m,
+        on h×w maps with n input channels, takes ``2·9·h·w·(C·n·m + (2^C − 1 − C)·m²)``.
 
         Args:
-            shape: Of one example: the spatial axes, and channels.
+            shape: Shape of one example: the spatial axes, and channels.
             column: Count this column alone, as for `__call__`.
         """
         blocks = self.unit_flops(shape, column=column).values()
@@ -261,12 +261,12 @@ class BlockNet(Typed):
     def num_params(self, shape: Sequence[int]) -> int:
         """Number of weights; a Gaussian leaf counts as one, tied units count once.
 
-        For a fractal net of C columns of 3×3 convolutions, a block at width m of n input channels
-        holds ``9·(C·n·m + (2^C − 1 − C)·m²)`` in kernels and ``2·(2^C − 1)·m`` in norms.
+        A fractal block of C columns of 3×3 convolutions at width m, with n input channels, has
+        ``9·(C·n·m + (2^C − 1 − C)·m²)`` weights in kernels and ``2·(2^C − 1)·m`` in norms.
 
         Args:
-            shape: Of one example: the spatial axes, of which only the number matters,
-                and channels.
+            shape: Shape of one example: the spatial axes, whose lengths do not matter, and
+                channels.
         """
         *space, channels = example_shape(shape)
         *inputs, last = self._channels(channels)

@@ -1,4 +1,4 @@
-"""In which types modules compute and keep their weights: two settings, handed down to layers."""
+"""The types in which modules compute and keep weights: two settings, passed on to layers."""
 
 from dataclasses import fields
 from functools import partial
@@ -13,17 +13,16 @@ __all__ = ["Typed", "check_dtypes"]
 
 
 class Typed(nn.Module, kw_only=True):
-    """A module with the two settings of Flax's layers, which it hands to the modules within.
+    """A module with the two dtype settings of Flax's layers, which it passes on to submodules.
 
     Attributes:
-        dtype: Type of the computation and of the outputs, e.g. ``jnp.bfloat16``. If left out, each
-            layer decides; those of Flax promote their inputs and weights. Statistics are float32
-            or wider whatever the type.
-        param_dtype: Type of the weights. If left out, each layer decides; those of Flax keep
-            float32.
+        dtype: Type of the computation and of the outputs, e.g. ``jnp.bfloat16``. By default, each
+            layer decides; Flax's layers promote inputs and weights to a common type. Statistics are
+            always float32 or wider.
+        param_dtype: Type of the weights. By default, each layer decides; Flax's layers use float32.
 
     Raises:
-        InputError: If one is not a floating-point type of 16, 32 or 64 bits, or is float64 while
+        InputError: If a type is not a floating-point type of 16, 32 or 64 bits, or is float64 while
             JAX computes in 32 bits.
     """
 
@@ -31,7 +30,7 @@ class Typed(nn.Module, kw_only=True):
     param_dtype: Any = None
 
     def __post_init__(self):
-        """Equal modules are equal, however their types were named and their partials made."""
+        """Normalises types and partials, so that modules with equal settings are equal."""
         check_dtypes(self)
         for field in fields(self):
             if isinstance(value := getattr(self, field.name), partial):
@@ -40,7 +39,7 @@ class Typed(nn.Module, kw_only=True):
 
     @property
     def dtypes(self) -> dict[str, Any]:
-        """The settings as options of the modules within: those that are given."""
+        """The settings that are given, as options for submodules."""
         both = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         return {name: value for name, value in both.items() if value is not None}
 

@@ -1,8 +1,9 @@
 """Estimators: unbiased draws of ``linear(x, w)`` with ``w ~ N(mean, std²)``.
 
-They differ in what examples share, hence in how the noise of a gradient falls with the batch. All
-take any function that is linear in `w` (`local_reparam` and `flipout`: and in `x`). The first axis
-of `x` counts the examples, the last the features; a vector is one example.
+They differ in what the examples of a batch share, and so in how the noise of a gradient falls with
+the batch size. All of them take any function that is linear in `w`; for `local_reparam` and
+`flipout`, it must also be linear in `x`. The first axis of `x` counts examples, the last features;
+a vector is one example.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,10 +30,11 @@ def reparam(linear: Linear, x: Array, w: Gaussian, key: KeyArray) -> Array:
 
 
 def local_reparam(linear: Linear, x: Array, w: Gaussian, key: KeyArray) -> Array:
-    """Draws outputs in place of weights: ``N(linear(x, mean), linear(x², std²))``.
+    """Draws outputs instead of weights: ``N(linear(x, mean), linear(x², std²))``.
 
-    Exact in the margin of every output; the outputs of a convolution at different pixels, which
-    share weights, are drawn as if independent. Less variance in the gradient, at two passes.
+    The marginal of every output is exact. The outputs of a convolution at different pixels share
+    weights, but are drawn as if they were independent. The gradient has less variance, at the cost
+    of two passes.
 
     Source: Kingma, Salimans & Welling, NeurIPS 2015, eq. 6.
     """
@@ -43,7 +45,7 @@ def local_reparam(linear: Linear, x: Array, w: Gaussian, key: KeyArray) -> Array
 
 @jax.custom_jvp
 def _scaled(variance: Array, noise: Array) -> Array:
-    """``√variance · noise``, of whose gradient XLA does not draw the noise a second time."""
+    """``√variance · noise``, with a gradient for which XLA does not draw the noise again."""
     return jnp.sqrt(jnp.maximum(variance, 0)) * noise
 
 
@@ -60,8 +62,8 @@ def _scaled_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> 
 def flipout(linear: Linear, x: Array, w: Gaussian, key: KeyArray) -> Array:
     """A pseudo-independent draw of the weights for each example.
 
-    ``linear(x, mean) + s ∘ linear(r ∘ x, std·ε)`` with one ε for the batch and random signs r, s
-    for each example and channel.
+    It is ``linear(x, mean) + s ∘ linear(r ∘ x, std·ε)`` with one ε for the batch and random signs
+    r, s for each example and channel.
 
     Source: Wen et al., "Flipout", ICLR 2018, eq. 4.
     """
@@ -77,12 +79,13 @@ def flipout(linear: Linear, x: Array, w: Gaussian, key: KeyArray) -> Array:
 
 
 def antithetic(linear: Linear, x: Array, w: Gaussian, key: KeyArray) -> Array:
-    """Two opposite draws: the first half of the batch sees ``mean + std·ε``, the other −ε.
+    """Two opposite draws: the first half of the batch sees ``mean + std·ε``, the second −ε.
 
-    One pass of cost. What is odd in ε cancels between the halves, as far as they are alike.
+    It costs one pass. Terms that are odd in ε cancel between the halves, as far as the halves are
+    similar.
 
     Raises:
-        InputError: If the batch is odd.
+        InputError: If the number of examples is odd.
 
     Source: Hammersley & Morton, "A new Monte Carlo technique: antithetic variates", 1956.
     """
@@ -98,9 +101,9 @@ def antithetic(linear: Linear, x: Array, w: Gaussian, key: KeyArray) -> Array:
 
 
 def per_example(linear: Linear, x: Array, w: Gaussian, key: KeyArray) -> Array:
-    """An independent draw of the weights for each example: what flipout imitates.
+    """An independent draw of the weights for each example, which flipout imitates.
 
-    As many weights in memory as the batch is long; for research into estimators.
+    It keeps one set of weights per example in memory, and is meant for research into estimators.
     """
     if x.ndim == 1:
         return reparam(linear, x, w, key)
@@ -118,7 +121,7 @@ _ESTIMATORS: Mapping[Estimator, Callable[[Linear, Array, Gaussian, KeyArray], Ar
 
 
 def draw(linear: Linear, x: Array, w: Array | Gaussian, key: KeyArray | None) -> Array:
-    """``linear(x, w)``: of an array as it is, of a Gaussian leaf by its own estimator."""
+    """``linear(x, w)`` for an array, or a draw of it by the estimator of a Gaussian leaf."""
     if not isinstance(w, Gaussian):
         return linear(x, w)
     assert key is not None

@@ -1,4 +1,4 @@
-"""A column as a net of its own."""
+"""Extraction of a column as a separate net."""
 
 from functools import partial, reduce
 from operator import getitem
@@ -22,23 +22,23 @@ __all__ = ["extract"]
 def extract(
     net: BlockNet, variables: Variables, *, column: Columns = None
 ) -> tuple[BlockNet, Variables]:
-    """The part of a net that runs for a column, as a net by itself, batch norm folded in.
+    """Extracts a column of a net as a separate net, with batch norms folded in.
 
-    A linear layer and the normalisation behind it, by statistics that no longer change, are one
-    linear layer: ``w' = w · γ/√(var + ε)``, ``b' = β − mean · γ/√(var + ε)``. The outputs are those
-    of ``net.apply(variables, x, column=column)``. A column of a fractal net is a plain chain.
+    A linear layer followed by a batch norm with fixed statistics is one linear layer:
+    ``w' = w · γ/√(var + ε)``, ``b' = β − mean · γ/√(var + ε)``. The outputs are those of
+    ``net.apply(variables, x, column=column)``. A column of a fractal net becomes a plain chain.
 
     Args:
         net: The trained net.
-        variables: Its variables; arrays where there is a batch norm.
-        column: The column, or one for each block; the whole net if left out.
+        variables: Variables of the net. Units with a batch norm must hold arrays, not Gaussians.
+        column: The column, or a tuple with one for each block. By default, the whole net.
 
     Returns:
         The net and its variables, without batch statistics.
 
     Raises:
-        InputError: If there is no such column, it leaves a ``concat`` or ``convex`` join without
-            some of its inputs, or a batch norm stands in front of its layer (`order` ``pre``).
+        InputError: If there is no such column, a ``concat`` or ``convex`` join would lose some of
+            its inputs, or a batch norm comes before its layer (`order` ``pre``).
     """
     check_net(net, variables)
     unit = net.unit(1, parent=None)
@@ -83,7 +83,7 @@ def _alone(expr: topology.Expr, column: int | None) -> topology.Expr:
 
 
 def _route(norm: str, lone: int | None) -> str:
-    """Which statistics a batch norm predicts by."""
+    """The statistics by which a batch norm predicts."""
     if norm == "batch_shared":
         return "shared"
     return "joined" if lone is None else "alone"

@@ -1,4 +1,4 @@
-"""The fast convolution and matrix product in nets that know nothing of them."""
+"""The fast convolution and matrix product for ordinary Flax nets."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _OPERATIONS = {nn.Conv: "conv_general_dilated", nn.Dense: "dot_general"}
 
 @dataclass(frozen=True)
 class _Fast:
-    """See `fast`. A value, so that equal functions compile once."""
+    """The function that `fast` returns, compared by value so that equal ones compile once."""
 
     apply: Callable[..., Any]
 
@@ -27,19 +27,19 @@ class _Fast:
 
 
 def fast(apply: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function, with the dense and convolutional layers of Flax run by `jfractal.ops`.
+    """Makes Flax's dense and convolutional layers in a function run on `jfractal.ops`.
 
-    A `flax.linen.Conv` on `ops.conv_general_dilated`, a `flax.linen.Dense` on `ops.dot_general`.
-    Outputs are equal up to rounding. Under `vmap` over weights, and in the gradient of that, a
-    convolution of Flax is a grouped one, which is many times slower on CPU. A layer that was given
-    an operation of its own keeps it, and so does a layer of any other framework:
+    `flax.linen.Conv` uses `ops.conv_general_dilated`, and `flax.linen.Dense` uses
+    `ops.dot_general`. Outputs are equal up to rounding. Under `vmap` over weights, Flax's
+    convolution and its gradient become grouped convolutions, which are many times slower on CPU.
+    Layers that were given their own operation keep it. Layers of other frameworks are not changed;
     `nnx.Conv` takes ``conv_general_dilated=jfractal.ops.conv_general_dilated``.
 
     Args:
         apply: Any function that applies Flax modules, e.g. ``net.apply``.
 
     Returns:
-        A function of the same arguments. It is equal to another of an equal `apply`.
+        A function of the same arguments. The functions for equal `apply` are equal.
 
     Example:
         >>> import flax.linen as nn, jax, jax.numpy as jnp, jfractal as jf

@@ -1,4 +1,4 @@
-"""Inputs that do not fit the weights of a net, said in a sentence."""
+"""A clear error for inputs that do not fit the weights of a net."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,8 @@ __all__ = ["fitting"]
 def fitting(module: nn.Module, name: str, x: Any) -> Iterator[None]:
     """Turns Flax's error about the shape of a parameter into one about the input of the module.
 
-    Inside another module it lets the error pass: the outer one names what the caller gave.
+    Inside another module it lets the error pass, because the outer module names the argument that
+    the caller gave.
 
     Raises:
         InputError: If a parameter has another shape than the input needs.

@@ -20,14 +20,13 @@ def aligned(shared: KeyArray) -> Initializer:
     """Kernels that make all columns of a block start as nearly the same function.
 
     A kernel that keeps the number of channels starts as the identity (a one at the centre of its
-    window, from each channel to itself); every other is the one He draw of `shared`, the same for
-    all that have its shape. What the inputs of a join carry then agrees from the first step on, in
-    the channels as well as in meaning, so that losing some of them to drop-path, or running one
-    column alone, changes little: the layers behind need not learn each case first. Without a norm
-    the columns start exactly equal.
+    window, from each channel to itself). All other kernels of the same shape share one He draw, by
+    the key `shared`. The inputs of a join then agree from the first step on, channel by channel.
+    Drop-path, or a column that runs alone, changes little, so the layers after the join need not
+    learn each case first. Without a norm, the columns start exactly equal.
 
     Args:
-        shared: Random key, one for each block.
+        shared: Random key of the block.
 
     Returns:
         An initialiser of kernels "*window inputs features", which ignores its own key.

@@ -1,4 +1,4 @@
-"""Joins of feature maps, and which of their inputs drop-path leaves alive."""
+"""Joins of feature maps, and drop-path on their inputs."""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -13,9 +13,10 @@ __all__ = ["draw_alive", "join"]
 
 
 def draw_alive(key: KeyArray, num_inputs: int, rate: float) -> Bool[Array, " inputs"]:
-    """Draws which inputs of a join stay alive: each is dropped with probability `rate`, never all.
+    """Draws the inputs of a join that stay alive: each is dropped with probability `rate`.
 
-    If all are dropped one is revived, uniformly: the effective rate is p − p^k / k for k inputs.
+    If all are dropped, one is revived uniformly at random. The effective rate is p − p^k / k for k
+    inputs.
 
     Args:
         key: Random key.
@@ -39,17 +40,17 @@ def join(
     alive: Bool[Array, " inputs *batch"] | None = None,
     logits: Float[Array, " inputs"] | None = None,
 ) -> Float[Array, "*shape"]:
-    """Joins feature maps: one mean, sum or maximum of those alive, or all side by side.
+    """Joins feature maps: the mean, sum or maximum of the live inputs, or their concatenation.
 
-    Means are over the survivors and nothing is rescaled. A dropped input is replaced, not
-    multiplied, by zero: it passes on neither a NaN nor a gradient.
+    A mean is over the live inputs only, and nothing is rescaled. A dropped input is replaced by
+    zero, not multiplied by it, so that it passes on neither NaN nor a gradient.
 
     Args:
         how: ``mean``, ``sum``, ``max``, ``concat``, or ``convex``: ``Σ_i softmax(logits)_i · x_i``.
-        inputs: Feature maps of equal shape (but for the channels of ``concat``).
-        alive: One flag for each input, or for each input and example, at least one of them true;
-            all live if left out.
-        logits: Of the weights of a ``convex`` join.
+        inputs: Feature maps of equal shape, except for the channels of ``concat``.
+        alive: One flag for each input, or for each input and example, at least one of them true.
+            By default, all inputs are alive.
+        logits: Logits of the weights of a ``convex`` join.
 
     Returns:
         The joined map.

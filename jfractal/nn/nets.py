@@ -1,6 +1,6 @@
-"""Architectures by name: `BlockNet`s that differ by the expression of their blocks only.
+"""Architectures by name: `BlockNet`s that differ only in the expression of their blocks.
 
-Every architecture is a rule and a unit: any of them takes any unit.
+An architecture is a rule plus a unit, and any rule can be combined with any unit.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,31 +46,32 @@ def block_net(
     dtype: Any = None,
     param_dtype: Any = None,
 ) -> BlockNet:
-    """A net whose blocks are any expression.
+    """A net whose blocks run any expression.
 
     Args:
         block: The expression of every block: a rule of `topology`, or your own.
         num_classes: Number of classes.
         widths: Channels that each unit of a block emits, block by block.
-        dropout: One rate, or one for each block.
+        dropout: Dropout rate, or one rate for each block.
         conv: Convolution of the units: `Conv`, `BayesConv` or a partial of one.
-        unit: `ConvUnit`, `SeparableUnit`, `DenseUnit` or a partial of one; by default a `ConvUnit`
-            around `conv`.
-        dense: Layer of the head and of projections; by default Bayesian if the units are, with
-            the same posterior.
-        norm: ``batch``, ``frn``, ``group``, ``layer`` or ``none``.
-        drop_path_per: ``batch`` or ``example``.
-        kernel_init: ``he`` or ``aligned``.
-        remat: Whether gradients compute units again, for a part of the memory.
-        dtype: Type of the computation and of the logits, e.g. ``jnp.bfloat16``; that of the weights
-            and of the input, whichever is wider, if left out. Statistics are float32 or wider.
-        param_dtype: Type of the weights; float32 if left out.
+        unit: `ConvUnit`, `SeparableUnit`, `DenseUnit` or a partial of one. By default, a `ConvUnit`
+            with `conv`.
+        dense: Layer of the head and of projections. By default, it is Bayesian if the units are,
+            with the same settings.
+        norm: ``batch``, ``frn``, ``group``, ``layer`` or ``none``, see `jfractal.nn.norms`.
+        drop_path_per: Whether local drop-path draws once for the ``batch`` or for each ``example``.
+        kernel_init: ``he``, or ``aligned`` to start all columns as nearly the same function.
+        remat: Whether gradients recompute the inside of units, which takes less memory.
+        dtype: Type of the computation and of the logits, e.g. ``jnp.bfloat16``. By default, the
+            wider type of weights and input. Statistics are float32 or wider.
+        param_dtype: Type of the weights. By default, float32.
 
     Returns:
         A Flax module, see `BlockNet`.
 
     Raises:
-        InputError: If an argument is out of range, or units of one name in `block` differ.
+        InputError: If an argument is out of range, or two units in `block` with the same name
+            differ.
     """
     check_counts(num_classes=num_classes)
     check_choice("drop_path_per", drop_path_per, get_args(DropPathPer))
@@ -117,7 +118,7 @@ def _sequence(name: str, value: Any) -> tuple:
 
 
 def _dense_like(layer: Any) -> Callable[..., nn.Module]:
-    """The dense layer that goes with a unit or a convolution: Bayesian if it is, and alike."""
+    """The dense layer that goes with a unit or convolution: if Bayesian, with the same settings."""
     if isinstance(layer, partial):
         inner = layer.keywords.get("dense") or layer.keywords.get("conv") or layer.func
         alike = ("scale", "estimator", "parameterisation", "dtype")
@@ -127,14 +128,14 @@ def _dense_like(layer: Any) -> Callable[..., nn.Module]:
 
 
 def FractalNet(num_classes: int, *, columns: int = 3, **options: Any) -> BlockNet:
-    """FractalNet: B blocks of C columns, the longest path B·2^(C−1) convolutions.
+    """FractalNet: B blocks of C columns, with B·2^(C−1) convolutions on the longest path.
 
-    With the defaults and 32×32×3 images, the 20-layer net of the paper.
+    With the defaults and 32×32×3 images, this is the 20-layer net of the paper.
 
     Args:
         num_classes: Number of classes.
-        columns: Columns C of every block.
-        **options: Those of `block_net`: ``widths``, ``dropout``, ``conv``, ``unit``, ``dense``,
+        columns: Number of columns C in every block.
+        **options: Options of `block_net`: ``widths``, ``dropout``, ``conv``, ``unit``, ``dense``,
             ``norm``, ``drop_path_per``, ``kernel_init``, ``remat``, ``dtype``, ``param_dtype``.
 
     Returns:
@@ -153,8 +154,8 @@ def PlainNet(num_classes: int, *, depth: int = 4, **options: Any) -> BlockNet:
 
     Args:
         num_classes: Number of classes.
-        depth: Units in each block.
-        **options: Those of `block_net`.
+        depth: Number of units in each block.
+        **options: Options of `block_net`.
 
     Returns:
         A Flax module, see `BlockNet`.
@@ -169,8 +170,8 @@ def ResNet(num_classes: int, *, depth: int = 4, **options: Any) -> BlockNet:
 
     Args:
         num_classes: Number of classes.
-        depth: Units in each block, an even number.
-        **options: Those of `block_net`.
+        depth: Number of units in each block, an even number.
+        **options: Options of `block_net`.
 
     Returns:
         A Flax module, see `BlockNet`.
@@ -178,7 +179,7 @@ def ResNet(num_classes: int, *, depth: int = 4, **options: Any) -> BlockNet:
     Raises:
         InputError: If an argument is out of range.
 
-    Source: He et al., CVPR 2016; of units in the order ``pre``: He et al., ECCV 2016.
+    Source: He et al., CVPR 2016; with units in the order ``pre``: He et al., ECCV 2016.
     """
     check_counts(2, depth=depth)
     if depth % 2:
@@ -189,14 +190,14 @@ def ResNet(num_classes: int, *, depth: int = 4, **options: Any) -> BlockNet:
 
 
 def DenseNet(num_classes: int, *, depth: int = 4, **options: Any) -> BlockNet:
-    """A densely connected net: each of `depth` units of a block reads all that came before it.
+    """A densely connected net: each of the `depth` units of a block reads all units before it.
 
-    The ``widths`` are growth rates: what one unit adds.
+    The ``widths`` are growth rates: the channels that one unit adds.
 
     Args:
         num_classes: Number of classes.
-        depth: Units in each block.
-        **options: Those of `block_net`.
+        depth: Number of units in each block.
+        **options: Options of `block_net`.
 
     Returns:
         A Flax module, see `BlockNet`.

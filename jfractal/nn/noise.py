@@ -1,4 +1,4 @@
-"""Noise that is learned with the net."""
+"""Observation noise that is learned with the net."""
 
 from typing import Any
 
@@ -13,30 +13,31 @@ __all__ = ["LearnedNoise"]
 
 
 class LearnedNoise(nn.Module):
-    """Appends to the outputs of a net one learned ρ for each: noise that is the same everywhere.
+    """Appends one learned ρ per output to the outputs of a net: noise that is the same everywhere.
 
-    For `likelihoods.HeteroscedasticGaussian`, ``std = softplus(ρ) + min_scale``. The parameter
-    ``rho`` is a leaf of the tree like any other: it has a prior, and `mean_field` may lift it.
+    It is made for `likelihoods.HeteroscedasticGaussian`, ``std = softplus(ρ) + min_scale``. The
+    parameter ``rho`` is a leaf like any other: it has a prior, and `mean_field` may make it
+    Gaussian.
 
     Attributes:
-        net: A module of k outputs; its parameters stand under ``net``.
+        net: A module with k outputs; its parameters are under ``net``.
     """
 
     net: nn.Module
 
     def __post_init__(self):
-        """Refuses what is no module."""
+        """Refuses anything but a module."""
         check_type("net", self.net, nn.Module, "a Flax Linen module")
         super().__post_init__()
 
     @property
     def columns(self) -> tuple[int, ...]:
-        """The columns of the net, none if it is no net of blocks."""
+        """The columns of the net; empty if it is not a net of blocks."""
         return getattr(self.net, "columns", ())
 
     @nn.compact
     def __call__(self, x: Any, **options: Any) -> Float[Array, "batch outputs"]:
-        """Maps what the net maps to "batch k" to "batch 2k": the means, then ρ."""
+        """Maps inputs of the net to "batch 2k": the k outputs of the net, then ρ."""
         with fitting(self, "x", x):
             means = self.net(x, **options)
         dtype = jnp.promote_types(means.dtype, jnp.float32)

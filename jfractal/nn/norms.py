@@ -22,19 +22,19 @@ EPSILON = 1e-5  # added to variances of a batch
 
 
 class Norm(Typed):
-    """What is common to normalisation layers: the affine map, and the type of the outputs.
+    """The base of all normalisation layers: the affine map, and the type of the outputs.
 
-    A subclass gives `normalised`. Statistics are float32 or wider.
+    A subclass defines `normalised`. Statistics are float32 or wider.
 
     Attributes:
-        dtype: Type of the outputs; that of the inputs if left out.
+        dtype: Type of the outputs. By default, that of the inputs.
         param_dtype: Type of ``scale`` and ``bias``.
     """
 
     param_dtype: Any = jnp.float32
 
     def normalised(self, x: Array, *, train: bool, alone: bool) -> Array:
-        """The layer's function."""
+        """Normalises feature maps and applies the affine map."""
         raise NotImplementedError
 
     @nn.compact
@@ -42,9 +42,9 @@ class Norm(Typed):
         """Normalises feature maps.
 
         Args:
-            x: "batch *space channels".
-            train: Whether to use and update statistics of the batch; only batch norms have any.
-            alone: Whether the unit's column runs alone, likewise.
+            x: Feature maps, "batch *space channels".
+            train: Whether to use and update batch statistics; only batch norms use it.
+            alone: Whether the unit's column runs alone; only batch norms use it.
         """
         y = self.normalised(x, train=train, alone=alone)
         return y.astype(x.dtype if self.dtype is None else self.dtype)
@@ -58,21 +58,21 @@ class Norm(Typed):
 
 
 class BatchNorm(Norm):
-    """Batch normalisation with statistics for each route, and one affine map for all.
+    """Batch normalisation with separate statistics for each route, and one affine map for all.
 
-    The activations of a column that runs alone are distributed otherwise than within the joined
-    net, where a join has averaged its input; statistics shared by both fit neither. A unit of a
-    column runs in two ways only, joined with the others or alone, so there are two sets: ``joined``
-    and ``alone``; units that belong to no column share the latter between columns. A third,
-    ``shared``, averages over all batches whatever their route. Training does not depend on any of
-    them: a trained net can be tested by either kind.
+    Activations have another distribution when a column runs alone than in the joined net, where a
+    join has averaged the input of a unit. Statistics shared by both fit neither. A unit of a column
+    runs either joined with the others or alone, so there are two sets: ``joined`` and ``alone``.
+    Units that belong to no column use one ``alone`` set for all columns. A third set, ``shared``,
+    averages over all batches, whatever their route. Training uses none of them, so a trained net
+    can be evaluated with either kind.
 
-    Parameters: ``scale`` and ``bias`` (channels,). Statistics, ``mean`` and ``var`` (channels,) of
-    each of: ``joined``, ``alone``, ``shared``.
+    Parameters: ``scale`` and ``bias`` (channels,). Statistics: ``mean`` and ``var`` (channels,) for
+    each of ``joined``, ``alone`` and ``shared``.
 
     Attributes:
         momentum: Decay of the running averages.
-        epsilon: Added to the variance.
+        epsilon: Constant added to the variance.
         is_shared: Whether predictions use the shared statistics, as in earlier implementations
             of FractalNet.
 
@@ -85,7 +85,7 @@ class BatchNorm(Norm):
     is_shared: bool = False
 
     def normalised(self, x: Array, *, train: bool, alone: bool) -> Array:
-        """By the statistics of the batch, or by those of the route."""
+        """Normalises by the statistics of the batch, or by those of the route."""
         channels, axes = x.shape[-1:], tuple(range(x.ndim - 1))
         route = "alone" if alone else "joined"
         statistics = {
@@ -117,8 +117,8 @@ def _moved(averages: dict[str, Array], batch: dict[str, Array], momentum: float)
 class FilterResponseNorm(Norm):
     """Divides every channel of an image by its root mean square: no batch statistics.
 
-    ``y = scale · x / sqrt(mean_pixels(x²) + ε) + bias``. The likelihood stays a function of the
-    weights and of one example, as Bayesian nets and HMC need it.
+    ``y = scale · x / sqrt(mean_pixels(x²) + ε) + bias``. The likelihood of an example then depends
+    on the weights and that example only, as Bayesian nets and HMC require.
 
     Parameters: ``scale`` and ``bias`` (channels,).
 
@@ -136,7 +136,7 @@ class FilterResponseNorm(Norm):
 
 
 class GroupNorm(Norm):
-    """Group normalisation, 8 channels a group or, of fewer, all: no batch statistics.
+    """Group normalisation in groups of 8 channels, or of all if fewer: no batch statistics.
 
     Parameters: ``scale`` and ``bias`` (channels,).
 
@@ -165,7 +165,7 @@ class GroupNorm(Norm):
 
 
 class LayerNorm(Norm):
-    """Normalises the channels of every pixel by themselves: no batch statistics.
+    """Normalises over the channels of every single pixel: no batch statistics.
 
     Parameters: ``scale`` and ``bias`` (channels,).
 
@@ -202,9 +202,9 @@ def get_norm(name: str) -> Callable[..., Norm]:
     """The class of a normalisation layer.
 
     Args:
-        name: ``batch`` (predicting by statistics of the route: of the joined net, or of the column
-            alone), ``batch_shared`` (by one set for all routes), ``frn`` (filter response),
-            ``group``, ``layer`` or ``none``.
+        name: ``batch`` (predicts with the statistics of the route: the joined net, or the column
+            alone), ``batch_shared`` (predicts with one set for all routes), ``frn`` (filter
+            response), ``group``, ``layer`` or ``none``.
 
     Returns:
         A module class; its instances are called as ``norm(x, train=..., alone=...)``.

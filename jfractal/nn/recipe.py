@@ -1,4 +1,4 @@
-"""How a layer is made, as a value: equal recipes are equal."""
+"""Recipes for layers that compare by value."""
 
 from functools import partial
 from typing import Any
@@ -9,8 +9,8 @@ __all__ = ["Recipe", "recipe"]
 class Recipe(partial):
     """A `functools.partial` that equals any other of equal content, also after pickling.
 
-    Partials compare by identity. Nets hold them, and with those no two nets would be equal, and
-    `jax.jit` would compile for each anew.
+    Plain partials compare by identity. Nets hold partials, so no two nets would be equal, and
+    `jax.jit` would compile again for each net.
     """
 
     def __eq__(self, other: object) -> bool:
@@ -25,10 +25,11 @@ class Recipe(partial):
 
 
 def recipe(make: Any) -> Any:
-    """The same callable with every partial in it as a `Recipe`; anything else as it is.
+    """Turns every partial in a callable into a `Recipe`.
 
     Args:
-        make: A class, a function, or a partial of one, whose arguments may be partials too.
+        make: A class, a function, or a partial of one whose arguments may be partials too.
+            Anything else is returned as it is.
     """
     if not isinstance(make, partial):
         return make

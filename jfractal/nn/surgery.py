@@ -1,7 +1,7 @@
-"""Smaller nets: the units, join inputs or columns that the posterior is unsure of leave.
+"""Smaller nets: removes units, join inputs or columns that the posterior is unsure of.
 
-What competes to stay is ranked by the signal-to-noise of all the weights that would leave with it,
-see `jfractal.posterior.pruning.group_snr`.
+Candidates are ranked by the signal-to-noise of all weights that would be removed with them, see
+`jfractal.posterior.pruning.group_snr`.
 """
 
 from collections.abc import Sequence
@@ -23,27 +23,29 @@ from jfractal.typing import Array, Bool, Float, Params, Variables
 __all__ = ["check_net", "keep_columns", "path_snr", "prune_paths", "prune_units"]
 
 Alive = Sequence[Sequence[Sequence[bool] | Bool[np.ndarray, " inputs"]]]
-"""Of every block and join, which inputs are alive."""
+"""The live inputs of every join of every block, as flags."""
 
 
 # Units of a chain of dense layers
 
 
 def prune_units(params: Params, layers: Sequence[str], fraction: float) -> Params:
-    """Takes the hidden units with the lowest signal-to-noise out of a chain of dense layers.
+    """Removes the hidden units with the lowest signal-to-noise from a chain of dense layers.
 
-    A unit leaves with its weights in, its bias and its weights out. The smaller tree is that of
-    the same chain with fewer features; its outputs are those of the whole net with the weights out
-    of these units at zero.
+    A unit is removed with its incoming weights, its bias and its outgoing weights. The smaller tree
+    is that of the same chain with fewer features. Its outputs are those of the whole net with the
+    outgoing weights of these units set to zero.
 
     Args:
         params: A tree with Gaussian leaves.
         layers: Names of the dense layers in `params`, first to last, with elementwise functions
             between them: ``("Dense_0", "Dense_1", "Dense_2")``.
-        fraction: Share of each hidden layer that goes, between 0 and 1; its best unit stays.
+        fraction: Fraction of each hidden layer to remove, between 0 and 1. The best unit of a layer
+            always stays.
 
     Returns:
-        The smaller tree; ``tree[layer]["kernel"].mean.shape[-1]`` are the features of a layer.
+        The smaller tree. ``tree[layer]["kernel"].mean.shape[-1]`` is the number of features of a
+        layer.
 
     Raises:
         InputError: If `fraction` is not between 0 and 1, or the layers are not a chain.
@@ -83,10 +85,10 @@ def _check_chain(params: Params, layers: Sequence[str]) -> None:
 
 
 def check_net(net: BlockNet, variables: Variables) -> None:
-    """Refuses what is no net of blocks, and variables that are not its own.
+    """Refuses anything but a net of blocks and variables of that net.
 
     Raises:
-        InputError: Naming a unit that the variables lack.
+        InputError: If `net` is not a net of blocks, or `variables` lack one of its units.
     """
     check_type("net", net, BlockNet, "a net of blocks, such as `jf.FractalNet(10)`")
     params = variables.get("params") if isinstance(variables, dict) else None
@@ -109,35 +111,37 @@ def check_net(net: BlockNet, variables: Variables) -> None:
 
 
 def path_snr(net: BlockNet, params: Params) -> list[list[Float[np.ndarray, " inputs"]]]:
-    """Signal-to-noise of every join input: of the weights that leave if it alone is dropped.
+    """Signal-to-noise of every join input: that of the weights removed if only it is dropped.
 
     Args:
         net: The net.
-        params: Its weights, with Gaussian leaves.
+        params: Weights of the net, with Gaussian leaves.
 
     Returns:
-        For every block and join, in the order of `jfractal.topology.join_sizes`, one value for
-        each input; infinite if no Gaussian weight would leave, as with a skip.
+        One value for each input of every join of every block, in the order of
+        `jfractal.topology.join_sizes`. It is infinite if no Gaussian weight would be removed, as
+        for a skip.
     """
     check_net(net, {"params": params})
     return [_join_snr(expr, params[f"block{i}"]) for i, expr in enumerate(net.blocks, start=1)]
 
 
 def prune_paths(net: BlockNet, variables: Variables, fraction: float) -> tuple[BlockNet, Variables]:
-    """Takes the join inputs with the lowest signal-to-noise out of a net, and what only they need.
+    """Removes the join inputs with the lowest signal-to-noise, and the units that only they need.
 
     The outputs are those of the net with these inputs dropped, as by drop-path.
 
     Args:
         net: The net.
-        variables: Its variables, with Gaussian leaves.
-        fraction: Share of all join inputs that go, between 0 and 1; the best of each join stays.
+        variables: Variables of the net, with Gaussian leaves.
+        fraction: Fraction of all join inputs to remove, between 0 and 1. The best input of each
+            join always stays.
 
     Returns:
-        The smaller net and its variables; see `jfractal.nn.extract` to fold batch norms in.
+        The smaller net and its variables. To fold batch norms in, see `jfractal.nn.extract`.
 
     Raises:
-        InputError: If `fraction` is not between 0 and 1, or as by `keep_columns`.
+        InputError: If `fraction` is not between 0 and 1, or as for `keep_columns`.
     """
     check_fraction(fraction=fraction)
     check_net(net, variables)
@@ -149,21 +153,21 @@ def prune_paths(net: BlockNet, variables: Variables, fraction: float) -> tuple[B
 def keep_columns(
     net: BlockNet, variables: Variables, columns: Sequence[int]
 ) -> tuple[BlockNet, Variables]:
-    """Takes all but some columns out of a net; each join averages those that stay.
+    """Removes all but some columns from a net; each join averages those that stay.
 
-    Which to keep, `group_snr` of a column can say.
+    The `group_snr` of each column helps to choose.
 
     Args:
         net: The net.
-        variables: Its variables.
-        columns: The columns that stay, at least one.
+        variables: Variables of the net.
+        columns: The columns to keep, at least one.
 
     Returns:
         The smaller net and its variables.
 
     Raises:
-        InputError: If `columns` is empty or not of the net, a join is a ``concat`` or ``convex``
-            one, or the net has projections that it does not show (see `BlockNet.project`).
+        InputError: If `columns` is empty or names a column that the net lacks, a join is ``concat``
+            or ``convex``, or the net has implicit projections (see `BlockNet.project`).
     """
     check_net(net, variables)
     is_sequence = isinstance(columns, Sequence) and columns
@@ -202,19 +206,19 @@ def _join_snr(expr: topology.Expr, params: Params) -> list[Float[np.ndarray, " i
 
 
 def _restrict(net: BlockNet, variables: Variables, alive: Alive) -> tuple[BlockNet, Variables]:
-    """The net that is left when join inputs are dropped, and its part of the variables."""
+    """The net that remains when join inputs are dropped, and its part of the variables."""
     blocks = []
     gone: dict[str, set[str]] = {}
     for i, (expr, flags) in enumerate(zip(net.blocks, alive), start=1):
         units, kinds = set(topology.units(expr)), topology.join_kinds(expr)
         if "concat" in kinds or "convex" in kinds:
             raise InputError(
-                f"block {i} of `net` has joins that cannot spare an input: concat or convex"
+                f"block {i} of `net` has joins that cannot lose an input: concat or convex"
             )
         if not units.issuperset(variables["params"][f"block{i}"]):
             raise InputError(
-                f"block {i} of `net` has projections that its expression does not show: give "
-                "`net.project(channels)`, with the channels of the input"
+                f"block {i} of `net` has implicit projections: give `net.project(channels)`, with "
+                "the channels of the input"
             )
         blocks.append(topology.restrict(expr, alive=[list(inputs) for inputs in flags]))
         gone[f"block{i}"] = units.difference(topology.units(blocks[-1]))
@@ -232,7 +236,7 @@ def _restrict(net: BlockNet, variables: Variables, alive: Alive) -> tuple[BlockN
 def _survivors(
     groups: Sequence[Array | np.ndarray], fraction: float
 ) -> list[Bool[np.ndarray, " members"]]:
-    """Flags: of all groups together the lowest share dies, but of each group the best stays."""
+    """Flags: the lowest members over all groups are removed, but the best of each group stays."""
     ratios = np.concatenate([np.zeros(0), *groups])
     alive = np.ones(ratios.shape, bool)
     alive[np.argsort(ratios, kind="stable")[: round(fraction * ratios.size)]] = False

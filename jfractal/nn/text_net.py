@@ -26,11 +26,13 @@ __all__ = ["TextNet"]
 class TextNet(Typed):
     """A net over sequences of tokens: an embedding, then convolutions along the sequence.
 
-    Parameters: ``embedding`` and those of `net`, under ``net``. Rng streams: those of `net`.
+    Parameters: ``embedding``, and the parameters of `net` under ``net``. Rng streams: those of
+    `net`.
 
     Attributes:
-        net: The net of the embedded sequence, e.g. ``FractalNet(2, widths=(64, 64, 64))``.
-        vocabulary_size: Number of tokens.
+        net: The net that runs on the embedded sequence, e.g. ``FractalNet(2, widths=(64, 64,
+            64))``.
+        vocabulary_size: Number of distinct tokens.
         features: Size of an embedding.
         dropout: Probability of dropping a feature of an embedded token in training.
         embed: Layer of the embedding: `nn.Embed`, `BayesEmbed`, or a partial of one.
@@ -45,7 +47,7 @@ class TextNet(Typed):
     embed: Callable[..., nn.Module] = nn.Embed
 
     def __post_init__(self):
-        """One setting of types is all."""
+        """Passes the types on to `net`."""
         check_type("net", self.net, BlockNet, "a net of blocks, such as `jf.FractalNet(2)`")
         check_counts(vocabulary_size=self.vocabulary_size, features=self.features)
         check_rate(dropout=self.dropout)
@@ -71,7 +73,7 @@ class TextNet(Typed):
         return self.net(x, train=train, **options)
 
     def column(self, column: Columns) -> "TextNet":
-        """The net that runs one column, or one of each block, as `BlockNet.column`."""
+        """The net that runs one column of every block, see `BlockNet.column`."""
         return self.clone(net=self.net.column(column))
 
     @property
@@ -80,23 +82,23 @@ class TextNet(Typed):
         return self.net.columns
 
     def depth(self, *, column: Columns = None) -> int:
-        """Units on the longest path of the net, or of one column of it."""
+        """Number of units on the longest path through the net, or through one of its columns."""
         return self.net.depth(column=column)
 
     def num_flops(self, shape: Sequence[int], *, column: Columns = None) -> int:
-        """Floating-point operations of one text's forward pass; looking up is free.
+        """Floating-point operations of one text's forward pass; the embedding lookup is free.
 
         Args:
-            shape: (length,) of the text.
+            shape: Shape of one text, (length,).
             column: Count this column alone, as for `__call__`.
         """
         return self.net.num_flops((*_length(shape), self.features), column=column)
 
     def num_params(self, shape: Sequence[int]) -> int:
-        """Number of weights, as `BlockNet.num_params`, and of features of all tokens.
+        """Number of weights: the embedding table, and `BlockNet.num_params` of `net`.
 
         Args:
-            shape: (length,) of the text.
+            shape: Shape of one text, (length,).
         """
         embedding = self.vocabulary_size * self.features
         return embedding + self.net.num_params((*_length(shape), self.features))

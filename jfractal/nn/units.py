@@ -1,4 +1,4 @@
-"""What stands at a `topology.Unit`: a linear layer, dropout, normalisation, activation."""
+"""The module at a `topology.Unit`: a linear layer, dropout, normalisation, activation."""
 
 from collections.abc import Callable
 from functools import partial
@@ -23,9 +23,9 @@ Order = Literal["post", "pre"]
 
 
 class Unit(Typed):
-    """linear – dropout – norm – ReLU or, of order ``pre``, norm – ReLU – linear – dropout.
+    """linear – dropout – norm – ReLU, or norm – ReLU – linear – dropout in the order ``pre``.
 
-    A subclass says what its linear part is, and what it costs.
+    A subclass defines its linear part and what it costs.
 
     Attributes:
         features: Number of output channels.
@@ -33,11 +33,11 @@ class Unit(Typed):
         dropout: Probability of dropping an activation in training.
         kernel_init: Initial kernel, see `jfractal.nn.initializers`.
         order: ``post`` (FractalNet) or ``pre`` (the pre-activation order of later residual nets).
-        use_bias: Whether the linear part ends with a bias, as it does once a norm is folded in.
+        use_bias: Whether the linear part has a bias, as it does once a norm is folded in.
         dtype: Type of the computation and of the outputs, see `Typed`.
         param_dtype: Type of the weights, see `Typed`.
 
-    Source: Larsson et al., ICLR 2017, §2; the place of the dropout is that of the authors' code.
+    Source: Larsson et al., ICLR 2017, §2; dropout is placed as in the authors' code.
         Pre-activation: He et al., "Identity mappings in deep residual networks", ECCV 2016.
     """
 
@@ -74,7 +74,7 @@ class Unit(Typed):
         raise NotImplementedError
 
     def num_params(self, channels: int, space: int) -> int:
-        """Kernels, the affine map of the norm, and the bias; arguments as for `macs`."""
+        """Number of weights: kernels, affine map of the norm, bias. Arguments as for `macs`."""
         normalised = channels if self.order == "pre" else self.features
         affine = 0 if self.norm == "none" else 2 * normalised
         return self.macs(channels, space) + affine + self.use_bias * self.features
@@ -89,7 +89,7 @@ class Unit(Typed):
             alone: Whether the unit's column runs alone.
 
         Raises:
-            InputError: If a convolution gets flat features.
+            InputError: If a convolution gets inputs without spatial axes.
         """
 
         def activate(x: Array) -> Array:
@@ -104,7 +104,7 @@ class Unit(Typed):
         return partial(layer, use_bias=use_bias, kernel_init=self.kernel_init, **self.dtypes)
 
     def _dropout(self, x: Array) -> Array:
-        """`nn.Dropout`, whose draws take as long on CPU as the convolution before them."""
+        """Like `nn.Dropout`, whose draws on CPU take as long as the convolution before them."""
         keep = ops.bernoulli(self.make_rng("dropout"), 1 - self.dropout, x.shape)
         return jnp.where(keep, x / (1 - self.dropout), 0)
 
@@ -112,8 +112,8 @@ class Unit(Typed):
 def _num_space(x: Array) -> int:
     if x.ndim < 3:
         raise InputError(
-            f"`x` must have an axis in space for a convolution, got the shape {x.shape}; "
-            "of flat features make a DenseUnit"
+            f"`x` must have a spatial axis for a convolution, got the shape {x.shape}; "
+            "use a DenseUnit for flat features"
         )
     return x.ndim - 2
 
@@ -168,7 +168,7 @@ class SeparableUnit(Unit):
         super().__post_init__()
 
     def linear(self, x: Array) -> Array:
-        """Every channel by itself over the window, then all channels of a pixel."""
+        """A convolution of every single channel, then a 1×1 convolution over channels."""
         channels, space = x.shape[-1], _num_space(x)
         make = self._layer(self.conv, use_bias=False)
         window, pixel = (self.kernel_size,) * space, (1,) * space
@@ -197,7 +197,7 @@ class DenseUnit(Unit):
         super().__post_init__()
 
     def linear(self, x: Array) -> Array:
-        """One matrix."""
+        """One dense layer."""
         make = self._layer(self.dense, use_bias=self.use_bias)
         return make(self.features, name="dense")(x)
 

@@ -1,4 +1,4 @@
-"""Dropout as a distribution over weights: rows of kernels are there or not."""
+"""Dropout as a distribution over weights: rows of kernels are kept or dropped."""
 
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -22,14 +22,14 @@ __all__ = ["Dropout"]
 class Dropout(Posterior):
     """Each input of a kernel is dropped or kept, ``w_i = params_i · m_i / (1 − rate)``.
 
-    ``m_i ~ Bernoulli(1 − rate)`` is one number for all weights that leave input i: a row of a dense
-    kernel, an input channel of a convolution, a word of an embedding. A draw is one network for
-    any number of examples, and needs no dropout layer in the model.
+    ``m_i ~ Bernoulli(1 − rate)`` is one number for all weights of input i: a row of a dense kernel,
+    an input channel of a convolution, a word of an embedding. A draw is one network for any number
+    of examples. The model needs no dropout layer.
 
     Attributes:
-        params: The tree of weights, all kept and not rescaled.
-        rates: Probability of dropping an input, in [0, 1), by path; their leaves have at least two
-            axes, the last two "inputs outputs". Leaves whose paths are not here are fixed.
+        params: The tree of weights, before any is dropped or rescaled.
+        rates: Probability of dropping an input, in [0, 1), by path. These leaves have at least two
+            axes, and the last two are "inputs outputs". All other leaves are fixed.
         variables: Other collections that `apply` needs, e.g. ``{"batch_stats": ...}``.
 
     Source: Gal & Ghahramani, "Dropout as a Bayesian approximation", ICML 2016, eq. 2.
@@ -42,7 +42,7 @@ class Dropout(Posterior):
 
     @property
     def references(self) -> tuple[str, ...]:
-        """The paper on dropout as a posterior."""
+        """The BibTeX key of the paper on dropout as a posterior."""
         return ("gal2016",)
 
     def sample(self, key: KeyArray) -> Variables:
@@ -60,7 +60,7 @@ class Dropout(Posterior):
         return {"params": replace(self.params, draw), **self.variables}
 
     def mean(self) -> Params:
-        """The weights, all kept."""
+        """The weights, before any is dropped."""
         return self.params
 
     def variance(self) -> Params:

@@ -1,4 +1,4 @@
-"""A Gaussian over many leaves at once, whose weights are correlated."""
+"""A Gaussian with correlated weights, across all leaves."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,14 +23,14 @@ __all__ = ["FactorGaussian"]
 class FactorGaussian(Posterior):
     """``w = params + std · ε + Σ_k z_k factor_k``, with ε and z standard normal.
 
-    Its covariance is ``diag(std²) + Σ_k factor_k factor_kᵀ``: of low rank beside a diagonal
-    (SWAG), or full with as many factors as weights and std = 0 (Laplace).
+    The covariance is ``diag(std²) + Σ_k factor_k factor_kᵀ``: a diagonal plus a matrix of low rank
+    (SWAG), or a full matrix, if std = 0 and there are as many factors as weights (Laplace).
 
     Attributes:
-        params: The tree of weights at the centre.
-        std: Deviations that no two weights share, by path, each of the shape of its leaf.
-        factors: Deviations that weights share, by path, each with a leading axis "rank". Leaves
-            whose paths are not here are fixed.
+        params: The tree of mean weights.
+        std: Standard deviations of the independent part, by path, each of the shape of its leaf.
+        factors: Factors of the shared part, by path, each with a leading axis "rank". All leaves
+            without factors are fixed.
         variables: Other collections that `apply` needs, e.g. ``{"batch_stats": ...}``.
     """
 
@@ -42,7 +42,7 @@ class FactorGaussian(Posterior):
 
     @property
     def references(self) -> tuple[str, ...]:
-        """The paper on SWAG."""
+        """The BibTeX key of the paper on SWAG."""
         return ("maddox2019",)
 
     def sample(self, key: KeyArray) -> Variables:
@@ -64,11 +64,11 @@ class FactorGaussian(Posterior):
         return {"params": replace(self.params, draw), **self.variables}
 
     def mean(self) -> Params:
-        """The weights at the centre."""
+        """The mean weights."""
         return self.params
 
     def variance(self) -> Params:
-        """``std² + Σ_k factor_k²``, the diagonal of the covariance; 0 where a leaf is fixed."""
+        """``std² + Σ_k factor_k²``, the diagonal of the covariance; 0 for fixed leaves."""
         zeros = jax.tree.map(jnp.zeros_like, self.params)
         diagonal = jax.tree.map(lambda s, f: s**2 + (f**2).sum(0), self.std, self.factors)
         return replace(zeros, diagonal)

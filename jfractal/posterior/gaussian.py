@@ -1,7 +1,7 @@
-"""The Gaussian leaf: a weight that is a distribution, in the place of an array.
+"""The Gaussian leaf: a weight that is a distribution instead of an array.
 
-The parameters of a Bayesian net are the tree of the deterministic net with `Gaussian` nodes where
-weights are uncertain; all other leaves stay arrays (point estimates). Everything here is a pure
+The parameters of a Bayesian net are the tree of the deterministic net, with `Gaussian` nodes for
+uncertain weights. All other leaves stay arrays (point estimates). Everything here is a pure
 function of such a tree.
 """
 
@@ -65,12 +65,12 @@ class Gaussian:
 
     Attributes:
         mean: Means.
-        rho: What stands for the standard deviations, unbounded, of the shape of `mean`.
+        rho: Unbounded parameters of the standard deviations, of the shape of `mean`.
         estimator: How a layer draws from the leaf in training: ``reparam`` (one draw of the
-            weights for the whole batch) or one of those of `jfractal.nn.estimators`, which live
-            inside `BayesDense`, `BayesConv` and `BayesEmbed`.
-        parameterisation: What rho is: ``softplus`` (std = softplus(rho)) or ``log_variance``
-            (std = e^{rho/2}).
+            weights for the whole batch), or an estimator of `jfractal.nn.estimators`, which only
+            `BayesDense`, `BayesConv` and `BayesEmbed` support.
+        parameterisation: How rho gives the standard deviations: ``softplus`` (std = softplus(rho))
+            or ``log_variance`` (std = e^{rho/2}).
 
     Source: Blundell et al., "Weight uncertainty in neural networks", ICML 2015, §3.2.
     """
@@ -92,12 +92,12 @@ class Gaussian:
 
     @property
     def log_std(self) -> Array:
-        """Log of the standard deviations, finite where these underflow."""
+        """Log of the standard deviations, finite even if these underflow."""
         return _LOG_STD[self.parameterisation](self.rho)
 
     @property
     def wide(self) -> "Gaussian":
-        """The same in float32 or wider, for what is summed over all weights."""
+        """The same leaf in float32 or wider, for sums over all weights."""
         dtype = jnp.promote_types(self.mean.dtype, jnp.float32)
         return replace(self, mean=self.mean.astype(dtype), rho=self.rho.astype(dtype))
 
@@ -107,7 +107,7 @@ class Gaussian:
         return self.at(ops.normal(key, self.mean.shape, self.mean.dtype))
 
     def at(self, noise: Array) -> Array:
-        """The weights that stand `noise` standard deviations from the mean."""
+        """The weights `noise` standard deviations away from the mean."""
         return self.mean + self.std * self._alike("noise", noise)
 
     def _alike(self, name: str, x: Array) -> Array:
@@ -124,7 +124,7 @@ class Gaussian:
         return jax.scipy.stats.norm.logpdf(self._alike("w", w), self.mean, self.std)
 
     def __jax_array__(self) -> Array:
-        """Refuses: a distribution is not an array."""
+        """Raises an error, because a distribution is not an array."""
         raise InputError(
             f"a Gaussian weight (estimator {self.estimator!r}) reached an operation that needs an "
             "array: call `sample(params, key)` first, and use estimators other than 'reparam' in "
@@ -157,10 +157,10 @@ def named_leaves(params: Params) -> list[tuple[str, Any]]:
 
 
 def check_weights(params: Params, name: str = "params") -> None:
-    """Refuses what is no tree of weights: these are floating-point numbers, and nothing else is.
+    """Refuses anything but a tree of floating-point weights.
 
     Raises:
-        InputError: If there are none, or a leaf is an integer, a truth value, a key, or no array.
+        InputError: If there are no leaves, or one is an integer, a boolean, a key, or not an array.
     """
     leaves = named_leaves(params)
     if not leaves:
@@ -174,14 +174,14 @@ def check_weights(params: Params, name: str = "params") -> None:
 
 
 def gaussians(params: Params, where: Where = everywhere) -> list[Gaussian]:
-    """The Gaussian leaves of a tree that ``where(path, mean)`` picks, in its order."""
+    """The Gaussian leaves that ``where(path, mean)`` picks, in the order of the tree."""
     return [x for path, x in named_leaves(params) if _is_gaussian(x) and where(path, x.mean)]
 
 
 def map_gaussians(
     function: Callable[[Gaussian], Any], params: Params, where: Where = everywhere
 ) -> Params:
-    """Replaces the Gaussian leaves that `where` picks by ``function(leaf)``; the rest stays."""
+    """Replaces the Gaussian leaves that `where` picks by ``function(leaf)``, and no others."""
 
     def replaced(path: Any, x: Any) -> Any:
         return function(x) if _is_gaussian(x) and where(_name(path), x.mean) else x
@@ -197,28 +197,28 @@ def mean_field(
     estimator: Estimator = "reparam",
     parameterisation: Parameterisation = "softplus",
 ) -> Params:
-    """Lifts a tree of arrays to a mean-field posterior centred on it.
+    """Turns a tree of arrays into a mean-field posterior centred on it.
 
-    ``q(w) = Π_i N(w_i; params_i, scale²)``. Works on the parameters of any Flax model, fresh or
-    trained.
+    ``q(w) = Π_i N(w_i; params_i, scale²)``. It works on the parameters of any Flax model, freshly
+    initialised or trained.
 
     Args:
-        params: Weights. Chosen leaves that are Gaussian already are lifted anew, from their mean.
+        params: Weights. If a picked leaf is Gaussian already, its mean is used.
         scale: Initial standard deviation of every weight, above 0.
-        where: ``where(path, leaf)`` says which leaves become Gaussian; the others stay as they
+        where: ``where(path, leaf)`` picks the leaves that become Gaussian; the others stay as they
             are. Paths look like ``block1/conv/kernel``.
-        estimator: How layers draw from these leaves; only BayesDense, BayesConv and BayesEmbed
-            know others than ``reparam``.
+        estimator: How layers draw from these leaves. Only `BayesDense`, `BayesConv` and
+            `BayesEmbed` support estimators other than ``reparam``.
         parameterisation: ``softplus`` or ``log_variance``, see `Gaussian`.
 
     Returns:
-        The same tree with `Gaussian` nodes in place of the chosen arrays.
+        The same tree with `Gaussian` nodes instead of the picked arrays.
 
     Raises:
         InputError: If `scale` is not positive, or `estimator` or `parameterisation` is unknown.
 
     Example:
-        Partially Bayesian nets are a choice of paths::
+        Paths make a net partially Bayesian::
 
             params = fractal.init(key, images)["params"]
             jf.mean_field(params, where=lambda path, leaf: path.startswith("head/"))  # last layer
@@ -252,15 +252,15 @@ def mean_field(
 def sample(
     params: Params, key: KeyArray, *, where: Callable[[Gaussian], bool] = lambda leaf: True
 ) -> Params:
-    """Draws a tree of arrays, ``w ~ q``: one coherent network, tied weights drawn once.
+    """Draws a tree of arrays, ``w ~ q``: one network, in which tied weights are drawn once.
 
     Args:
         params: A tree with Gaussian leaves.
         key: Random key.
-        where: Which Gaussian leaves to draw; the others stay as they are.
+        where: ``where(leaf)`` picks the Gaussian leaves to draw; the others stay as they are.
 
     Returns:
-        The tree with the chosen Gaussian leaves replaced by a draw.
+        The tree with the picked Gaussian leaves replaced by a draw.
     """
     check_tree(params, "sample", "`posterior.sample(key)`")
     check_weights(params)
@@ -278,7 +278,7 @@ def mean(params: Params) -> Params:
 
 
 def variance(params: Params) -> Params:
-    """The tree of variances, e.g. for the mass matrix of `nuts`; 0 where a leaf is an array."""
+    """The tree of variances, e.g. for the mass matrix of `nuts`; 0 for leaves that are arrays."""
     check_tree(params, "variance", "`posterior.variance()`")
     check_weights(params)
     zeros = jax.tree.map(

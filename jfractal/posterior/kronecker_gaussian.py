@@ -1,4 +1,4 @@
-"""A Gaussian whose covariance within a leaf is all but a Kronecker product."""
+"""A Gaussian whose precision within a leaf is nearly a Kronecker product."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +17,7 @@ __all__ = ["KroneckerGaussian", "as_matrix"]
 
 
 def as_matrix(leaf: Array) -> Float[Array, "inputs outputs"]:
-    """A leaf as a matrix: its last axis is that of the outputs, and a vector is one row."""
+    """A leaf as a matrix: the last axis is that of the outputs, and a vector becomes one row."""
     return leaf.reshape(-1, leaf.shape[-1] if leaf.ndim else 1)
 
 
@@ -27,16 +27,16 @@ def as_matrix(leaf: Array) -> Float[Array, "inputs outputs"]:
 class KroneckerGaussian(Posterior):
     """``w = params + U (std ∘ E) Vᵀ`` for each leaf as a matrix, with E standard normal.
 
-    Its precision is ``(U ⊗ V) diag(std⁻²) (U ⊗ V)ᵀ`` with orthogonal U and V: that of a Kronecker
-    product ``A ⊗ B`` plus a multiple of the identity, whose eigenvectors are those of A and of B.
-    Leaves are independent of each other.
+    The precision is ``(U ⊗ V) diag(std⁻²) (U ⊗ V)ᵀ`` with orthogonal U and V. A Kronecker product
+    ``A ⊗ B`` plus a multiple of the identity has this form: U holds the eigenvectors of A, and V
+    those of B. Different leaves are independent.
 
     Attributes:
-        params: The tree of weights at the centre.
-        inputs: U by path, "inputs inputs": all axes of a leaf but the last.
+        params: The tree of mean weights.
+        inputs: U by path, "inputs inputs". The inputs are all axes of a leaf but the last.
         outputs: V by path, "outputs outputs".
-        std: Standard deviations in these directions, by path, "inputs outputs". Leaves whose paths
-            are not here are fixed.
+        std: Standard deviations along these eigenvectors, by path, "inputs outputs". All leaves
+            without one are fixed.
         variables: Other collections that `apply` needs, e.g. ``{"batch_stats": ...}``.
     """
 
@@ -58,11 +58,11 @@ class KroneckerGaussian(Posterior):
         return {"params": replace(self.params, draw), **self.variables}
 
     def mean(self) -> Params:
-        """The weights at the centre."""
+        """The mean weights."""
         return self.params
 
     def variance(self) -> Params:
-        """``U² std² (V²)ᵀ`` with squares of entries; 0 where a leaf is fixed."""
+        """``U² std² (V²)ᵀ`` with elementwise squares; 0 for fixed leaves."""
         zeros = jax.tree.map(jnp.zeros_like, self.params)
         diagonal = {}
         for path, m in self._centre().items():

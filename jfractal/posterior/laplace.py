@@ -1,4 +1,4 @@
-"""What Laplace's approximation returns: a Gaussian, and the net it is the posterior of."""
+"""Laplace's approximation as a posterior: a Gaussian, and the linearized net that predicts."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,13 +17,13 @@ __all__ = ["Laplace"]
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False, repr=False)
 class Laplace(Posterior):
-    """A Gaussian around trained weights, of which the net made linear there predicts.
+    """A Gaussian around trained weights; the net linearized at these weights makes predictions.
 
     Attributes:
         gaussian: The Gaussian: a `FactorGaussian`, a `MeanField` or a `KroneckerGaussian`.
-        log_marginal_likelihood: ``log p(D)`` of the net made linear, in nats, summed over the data,
-            given the weights that are fixed: the higher, the better the prior and the net.
-        paths: The uncertain leaves.
+        log_marginal_likelihood: ``log p(D)`` of the linearized net, in nats, summed over the data
+            and given the fixed weights. A higher value means a better prior and net.
+        paths: Paths of the uncertain leaves.
     """
 
     # `Any`, for JAX rebuilds trees with shapes and other stand-ins where arrays were.
@@ -33,7 +33,7 @@ class Laplace(Posterior):
 
     @property
     def references(self) -> tuple[str, ...]:
-        """The papers on the approximation and its marginal likelihood."""
+        """BibTeX keys of the papers on the approximation and its marginal likelihood."""
         return ("mackay1992", "daxberger2021", "immer2021")
 
     def sample(self, key: KeyArray) -> Variables:
@@ -45,12 +45,13 @@ class Laplace(Posterior):
         return self.gaussian.mean()
 
     def variance(self) -> Params:
-        """The variance of every weight; 0 where a leaf is fixed."""
+        """The variance of every weight; 0 for fixed leaves."""
         return self.gaussian.variance()
 
     def predictive(self, apply: Apply) -> Apply:
-        """The net made linear in the uncertain weights at their mean, see `linearize`.
+        """The net linearized in the uncertain weights at their mean, see `linearize`.
 
-        Where the net is linear in them, as in its last layer, that is the net itself.
+        If the net is linear in these weights, as in those of its last layer, this is the net
+        itself.
         """
         return linearize(apply, self.mean(), lambda path, _: path in self.paths)

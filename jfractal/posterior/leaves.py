@@ -1,4 +1,4 @@
-"""Some leaves of a tree, by path: those that a posterior is uncertain of."""
+"""Some leaves of a tree, by path: the uncertain leaves of a posterior."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ def select(params: Params, where: Where) -> dict[str, Any]:
     """The leaves of a tree of arrays that ``where(path, leaf)`` picks, by path.
 
     Raises:
-        InputError: If there are none.
+        InputError: If `where` picks none.
     """
     check_weights(params)
     check_functions(where=where)
@@ -28,6 +28,6 @@ def select(params: Params, where: Where) -> dict[str, Any]:
 
 
 def replace(params: Params, leaves: dict[str, Any]) -> Params:
-    """The tree of arrays with `leaves` in the place of those that have their paths."""
+    """The tree of arrays in which `leaves` replace the leaves at their paths."""
     merged = dict(named_leaves(params)) | leaves
     return jax.tree.unflatten(jax.tree.structure(params), merged.values())

@@ -1,4 +1,4 @@
-"""A net made linear in its weights, which is what Laplace's approximation is a posterior of."""
+"""A net linearized in its weights: the model whose posterior Laplace's approximation is."""
 
 from typing import Any
 
@@ -15,21 +15,21 @@ __all__ = ["linearize"]
 
 
 def linearize(apply: Apply, params: Params, where: Where = everywhere) -> Apply:
-    """The net whose outputs are ``f(ŵ, x) + J(x) (w − ŵ)``, with the Jacobian J in w at ŵ.
+    """The net with outputs ``f(ŵ, x) + J(x) (w − ŵ)``, where J is the Jacobian in w at ŵ.
 
-    The Gauss–Newton matrix of `laplace` is the curvature of this net. Under the same draws the net
-    itself may predict arbitrarily badly, and in the end NaN, where the data say little about its
-    weights. A pass costs one forward pass, shared by all draws, and one tangent pass a draw; the
-    tangent pass runs only through the layers after the first of the chosen leaves.
+    The Gauss–Newton matrix of `laplace` is the curvature of this net. With the same draws, the
+    original net may predict arbitrarily badly, up to NaN, if the data say little about its weights.
+    A pass costs one forward pass, shared by all draws, and one tangent pass per draw. The tangent
+    pass runs only through the layers from the first picked leaf on.
 
     Args:
-        apply: ``apply(variables, x) -> outputs``, of any net that JAX differentiates in forward
+        apply: ``apply(variables, x) -> outputs`` of any net that JAX can differentiate in forward
             mode.
         params: ŵ, e.g. the mean of a posterior.
-        where: ``where(path, leaf)`` picks the weights w; the net stays as it is in the others.
+        where: ``where(path, leaf)`` picks the weights w; the others stay at ŵ.
 
     Returns:
-        An `apply` for `predict`.
+        A function ``apply(variables, x) -> outputs``, for `predict`.
 
     Raises:
         InputError: If `params` is a posterior, or `where` picks nothing.

@@ -13,7 +13,7 @@ __all__ = ["normal_like", "normals"]
 
 
 def normals(key: KeyArray, like: Sequence[Array]) -> list[Array]:
-    """Standard normal arrays, drawn together: one by one they would compile for much longer."""
+    """Standard normal arrays, drawn together, because single draws would compile much longer."""
     if not like:
         return []
     flat = ops.normal(key, (sum(x.size for x in like),), jnp.result_type(*like))
@@ -22,6 +22,6 @@ def normals(key: KeyArray, like: Sequence[Array]) -> list[Array]:
 
 
 def normal_like(key: KeyArray, tree: Params) -> Params:
-    """A tree of standard normal arrays, of the shapes and dtypes of a tree of arrays."""
+    """A tree of standard normal arrays with the shapes and dtypes of another tree."""
     leaves, structure = jax.tree.flatten(tree)
     return jax.tree.unflatten(structure, normals(key, leaves))

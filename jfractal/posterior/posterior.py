@@ -1,4 +1,4 @@
-"""What a posterior is: draws, moments, and a file."""
+"""The interface of a posterior: draws, moments, and a file."""
 
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,13 @@ SHOWN = 12  # leaves in a repr, so that it fits on a screen
 class Posterior:
     """A distribution over the variables of a model, as a pytree.
 
-    A subclass gives `sample`, `mean` and `variance`, and `predictive` where another net than that
-    of the model answers. `predict` asks for no more than `sample`, so
-    any object with that method will do there.
+    A subclass defines `sample`, `mean` and `variance`. It also defines `predictive` if predictions
+    come from another net than that of the model. `predict` needs only `sample`, so any object with
+    that method will do.
     """
 
     def sample(self, key: KeyArray) -> Variables:
-        """One draw, as a model's `apply` takes it: ``{"params": ..., ...}``, arrays only."""
+        """One draw of variables, as `apply` takes them: ``{"params": ..., ...}``, arrays only."""
         raise NotImplementedError
 
     def mean(self) -> Params:
@@ -39,17 +39,17 @@ class Posterior:
 
     @property
     def references(self) -> tuple[str, ...]:
-        """The papers it comes from, see `jf.citation`; none unless a subclass says else."""
+        """BibTeX keys of the papers behind the posterior, see `jf.citation`; none by default."""
         return ()
 
     def predictive(self, apply: Apply) -> Apply:
-        """What answers under a draw in a prediction: the net itself, unless a subclass says else.
+        """The function that a prediction runs under a draw: by default, the net itself.
 
         Args:
             apply: The net, ``apply(variables, x) -> outputs``.
 
         Returns:
-            Another such function of the variables that `sample` draws.
+            A function ``(variables, x) -> outputs`` of the variables that `sample` draws.
         """
         check_functions(apply=apply)
         return apply
@@ -58,7 +58,7 @@ class Posterior:
         """Writes the posterior to one file, which `jf.load` reads in any process.
 
         Args:
-            path: The file; replaced at once and as a whole if it exists.
+            path: The file. If it exists, it is replaced atomically.
 
         Raises:
             InputError: If the file cannot be written.
@@ -75,10 +75,10 @@ class Posterior:
 
 
 def check_posterior(posterior: Any) -> None:
-    """Refuses what cannot be drawn from.
+    """Refuses anything that cannot be drawn from.
 
     Raises:
-        InputError: If it has no ``sample(key)``, or is a class in place of an instance.
+        InputError: If `posterior` has no ``sample(key)``, or is a class instead of an instance.
     """
     if not callable(getattr(posterior, "sample", None)) or isinstance(posterior, type):
         kind = f"the class {posterior.__name__}" if isinstance(posterior, type) else ""
@@ -92,7 +92,7 @@ def check_tree(params: Any, function: str, instead: str) -> None:
     """Refuses a posterior where a function needs a tree of weights.
 
     Raises:
-        InputError: Naming what to call instead.
+        InputError: If `params` is a posterior; the message says what to call instead.
     """
     if isinstance(params, Posterior):
         raise InputError(

@@ -1,4 +1,4 @@
-"""Pruning by signal-to-noise, ``|mean| / std``: the weights that the posterior is unsure of go."""
+"""Pruning by signal-to-noise, ``|mean| / std``: removes weights that the posterior is unsure of."""
 
 from dataclasses import replace
 from itertools import accumulate
@@ -32,7 +32,7 @@ def snr(params: Params) -> Params:
         params: A tree with Gaussian leaves.
 
     Returns:
-        The same tree of arrays; infinite where a leaf is an array, which has no noise.
+        The same tree, of arrays. Leaves that are arrays have no noise, so theirs is infinite.
 
     Source: Blundell et al., "Weight uncertainty in neural networks", ICML 2015, §5.1.
     """
@@ -51,15 +51,15 @@ def snr(params: Params) -> Params:
 def group_snr(params: Params, *, where: Where = everywhere) -> Scalar:
     """Signal-to-noise of a group of weights, ``√(Σ mean² / Σ std²)``.
 
-    Of a single weight it is `snr`. A column of a fractal net is such a group:
+    For a single weight, this is `snr`. A column of a fractal net is such a group:
     ``where=lambda path, leaf: "column2_" in path``.
 
     Args:
         params: A tree with Gaussian leaves.
-        where: ``where(path, mean)`` says which Gaussian leaves are in the group.
+        where: ``where(path, mean)`` picks the Gaussian leaves of the group.
 
     Returns:
-        A scalar; infinite if there is no Gaussian leaf in the group: nothing of it is in doubt.
+        A scalar. It is infinite if the group has no Gaussian leaf, and so no noise.
     """
     check_tree(params, "group_snr", INSTEAD)
     if jax.tree.leaves(params):
@@ -79,10 +79,10 @@ def unit_snr(params: Params, *, axis: int = -1) -> Params:
     Args:
         params: A tree with Gaussian leaves.
         axis: -1 for the outputs (columns of a matrix, filters of a convolution), -2 for the
-            inputs (rows of a matrix); a bias is the row of a constant input.
+            inputs (rows of a matrix). A bias counts as the row of a constant input.
 
     Returns:
-        The tree with a vector in place of each leaf.
+        The tree with a vector instead of each leaf.
     """
 
     check_tree(params, "unit_snr", INSTEAD)
@@ -96,20 +96,21 @@ def unit_snr(params: Params, *, axis: int = -1) -> Params:
 
 
 def prune(params: Params, fraction: float, *, where: Where = everywhere) -> Params:
-    """Sets the share of the weights with the lowest signal-to-noise to zero, for certain.
+    """Sets the given fraction of weights, those with the lowest signal-to-noise, to exactly zero.
 
-    The weights of the whole tree compete. Those that go get mean 0 and standard deviation 0 (a rho
-    of −∞), so that every draw is exactly zero there. They are no longer part of the model: the
-    prior of the pruned net puts all its mass on zero there, too, and their `kl` is 0. The posterior
-    can be trained on, by a method that starts from it anew: pruned weights get no gradient.
+    All weights of the tree are ranked together. Pruned weights get mean 0 and standard deviation 0
+    (a rho of −∞), so that they are exactly zero in every draw. They are no longer part of the
+    model: the prior of the pruned net also puts all its mass on zero there, so their `kl` is 0. To
+    train the pruned net further, start a method from it; pruned weights get no gradient.
 
     Args:
         params: A tree with Gaussian leaves.
-        fraction: Share of the chosen weights that go, between 0 and 1; rounded to whole weights.
-        where: ``where(path, mean)`` says which Gaussian leaves are pruned.
+        fraction: Fraction of the picked weights to prune, between 0 and 1, rounded to whole
+            weights.
+        where: ``where(path, mean)`` picks the Gaussian leaves to prune.
 
     Returns:
-        The tree, of the same shapes.
+        The tree, with the same shapes.
 
     Raises:
         InputError: If `fraction` is not between 0 and 1, or `params` is a posterior.
@@ -137,7 +138,7 @@ def prune(params: Params, fraction: float, *, where: Where = everywhere) -> Para
 
 
 def pruned(leaf: Gaussian) -> Bool[Array, "*shape"]:
-    """Which weights of a leaf have been pruned."""
+    """True for the weights of a leaf that have been pruned."""
     return leaf.rho == -jnp.inf
 
 
@@ -153,5 +154,5 @@ def _is_gaussian(x: Any) -> bool:
 
 
 def _not_zero(noise: Array) -> Array:
-    """A weight that is zero for certain has signal-to-noise 0, in place of 0/0."""
+    """A pruned weight, which is exactly zero, has signal-to-noise 0 instead of 0/0."""
     return jnp.maximum(noise, jnp.finfo(noise.dtype).tiny)

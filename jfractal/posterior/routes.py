@@ -1,4 +1,4 @@
-"""The path leaf: which route through a net, as a distribution, in the same tree as the weights."""
+"""The route leaf: a distribution over routes through a net, in the same tree as the weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,13 +24,13 @@ __all__ = ["Routes"]
 class Routes:
     """A categorical distribution over the routes of a net, ``π = softmax(logits)``.
 
-    It lies beside the weights, ``{**params, "routes": Routes.uniform(3)}``, and is inferred with
-    them, see ``routes="learned"`` of `fractal_model`. Being a distribution already, it adds
-    ``−KL(π ‖ uniform)`` to the log prior of a tree and its KL to `kl`, whatever the prior of the
-    weights. Nets, `sample`, `mean` and `mean_field` pass it by.
+    It is a leaf of the tree of weights, ``{**params, "routes": Routes.uniform(3)}``, and is
+    inferred with them, see ``routes="learned"`` of `fractal_model`. It adds ``−KL(π ‖ uniform)`` to
+    the log prior of the tree and its KL to `kl`, whatever the prior of the weights. Nets, `sample`,
+    `mean` and `mean_field` ignore it.
 
     Attributes:
-        logits: Log probabilities but for a constant, "routes".
+        logits: Log probabilities up to a constant, "routes".
     """
 
     # `Any`, for JAX rebuilds trees with shapes and other stand-ins where arrays were.
@@ -41,7 +41,7 @@ class Routes:
         """The distribution with these probabilities.
 
         Raises:
-            InputError: If there are none, one is not above 0, or they do not sum to 1.
+            InputError: If `probs` is empty, a probability is not above 0, or they do not sum to 1.
         """
         p = np.asarray(as_array("probs", probs), np.float64)
         if p.ndim != 1 or not p.size or not (p > 0).all() or abs(p.sum() - 1) > 1e-5:
@@ -52,7 +52,7 @@ class Routes:
 
     @classmethod
     def uniform(cls, num_routes: int) -> "Routes":
-        """Equal probabilities: over columns, the prior of global drop-path.
+        """Equal probabilities. Over columns, this is the prior of global drop-path.
 
         Raises:
             InputError: If `num_routes` is smaller than 1.
@@ -74,7 +74,7 @@ class Routes:
         """``KL(π ‖ p) = Σ_r π_r log(π_r / p_r)``, in nats.
 
         Args:
-            prior: The distribution p; uniform if left out.
+            prior: The distribution p. By default, uniform.
         """
         prior = Routes.uniform(len(self.logits)) if prior is None else prior
         check_type("prior", prior, Routes, "a distribution over routes, a `Routes`")

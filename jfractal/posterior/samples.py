@@ -1,4 +1,4 @@
-"""Posteriors that are weights, or many of them: a point, a mean field, draws, an ensemble."""
+"""Posteriors over weights: a point, a mean field, draws, an ensemble."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,13 +22,13 @@ class Point(Posterior):
     """All mass on one setting of the variables: a trained deterministic net.
 
     Attributes:
-        variables: As `apply` takes them.
+        variables: Variables of the net, as `apply` takes them.
     """
 
     variables: Variables
 
     def sample(self, key: KeyArray) -> Variables:
-        """The variables, whatever the key."""
+        """The variables; the key is not used."""
         return self.variables
 
     def mean(self) -> Params:
@@ -56,7 +56,7 @@ class MeanField(Posterior):
 
     @property
     def references(self) -> tuple[str, ...]:
-        """The paper on Gaussian weights, whichever method found them."""
+        """The BibTeX key of the paper on Gaussian weights, whichever method found them."""
         return ("hinton1993",)
 
     def sample(self, key: KeyArray) -> Variables:
@@ -68,7 +68,7 @@ class MeanField(Posterior):
         return gaussian.mean(self.params)
 
     def variance(self) -> Params:
-        """The variances; 0 where a leaf is an array."""
+        """The variances; 0 for leaves that are arrays."""
         return gaussian.variance(self.params)
 
 
@@ -80,7 +80,7 @@ class Samples(Posterior):
 
     Attributes:
         params: The tree of weights with a leading axis of draws.
-        variables: Other collections that `apply` needs, those of each draw, with the same axis.
+        variables: Other collections that `apply` needs, with the same leading axis of draws.
     """
 
     params: Params
@@ -95,7 +95,7 @@ class Samples(Posterior):
         return self.member(jax.random.uniform(key)).variables
 
     def member(self, u: float | Scalar) -> Point:
-        """Draw ``⌊u · draws⌋``, with u in [0, 1): even u use draws evenly."""
+        """Draw ``⌊u · draws⌋``, with u in [0, 1); evenly spaced u use all draws equally often."""
         return Point(_slice({"params": self.params, **self.variables}, u))
 
     def mean(self) -> Params:
@@ -114,7 +114,7 @@ class Ensemble(Posterior):
     """Equally weighted posteriors of one kind: deep ensembles, mixtures of Gaussians, chains.
 
     Attributes:
-        members: A posterior, all of whose arrays have a leading axis of members.
+        members: A posterior whose arrays all have a leading axis of members.
     """
 
     # `Any`, for JAX rebuilds trees with shapes and other stand-ins where arrays were.
@@ -125,7 +125,7 @@ class Ensemble(Posterior):
 
     @property
     def references(self) -> tuple[str, ...]:
-        """The paper on ensembles, and those of the members."""
+        """BibTeX keys of the paper on ensembles, and of the papers behind the members."""
         return ("lakshminarayanan2017", *getattr(self.members, "references", ()))
 
     def sample(self, key: KeyArray) -> Variables:
@@ -135,11 +135,11 @@ class Ensemble(Posterior):
         return self.member(jax.random.uniform(key_member)).sample(key_draw)
 
     def member(self, u: float | Scalar) -> Any:
-        """Member ``⌊u · members⌋``, with u in [0, 1): even u use members evenly."""
+        """Member ``⌊u · members⌋``, with u in [0, 1); evenly spaced u use all equally often."""
         return _slice(self.members, u)
 
     def mean(self) -> Params:
-        """The mean over members of their means."""
+        """The mean of the members' means."""
         means = jax.vmap(lambda member: member.mean())(self.members)
         return jax.tree.map(lambda m: m.mean(0), means)
 
@@ -151,7 +151,7 @@ class Ensemble(Posterior):
 
 
 def check_place(u: float | Scalar) -> None:
-    """Refuses what is not in [0, 1), where there is a draw or a member at each place."""
+    """Refuses a place u outside [0, 1)."""
     check_rate(u=u)
 
 

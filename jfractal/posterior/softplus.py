@@ -1,8 +1,8 @@
 """Softplus, its log and its inverse, for standard deviations.
 
-Their derivatives end in a division. XLA computes cheap operations anew in every reader, and the
-gradient of a weight has three, the moments of Adam and the step; a division it computes once, and
-with it all that it divides.
+Their derivatives end in a division. XLA recomputes cheap operations for every reader of their
+result, and the gradient of a weight has three readers: the two moments of Adam, and the step. XLA
+computes a division only once, together with everything that it divides.
 """
 
 import jax

@@ -1,4 +1,4 @@
-"""How the answers of many draws come together: kept one by one, or added up to their mixture."""
+"""How the outputs of many draws are combined: kept one by one, or added up to their mixture."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,14 +16,14 @@ Weights = Float[Array, " samples"]
 
 
 class Gathering(NamedTuple):
-    """How answers come together.
+    """How the outputs of many draws are combined.
 
     Attributes:
-        over_draws: ``over_draws(answer, turns, log_weights, samples_per_pass)``: of all draws on
-            one device, so many of them side by side.
-        over_devices: ``over_devices(part, log_weights, axis)``: of all devices along an axis of a
-            mesh, from within `jax.shard_map`.
-        batch_axis: The axis of examples in what comes out.
+        over_draws: ``over_draws(answer, turns, log_weights, samples_per_pass)`` combines all draws
+            on one device, `samples_per_pass` of them side by side.
+        over_devices: ``over_devices(part, log_weights, axis)`` combines the devices along an axis
+            of a mesh, from within `jax.shard_map`.
+        batch_axis: The axis of examples in the result.
     """
 
     over_draws: Callable[[Callable[[Turn], Any], Turn, Weights, int], Any]

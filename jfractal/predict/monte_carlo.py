@@ -34,35 +34,34 @@ def predict(
 ) -> Any:
     """The posterior predictive ``p(y | x, D) ≈ mean_s p(y | apply(w_s, x))``, ``w_s ~ p(w | D)``.
 
-    The likelihood of the model says what is predicted: a `Prediction` of classes (`Categorical`), a
-    `BinaryPrediction` (`Bernoulli`), a `RegressionPrediction` (`Gaussian`,
-    `HeteroscedasticGaussian`), or what a likelihood of your own returns from its `prediction`.
-    Whatever the net computes in, probabilities, entropies and densities are float32 or wider.
+    The likelihood of the model decides what is returned: a `Prediction` of classes (`Categorical`),
+    a `BinaryPrediction` (`Bernoulli`), a `RegressionPrediction` (`Gaussian`,
+    `HeteroscedasticGaussian`), or what the `prediction` method of your own likelihood returns.
+    Probabilities, entropies and densities are float32 or wider, whatever dtype the net computes in.
 
     Args:
-        model: The model, or the bare ``apply`` of a classifier, e.g. ``net.apply``.
+        model: The model, or just the ``apply`` of a classifier, e.g. ``net.apply``.
         posterior: Any posterior: a pytree with ``sample(key) -> variables``.
         x: Inputs, an array or a tree of arrays with the same leading batch axis, at least one
             example. May be traced.
         key: Random key.
         num_samples: Number of draws of the weights, at least 1.
-        batch_size: Examples in a pass, on all devices together; as many as memory allows if left
-            out.
-        samples_per_pass: The most draws to vmap in a pass, on each device; as many as are faster
-            together than in turn if left out.
-        mesh: Devices to work side by side, with axes ``data`` or ``samples`` or both, see
+        batch_size: Examples in a pass, over all devices. By default, as many as memory allows.
+        samples_per_pass: The most draws to vmap in a pass, on each device. By default, as many as
+            run faster together than one after another.
+        mesh: Devices that share the work, with an axis ``data``, an axis ``samples``, or both, see
             `sample_outputs`.
-        keep_samples: Whether the prediction holds what every draw predicts. Without, draws are
-            added up on the way: memory does not grow with their number, means, probabilities and
-            uncertainties are the same, and what needs every draw, such as credible intervals, is
-            refused.
+        keep_samples: Whether the prediction holds what every draw predicts. If false, draws are
+            added up as they are made, so that memory does not grow with their number. Means,
+            probabilities and uncertainties are the same; whatever needs every draw, such as a
+            credible interval, raises an error.
 
     Returns:
         The prediction, a `Mixture` over draws of the weights.
 
     Raises:
-        InputError: If `model` is neither of the two, its outputs are not what its likelihood
-            reads, a number is smaller than 1, `x` holds no example, `mesh` has other axes, or
+        InputError: If `model` is neither a model nor a function, its outputs do not fit its
+            likelihood, a number is smaller than 1, `x` holds no example, `mesh` has other axes, or
             `posterior` cannot be drawn from.
 
     Example:

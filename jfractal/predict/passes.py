@@ -44,7 +44,7 @@ def run(
     samples_per_pass: int | None,
     mesh: Mesh | None,
 ) -> Any:
-    """The answers to a question under draws of the weights, gathered; see `sample_outputs`."""
+    """The gathered answers to a question under draws of the weights; see `sample_outputs`."""
     check_not_forked()
     check_posterior(posterior)
     check_key("key", key)

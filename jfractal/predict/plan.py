@@ -17,9 +17,9 @@ class Plan(NamedTuple):
     """The size of a pass, on each device.
 
     Attributes:
-        batch_size: Examples.
-        samples_per_pass: Draws.
-        num_passes: Passes to take all draws.
+        batch_size: Examples in a pass.
+        samples_per_pass: Draws in a pass.
+        num_passes: Passes that it takes to make all draws.
     """
 
     batch_size: int
@@ -37,18 +37,19 @@ def plan(
 ) -> Plan:
     """The largest passes within the budgets of `ops`, evenly filled.
 
-    As many examples as `ops.memory_budget` holds, for the weights of a draw are made once for all
-    of a batch; then as many draws as `ops.side_by_side_budget` holds.
+    A pass first takes as many examples as fit `ops.memory_budget`, because the weights of a draw
+    are made only once for a batch. It then takes as many draws as fit `ops.side_by_side_budget`.
 
     Args:
-        cost: Bytes that one draw takes on so many examples; called where something is undecided.
-        num_examples: Of each device.
-        num_samples: Draws of each device.
-        batch_size: Examples in a pass, if that is decided.
-        samples_per_pass: The most draws in a pass, if that is decided.
+        cost: ``cost(num_examples)``, the bytes that one draw takes on a batch of that size. It is
+            called only if `batch_size` or `samples_per_pass` is left out.
+        num_examples: Number of examples on each device.
+        num_samples: Number of draws on each device.
+        batch_size: Examples in a pass, if given.
+        samples_per_pass: The most draws in a pass, if given.
 
     Returns:
-        A `Plan`, of at least one example and one draw.
+        A `Plan` of at least one example and one draw.
     """
     if batch_size is None:
         batch_size = ops.largest_batch(cost, num_examples)

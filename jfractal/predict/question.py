@@ -1,4 +1,4 @@
-"""What is asked of a net under one draw of its weights."""
+"""What a prediction computes under one draw of the weights."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Turn(NamedTuple):
 
     Attributes:
         key: Random key of the draw.
-        point: Where to draw from a posterior of many members, in [0, 1); None for others.
+        point: For a posterior with members, u in [0, 1) that picks the member; None otherwise.
     """
 
     key: KeyArray
@@ -30,7 +30,7 @@ class Turn(NamedTuple):
 
 @dataclass(frozen=True)
 class Question:
-    """What a net answers on a batch under a draw, and how its outputs are read.
+    """What to compute on a batch under a draw: the outputs of a net, and how to read them.
 
     Attributes:
         apply: ``apply(variables, x) -> outputs``.
@@ -50,7 +50,7 @@ class Question:
         return self.read(outputs)
 
     def network(self, posterior: Any) -> Apply:
-        """What runs under a draw: the net, unless the posterior is that of another model of it."""
+        """The function to run under a draw: the net, unless the posterior is of another model."""
         if hasattr(posterior, "predictive"):
             return posterior.predictive(self.apply)
         return self.apply
@@ -75,7 +75,7 @@ def _points(
 
 
 def check_apply(apply: Any, name: str, wanted: str) -> None:
-    """Refuses what is no ``apply(variables, x)``, above all the net itself.
+    """Refuses anything but a function ``apply(variables, x)``, such as the net itself.
 
     Raises:
         InputError: Naming the argument, and what it must be.

@@ -1,4 +1,4 @@
-"""What a posterior predicts: mixtures over draws of the weights, for every kind of target."""
+"""Predictions of a posterior: mixtures over draws of the weights, for every kind of target."""
 
 from jfractal.predictions.binary import BinaryPrediction as BinaryPrediction
 from jfractal.predictions.classification import Prediction as Prediction

@@ -1,4 +1,4 @@
-"""The prediction of a truth value, or of many: one logit, or several labels."""
+"""The prediction of one binary label, or of several."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -21,12 +21,12 @@ __all__ = ["BinaryPrediction"]
 class BinaryPrediction(Mixture):
     """The probability that a label is true, for every label of every example.
 
-    The event is what a net has outputs for: nothing, an axis of length 1, or an axis of labels.
-    All uncertainties are those of each label by itself, in nats.
+    The event axes are those of the net's outputs for one example: none, an axis of length 1, or an
+    axis of labels. All uncertainties are those of each label separately, in nats.
 
     Attributes:
-        log_odds: ``log p / (1 − p)`` of the predictive probability p, exact near 0 and near 1.
-        aleatoric: Expected entropy over draws: what more data would not remove.
+        log_odds: ``log p / (1 − p)`` of the predictive probability p, accurate near 0 and 1.
+        aleatoric: Expected entropy over draws, which more data would not remove.
     """
 
     log_odds: Float[Array, " batch *event"]
@@ -34,7 +34,7 @@ class BinaryPrediction(Mixture):
 
     @classmethod
     def single(cls, log_odds: Float[ArrayLike, " batch *event"]) -> Self:
-        """What one draw predicts.
+        """The prediction of one draw.
 
         Args:
             log_odds: Logits of each label.
@@ -44,7 +44,7 @@ class BinaryPrediction(Mixture):
 
     @classmethod
     def read(cls, *parameters: Any) -> tuple[Array, ...]:
-        """Log odds, which may be infinite."""
+        """The log odds, checked; they may be infinite."""
         (log_odds,) = parameters
         return (scores("log_odds", log_odds, "*batch"),)
 
@@ -87,7 +87,7 @@ class BinaryPrediction(Mixture):
         """Log probability of all labels of an example, ``log Σ_s w_s Π_event p(y_event | w_s)``.
 
         Args:
-            y: Truth values, 0 or 1.
+            y: Labels, 0 or 1.
 
         Returns:
             Nats per example.
@@ -119,5 +119,5 @@ class BinaryPrediction(Mixture):
 
 
 def _both(log_odds: Array) -> Array:
-    """Log probabilities of false and true, along a last axis: a truth value is of two classes."""
+    """Log probabilities of false and true along a last axis: a binary label has two classes."""
     return jnp.stack([jax.nn.log_sigmoid(-log_odds), jax.nn.log_sigmoid(log_odds)], axis=-1)

@@ -19,11 +19,11 @@ __all__ = ["Prediction"]
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, repr=False)
 class Prediction(Mixture):
-    """A distribution over classes for every example, and where its uncertainty comes from.
+    """A distribution over classes for every example, and the sources of its uncertainty.
 
     Attributes:
         log_probs: Log of the predictive distribution, in nats, float32 or wider.
-        aleatoric: Expected entropy over draws, in nats per example: what more data would not
+        aleatoric: Expected entropy over draws, in nats per example, which more data would not
             remove.
 
     Example:
@@ -39,7 +39,7 @@ class Prediction(Mixture):
 
     @classmethod
     def single(cls, log_probs: Float[ArrayLike, "batch classes"]) -> Self:
-        """What one draw predicts.
+        """The prediction of one draw.
 
         Args:
             log_probs: Normalised log probabilities, in nats.
@@ -49,7 +49,7 @@ class Prediction(Mixture):
 
     @classmethod
     def read(cls, *parameters: Any) -> tuple[Array, ...]:
-        """Log probabilities."""
+        """The log probabilities, checked."""
         (log_probs,) = parameters
         return (log_probabilities("log_probs", log_probs),)
 

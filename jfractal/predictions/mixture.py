@@ -1,4 +1,4 @@
-"""What draws of the weights predict together."""
+"""The mixture of the predictions of many draws."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,16 +23,16 @@ M = TypeVar("M", bound="Mixture")
 class Mixture:
     """A predictive distribution ``p(y | x, D) = Σ_s w_s p(y | x, w_s)`` for every example.
 
-    A mixture is a few statistics, such as the mean probability, and the draws that it is made of,
-    unless these were reduced on the way. Mixtures of mixtures are mixtures: so many draws add up
-    pass by pass, and routes of a net to one prediction.
+    A mixture holds a few statistics, such as the mean probability, and the draws that it is made
+    of, if they were kept. A mixture of mixtures is a mixture, so draws can be added up pass by
+    pass, and the routes of a net combined into one prediction.
 
-    A subclass is a frozen dataclass, registered by `jax.tree_util.register_dataclass`, whose fields
-    are its statistics, arrays with a leading axis of examples. It gives `single` and `mixed`.
+    A subclass is a frozen dataclass, registered by `jax.tree_util.register_dataclass`. Its fields
+    are its statistics: arrays with a leading axis of examples. It defines `single` and `mixed`.
 
     Attributes:
-        draws: What each draw predicts by itself: a mixture of the same class, all of whose arrays
-            have a leading axis of draws. None for a single draw, and where they were not kept.
+        draws: The predictions of single draws: a mixture of the same class, whose arrays all have a
+            leading axis of draws. None for a single draw, or if draws were not kept.
         log_weights: Log of each draw's share, "samples"; None without draws.
     """
 
@@ -42,19 +42,19 @@ class Mixture:
 
     @classmethod
     def single(cls, *args: Any, **kwargs: Any) -> Self:
-        """What one draw predicts, from the parameters of its distribution, "batch ..." each."""
+        """The prediction of one draw, from its distribution's parameters, "batch ..." each."""
         raise NotImplementedError
 
     @classmethod
     def read(cls, *parameters: Any) -> tuple[Array, ...]:
-        """The parameters of `single`, found to be what they are called, with any leading axes."""
+        """The parameters of `single`, checked; they may have additional leading axes."""
         return tuple(jnp.asarray(x) for x in parameters)
 
     def mixed(self, log_weights: Float[Array, " parts"]) -> Self:
-        """The statistics of the mixture of parts, which are stacked along a leading axis.
+        """The statistics of a mixture of parts, which are stacked along a leading axis.
 
         Args:
-            log_weights: Log of their shares, which sum to 1.
+            log_weights: Log of the shares of the parts, which sum to 1.
         """
         raise NotImplementedError
 
@@ -63,8 +63,8 @@ class Mixture:
         """The mixture of many draws.
 
         Args:
-            *parameters: Those of `single`, each with a leading axis of draws.
-            log_weights: Log of each draw's share, "samples"; equal if left out.
+            *parameters: The parameters of `single`, each with a leading axis of draws.
+            log_weights: Log of each draw's share, "samples". By default, all shares are equal.
 
         Raises:
             InputError: If `log_weights` is not one number for each draw.
@@ -81,25 +81,25 @@ class Mixture:
     __repr__ = summary
 
     def kept(self, what: str) -> tuple[Self, Float[Array, " samples"]]:
-        """The draws and the log of their shares, for what cannot be told without them.
+        """The draws and the log of their shares, for quantities that need every draw.
 
         Raises:
-            InputError: If they were not kept.
+            InputError: If the draws were not kept.
         """
         if self.draws is None:
             raise InputError(
-                f"`{what}` needs what every draw of the weights predicts, which this prediction "
-                "does not hold: call `predict` with `keep_samples=True`"
+                f"`{what}` needs the predictions of all draws, which were not kept: call `predict` "
+                "with `keep_samples=True`"
             )
         return self.draws, self.log_weights
 
 
 def over_draws(draws: M, log_weights: Float[ArrayLike, " samples"] | None = None) -> M:
-    """The mixture of draws, which it keeps.
+    """The mixture of draws, with all draws kept.
 
     Args:
-        draws: What each draw predicts, stacked along a leading axis.
-        log_weights: Log of each draw's share, "samples"; equal if left out.
+        draws: The predictions of all draws, stacked along a leading axis.
+        log_weights: Log of each draw's share, "samples". By default, all shares are equal.
 
     Raises:
         InputError: If `log_weights` is not one number for each draw.
@@ -110,21 +110,21 @@ def over_draws(draws: M, log_weights: Float[ArrayLike, " samples"] | None = None
 
 
 def mixture(predictions: Sequence[M], log_weights: Float[ArrayLike, " predictions"]) -> M:
-    """One prediction out of several, ``p(y | x) = Σ_r π_r p_r(y | x)``, exactly.
+    """Combines several predictions into one, ``p(y | x) = Σ_r π_r p_r(y | x)``, exactly.
 
-    Over the routes of a net, each with S draws of the weights, its ``epistemic`` is the mutual
-    information of the label with weights and route: columns that disagree count.
+    For the routes of a net, each with S draws of the weights, ``epistemic`` is the mutual
+    information of the label with weights and route, so it includes the disagreement of columns.
 
     Args:
-        predictions: Of one kind, for the same examples.
-        log_weights: Their log probabilities ``log π_r``, e.g. `Routes.log_probs`.
+        predictions: Predictions of one kind, for the same examples.
+        log_weights: Log probabilities ``log π_r`` of the predictions, e.g. `Routes.log_probs`.
 
     Returns:
-        A prediction of the same kind, which keeps all draws if all predictions have kept theirs.
+        A prediction of the same kind. It keeps all draws if all predictions have kept theirs.
 
     Raises:
-        InputError: If there are no predictions, they differ in kind, or there is not one weight
-            for each.
+        InputError: If there are no predictions, they differ in kind, or the number of weights
+            differs from that of predictions.
     """
     is_list = isinstance(predictions, Sequence) and predictions
     if not is_list or not all(isinstance(p, Mixture) for p in predictions):
@@ -159,6 +159,6 @@ def average(
 
 
 def wide(x: ArrayLike) -> Array:
-    """An array in float32 at least: what is reported of a net that computes in half precision."""
+    """An array in float32 or wider, as predictions are reported even for half-precision nets."""
     x = jnp.asarray(x)
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))

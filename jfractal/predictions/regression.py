@@ -1,4 +1,4 @@
-"""The prediction of a number."""
+"""The prediction of real numbers."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -21,14 +21,14 @@ __all__ = ["RegressionPrediction"]
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, repr=False)
 class RegressionPrediction(Mixture):
-    """A mixture of normals for every example, and where its uncertainty comes from.
+    """A mixture of normals for every example, and the sources of its uncertainty.
 
-    Everything is in the units of the targets that the net was trained on, which are often
-    standardised; `in_original_units` undoes that.
+    Everything is in the units of the targets that the net was trained on. If these were
+    standardised, `in_original_units` undoes that.
 
     Attributes:
         mean: Mean of the predictive distribution.
-        aleatoric: Mean variance of the noise, in squared units: what more data would not remove.
+        aleatoric: Mean variance of the noise, in squared units, which more data would not remove.
         epistemic: Variance of the means over draws of the weights, in squared units.
     """
 
@@ -40,18 +40,18 @@ class RegressionPrediction(Mixture):
     def single(
         cls, mean: Float[ArrayLike, " batch *event"], scale: Float[ArrayLike, " batch *event"]
     ) -> Self:
-        """What one draw predicts: a normal.
+        """The prediction of one draw: a normal.
 
         Args:
-            mean: Its mean.
-            scale: Its standard deviation, that of the noise.
+            mean: Mean of the normal.
+            scale: Standard deviation of the normal, i.e. of the noise.
         """
         mean, scale = cls.read(mean, scale)
         return cls(mean, jnp.square(scale), jnp.zeros_like(mean))
 
     @classmethod
     def read(cls, *parameters: Any) -> tuple[Array, ...]:
-        """Means, and standard deviations of their shape."""
+        """The means and standard deviations, checked to have the same shape."""
         mean, scale = parameters
         mean, scale = real("mean", mean), non_negative("scale", scale)
         if mean.shape != scale.shape:
@@ -99,11 +99,11 @@ class RegressionPrediction(Mixture):
         Log densities change with the units, by ``−log target_scale``.
 
         Args:
-            target_mean: What was subtracted from the targets, "*event" or a number.
-            target_scale: What they were then divided by, above 0, "*event" or a number.
+            target_mean: The value that was subtracted from the targets, "*event" or a number.
+            target_scale: The value that they were then divided by, above 0, "*event" or a number.
 
         Raises:
-            InputError: If an argument has another shape, or `target_scale` is not above 0.
+            InputError: If an argument has a wrong shape, or `target_scale` is not above 0.
 
         Example:
             ::

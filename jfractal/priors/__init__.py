@@ -1,4 +1,4 @@
-"""Priors over weights: of one array, of a tree by path, or any NumPyro distribution."""
+"""Priors over weights: for one array, for a tree by path, or any NumPyro distribution."""
 
 from jfractal.priors.distribution import Distribution as Distribution
 from jfractal.priors.distribution import PriorLike as PriorLike

@@ -19,21 +19,21 @@ from jfractal.typing import Array, KeyArray
 __all__ = ["Distribution", "PriorLike", "as_prior"]
 
 PriorLike: TypeAlias = Prior | dist.Distribution
-"""A prior, or a distribution that `as_prior` makes one of."""
+"""A prior, or a NumPyro distribution that `as_prior` turns into one."""
 
 
 def as_prior(prior: Any, name: str = "prior") -> Prior:
     """The prior itself, or a `numpyro.distributions` object as a prior.
 
     Args:
-        prior: A `Prior`, or a distribution of NumPyro.
-        name: What the argument is called in messages.
+        prior: A `Prior`, or a NumPyro distribution.
+        name: Name of the argument in messages.
 
     Returns:
         A prior.
 
     Raises:
-        InputError: If it is neither, or its values are not all real numbers.
+        InputError: If `prior` is neither, or is not a distribution over all real numbers.
     """
     if isinstance(prior, Prior):
         return prior
@@ -52,11 +52,11 @@ def as_prior(prior: Any, name: str = "prior") -> Prior:
 
 @dataclass(frozen=True, eq=False)
 class Distribution(Prior):
-    """A NumPyro distribution; the KL is exact where NumPyro knows that from a Normal.
+    """A NumPyro distribution as a prior; its KL is exact if NumPyro has the KL from a Normal.
 
     Attributes:
-        distribution: Its batch shape broadcasts to the leading axes of a leaf, its event shape
-            is that of the last ones.
+        distribution: The distribution. Its batch shape must broadcast to the leading axes of a
+            leaf, and its event shape must match the last axes.
     """
 
     distribution: dist.Distribution
@@ -69,10 +69,10 @@ class Distribution(Prior):
             )
 
     def at(self, path: str, shape: tuple[int, ...]) -> "Distribution":
-        """Itself, if it fits the leaf.
+        """This prior, if its shape fits the leaf.
 
         Raises:
-            InputError: If it does not.
+            InputError: If it does not fit.
         """
         batch, event = self.distribution.batch_shape, self.distribution.event_shape
         lead = shape[: len(shape) - len(event)]
@@ -89,7 +89,7 @@ class Distribution(Prior):
             return jnp.asarray(self.distribution.log_prob(w))
 
     def kl(self, leaf: Gaussian, key: KeyArray | None = None) -> Array:
-        """Of NumPyro's `kl_divergence` where it has the pair, else of one draw, in nats."""
+        """The KL in nats, from NumPyro's `kl_divergence` if possible, otherwise from one draw."""
         # The KL is summed over the leaf, so it does not matter which axes are an event.
         leaf, prior = leaf.wide, self.distribution
         while isinstance(prior, dist.Independent):

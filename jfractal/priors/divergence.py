@@ -1,4 +1,4 @@
-"""How far a posterior is from its prior."""
+"""The Kullback-Leibler divergence of a posterior from its prior."""
 
 from dataclasses import replace
 
@@ -20,14 +20,14 @@ __all__ = ["kl", "kl_by_leaf"]
 def kl(params: Params, prior: PriorLike, key: KeyArray | None = None) -> Scalar:
     """Kullback-Leibler divergence KL(q ‖ p) of a tree, in nats, summed over all weights.
 
-    Leaves that are arrays are point estimates and contribute nothing, and so do weights that have
-    been pruned, see `prune`. A `Routes` has a prior of its own, the uniform distribution.
+    Leaves that are arrays are point estimates and contribute nothing. Pruned weights contribute
+    nothing either, see `prune`. The prior of a `Routes` leaf is always the uniform distribution.
 
     Args:
         params: A tree with Gaussian leaves.
-        prior: See `jfractal.priors`; closed form where the prior has one, else one Monte Carlo
-            draw for each weight.
-        key: Random key; needed by priors without a closed form only.
+        prior: The prior, see `jfractal.priors`. The KL is exact if it has a closed form; otherwise,
+            it is estimated from one Monte Carlo draw of each weight.
+        key: Random key, needed only if the KL has no closed form.
 
     Returns:
         A scalar.
@@ -40,13 +40,16 @@ def kl(params: Params, prior: PriorLike, key: KeyArray | None = None) -> Scalar:
 
 
 def kl_by_leaf(params: Params, prior: PriorLike, key: KeyArray | None = None) -> dict[str, Scalar]:
-    """The terms of `kl`, one for each leaf that is a distribution: where the information is.
+    """The terms of `kl`, one for each leaf that is a distribution.
+
+    The terms show which leaves hold the information about the data.
 
     Args:
         params: A tree with Gaussian leaves.
-        prior: See `jfractal.priors`; one draw for each weight where it has no closed form.
-        key: Random key, for a prior without a closed form; with the same key the sum is
-            that of `kl`.
+        prior: The prior, see `jfractal.priors`. A KL without a closed form is estimated from one
+            draw of each weight.
+        key: Random key, needed only if the KL has no closed form. With the same key, the terms sum
+            to `kl`.
 
     Returns:
         Nats by path, e.g. ``{"head/kernel": 12.3}``.

@@ -1,4 +1,4 @@
-"""Priors under which every weight is independent of the others, and all are alike."""
+"""Priors under which all weights are independent and identically distributed."""
 
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ class Gaussian(Prior):
     Attributes:
         scale: Standard deviation (not the variance), above 0 and finite; a number, or an array of
             the shape of the leaf.
-        mean: Mean, likewise.
+        mean: Mean; a number, or an array of the shape of the leaf.
     """
 
     scale: ArrayLike = 1.0
@@ -38,7 +38,7 @@ class Gaussian(Prior):
         check_finite("mean", as_array("mean", self.mean))
 
     def at(self, path: str, shape: tuple[int, ...]) -> "Gaussian":
-        """Itself, if its parameters are numbers or have the shape of the leaf."""
+        """This prior, if its parameters are numbers or have the shape of the leaf."""
         for name in ("scale", "mean"):
             if jnp.shape(getattr(self, name)) not in ((), shape):
                 raise InputError(
@@ -82,8 +82,8 @@ class ScaleMixture(Prior):
     def log_prob(self, w: Array) -> Array:
         """Elementwise log density at `w`, in nats.
 
-        In log space throughout: in probability space the narrow component underflows a few
-        standard deviations out, and with it the gradient.
+        It is computed in log space: in probability space, the narrow component and its gradient
+        underflow a few standard deviations out.
         """
         return jnp.logaddexp(
             jnp.log(self.pi) + stats.norm.logpdf(w, 0.0, self.scale1),
@@ -145,7 +145,7 @@ class StudentT(Prior):
 
 @dataclass(frozen=True)
 class Cauchy(Prior):
-    """``1 / (π scale (1 + w²/scale²))``: Student's t of one degree of freedom.
+    """``1 / (π scale (1 + w²/scale²))``: Student's t with one degree of freedom.
 
     Attributes:
         scale: Median of |w|, above 0.
@@ -165,7 +165,7 @@ class Cauchy(Prior):
 class HorseshoeLike(Prior):
     """``log(1 + scale²/w²) / (2π scale)``: a pole at zero, and Cauchy's tails.
 
-    It shrinks as the horseshoe does, whose density has no closed form.
+    It shrinks weights as the horseshoe does, but its density has a closed form.
 
     Attributes:
         scale: Global scale τ, above 0.
@@ -180,7 +180,7 @@ class HorseshoeLike(Prior):
         check_positive(scale=self.scale)
 
     def log_prob(self, w: Array) -> Array:
-        """Elementwise log density at `w`, in nats; at 0, that of the smallest normal number."""
+        """Elementwise log density at `w`, in nats; 0 counts as the smallest normal number."""
         size = jnp.maximum(jnp.abs(w), jnp.finfo(w.dtype).tiny)
         # log(1 + τ²/w²) without squares, which under- and overflow.
         ratio = jax.nn.softplus(2 * (jnp.log(self.scale) - jnp.log(size)))
@@ -191,7 +191,7 @@ class HorseshoeLike(Prior):
 class Flat(Prior):
     """No preference: a density of 1 everywhere, which is improper.
 
-    Maximum a posteriori is maximum likelihood under it. There is no KL to it.
+    Under this prior, maximum a posteriori is maximum likelihood. There is no KL to it.
     """
 
     def log_prob(self, w: Array) -> Array:
@@ -199,7 +199,7 @@ class Flat(Prior):
         return jnp.zeros_like(w)
 
     def kl(self, leaf: GaussianLeaf, key: KeyArray | None = None) -> Array:
-        """Refuses: a density that does not integrate to 1 has no KL.
+        """Raises an error, because there is no KL to a density that does not integrate to 1.
 
         Raises:
             InputError: Always.

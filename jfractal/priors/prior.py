@@ -1,4 +1,4 @@
-"""What a prior over weights is."""
+"""The interface of a prior over weights."""
 
 from typing import Any
 
@@ -17,15 +17,16 @@ __all__ = ["Prior"]
 class Prior:
     """A distribution over weights.
 
-    A subclass gives `log_prob`, and `kl` where it is exact; one whose leaves differ gives `at`.
+    A subclass defines `log_prob`, and `kl` if the KL has a closed form. If the prior differs from
+    leaf to leaf, the subclass defines `at`.
     """
 
     def at(self, path: str, shape: tuple[int, ...]) -> "Prior":
-        """The prior of one leaf of a tree; this one, unless a subclass tells leaves apart.
+        """The prior of one leaf of a tree; by default, this prior.
 
         Args:
-            path: Where the leaf stands, e.g. ``block1/conv/kernel``.
-            shape: Its shape.
+            path: Path of the leaf, e.g. ``block1/conv/kernel``.
+            shape: Shape of the leaf.
 
         Returns:
             A prior with `log_prob` and `kl`.
@@ -35,7 +36,7 @@ class Prior:
     def log_prob(self, w: Array) -> Array:
         """The terms whose sum is the log density of a leaf at `w`, in nats.
 
-        One for each entry of `w` where entries are independent, fewer where they are not.
+        There is one term per entry of `w` if entries are independent, and fewer if they are not.
         """
         raise NotImplementedError(
             f"{type(self).__name__} has no density of its own: `at(path, shape)` is that of a leaf"
@@ -44,13 +45,13 @@ class Prior:
     def tree_log_prob(self, params: Params) -> Scalar:
         """Log density of a tree of arrays, in nats, summed over all weights.
 
-        A `Routes` among them is a distribution π, and stands for ``−KL(π ‖ uniform)``.
+        A `Routes` leaf is a distribution π and contributes ``−KL(π ‖ uniform)``.
 
         Args:
-            params: Floating-point arrays; those of half precision are read in single precision.
+            params: Floating-point arrays. Arrays in half precision are converted to single.
 
         Raises:
-            InputError: If there are no weights, or one is not a floating-point array, or the prior
+            InputError: If there are no weights, a leaf is not a floating-point array, or the prior
                 does not fit the tree.
         """
         leaves = named_leaves(params)
@@ -70,8 +71,8 @@ class Prior:
     def kl(self, leaf: Gaussian, key: KeyArray | None = None) -> Array:
         """The terms whose sum is KL(leaf ‖ self): ``log q(w) − log p(w)`` at one draw ``w ~ q``.
 
-        In nats. One for each entry of the leaf where entries are independent, fewer where they are
-        not.
+        They are in nats. There is one term per entry of the leaf if entries are independent, and
+        fewer if they are not.
 
         Raises:
             InputError: If no key is given.

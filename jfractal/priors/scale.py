@@ -1,4 +1,4 @@
-"""Gaussian priors whose scale is not given: one scale a leaf, integrated out or fitted."""
+"""Gaussian priors of unknown scale: one scale for each leaf, integrated out or fitted."""
 
 import math
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ class HierarchicalScale(Prior):
     """One unknown variance for all n weights of a leaf, integrated out.
 
     ``w | v ~ N(0, v I)`` and ``v ~ InverseGamma(a, b)`` give the multivariate Student-t
-    ``p(w) = Γ(a + n/2) / Γ(a) · (2πb)^−n/2 · (1 + |w|²/2b)^−(a + n/2)``: of one weight alone, t
-    with 2a degrees of freedom and scale √(b/a). Large leaves settle their scale by themselves.
+    ``p(w) = Γ(a + n/2) / Γ(a) · (2πb)^−n/2 · (1 + |w|²/2b)^−(a + n/2)``. A single weight is
+    Student-t with 2a degrees of freedom and scale √(b/a). Large leaves determine their own scale.
 
     Attributes:
         concentration: a, above 0.
@@ -37,7 +37,7 @@ class HierarchicalScale(Prior):
         check_positive(concentration=self.concentration, rate=self.rate)
 
     def log_prob(self, w: Array) -> Scalar:
-        """Log density of the leaf as a whole, in nats: its weights are not independent."""
+        """Log density of the whole leaf, in nats; its weights are not independent."""
         a, b = self.concentration, self.rate
         w = w.astype(jnp.promote_types(w.dtype, jnp.float32))
         half = w.size / 2
@@ -47,24 +47,23 @@ class HierarchicalScale(Prior):
 
 @dataclass(frozen=True)
 class EmpiricalBayes(Prior):
-    """``N(0, v)`` with the variance v of each leaf that is best for the posterior at hand.
+    """``N(0, v)`` with the variance v fitted to each leaf of a variational posterior.
 
-    ``v = mean(m² + s²)`` over the leaf minimises the KL. Being fitted, it is no prior for MAP or
-    HMC: there, use `HierarchicalScale`.
+    ``v = mean(m² + s²)`` over the leaf minimises the KL. Because it is fitted to a posterior, it
+    cannot be used with MAP or HMC; use `HierarchicalScale` there.
 
-    Source: the closed form is that of Titsias & Lázaro-Gredilla, "Doubly stochastic variational
-        Bayes for non-conjugate inference", ICML 2014, with one variance for a leaf in place of one
-        for a weight.
+    Source: Titsias & Lázaro-Gredilla, "Doubly stochastic variational Bayes for non-conjugate
+        inference", ICML 2014. Their closed form has one variance per weight, this one per leaf.
     """
 
     def log_prob(self, w: Array) -> Array:
-        """Refuses: without a posterior there is nothing to fit.
+        """Raises an error, because there is no posterior to fit to.
 
         Raises:
             InputError: Always.
         """
         raise InputError(
-            "EmpiricalBayes has no density, for it is fitted to a variational posterior: use it "
+            "EmpiricalBayes has no density, as it is fitted to a variational posterior: use it "
             "in `elbo`, and HierarchicalScale with MAP and HMC"
         )
 

@@ -1,4 +1,4 @@
-"""Priors that tell the leaves of a tree apart, by path or by shape."""
+"""Priors that differ from leaf to leaf of a tree, by path or by shape."""
 
 import math
 import re
@@ -30,14 +30,14 @@ class ByPath(Prior):
     ``ByPath([("*/bias", Gaussian(1.0)), ("head/*", Laplace(0.1))], default=FanIn())``
 
     Attributes:
-        rules: Pairs of a pattern and a prior, of which the first that matches counts. A pattern is
-            a glob (``*`` matches any characters, also ``/``) or a predicate of the path, such as
-            ``re.compile("block[12]/.*").match``.
+        rules: Pairs of a pattern and a prior; the first pattern that matches counts. A pattern is
+            a glob (``*`` matches any characters, including ``/``) or a predicate of the path, such
+            as ``re.compile("block[12]/.*").match``.
         default: The prior of leaves that no rule matches.
 
     Raises:
-        InputError: If a rule is not a pair of a pattern and a prior, or a pattern is a regular
-            expression or leaves a bracket open.
+        InputError: If a rule is not a pair of a pattern and a prior, or a pattern is a compiled
+            regular expression or has an open bracket.
     """
 
     rules: Sequence[tuple[str | Callable[[str], bool], PriorLike]]
@@ -80,12 +80,12 @@ def _matches(pattern: str | Callable[[str], bool], path: str) -> bool:
 
 @dataclass(frozen=True)
 class FanIn(Prior):
-    """``N(0, scale² / fan_in)``: outputs of a layer keep their variance whatever its width.
+    """``N(0, scale² / fan_in)``: outputs of a layer have the same variance at any width.
 
-    The fan-in of a leaf is the product of all its axes but the last, ``(*window, inputs)`` of a
-    kernel, and 1 for a vector: a bias, the scale of a norm. An embedding table is no such kernel,
-    for its tokens are not added up: a leaf of the name ``embedding`` is warned of. Give it a prior
-    of its own, see `ByPath`.
+    The fan-in of a leaf is the product of all its axes but the last: ``(*window, inputs)`` for a
+    kernel, and 1 for a vector, such as a bias or the scale of a norm. An embedding table is
+    different, because its rows are not summed. A leaf named ``embedding`` therefore causes a
+    warning; give it its own prior, see `ByPath`.
 
     Attributes:
         scale: Standard deviation at a fan-in of 1, above 0.
@@ -99,7 +99,7 @@ class FanIn(Prior):
         check_positive(scale=self.scale)
 
     def at(self, path: str, shape: tuple[int, ...]) -> Gaussian:
-        """The Gaussian of the leaf's fan-in."""
+        """The Gaussian for the fan-in of the leaf."""
         if len(shape) > 1 and path.rpartition("/")[2] == "embedding":
             warnings.warn(
                 f"the prior by fan-in takes the {shape[0]} tokens of the table '{path}' for inputs "
@@ -115,12 +115,12 @@ class CentredOn(Prior):
     """``N(w₀, (scale + relative · |w₀|)²)``, centred on the weights w₀ of a trained net (MOPED).
 
     Attributes:
-        params: The tree w₀; of Gaussian leaves, the means count.
+        params: The tree w₀. Gaussian leaves are replaced by their means.
         scale: Standard deviation of a weight that is 0 in w₀, above 0.
-        relative: What a unit of |w₀| adds to it, at least 0.
+        relative: Increase of the standard deviation per unit of |w₀|, at least 0.
 
     Source: Krishnan, Subedar & Tickoo, "Specifying weight priors in Bayesian deep neural networks
-        with empirical Bayes", AAAI 2020 (there scale = 1, relative = 0).
+        with empirical Bayes", AAAI 2020 (with scale = 1, relative = 0).
     """
 
     params: Params
@@ -148,10 +148,10 @@ class CentredOn(Prior):
         return dict(named_leaves(mean(self.params)))
 
     def at(self, path: str, shape: tuple[int, ...]) -> Gaussian:
-        """The Gaussian around the leaf of w₀ that stands at the same path.
+        """The Gaussian around the leaf of w₀ at the same path.
 
         Raises:
-            InputError: If there is none, or it has another shape.
+            InputError: If w₀ has no such leaf, or it has another shape.
         """
         if path not in self._centres:
             raise InputError(

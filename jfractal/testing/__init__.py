@@ -1,7 +1,7 @@
-"""Oracles for inference methods, one's own too: known posteriors, and calibration by simulation.
+"""Tests for inference methods, including your own: known posteriors, simulation-based calibration.
 
-A method is ``fit(model, start, data, key) -> posterior``, e.g. one of `jfractal.inference` in the
-loop of `jfractal.fit`::
+A method is a function ``fit(model, start, data, key) -> posterior``, e.g. a method of
+`jfractal.inference` in the loop of `jfractal.fit`::
 
     from jfractal import testing
 

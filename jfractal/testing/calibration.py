@@ -1,4 +1,4 @@
-"""Simulation-based calibration: are true values anywhere among posterior draws, equally often?"""
+"""Simulation-based calibration: are the ranks of true values among posterior draws uniform?"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -32,12 +32,12 @@ NUM_SIMULATIONS = 500  # see the table of `assert_calibrated`
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Ranks of true values among posterior draws; of a calibrated method they are uniform.
+    """Ranks of true values among posterior draws, which are uniform for a calibrated method.
 
     Attributes:
-        ranks: Of each quantity by name, "simulations": how many of the draws are smaller than the
-            true value, from 0 to L.
-        num_draws: L.
+        ranks: Ranks of each quantity by name, "simulations": the number of draws that are smaller
+            than the true value, from 0 to L.
+        num_draws: Number of draws L.
     """
 
     ranks: Mapping[str, Int[np.ndarray, " simulations"]]
@@ -67,9 +67,9 @@ class Calibration:
 
     @property
     def bins(self) -> Int[np.ndarray, " bins"]:
-        """How many neighbouring ranks each bin of a histogram holds.
+        """The number of neighbouring ranks in each bin of a histogram.
 
-        There are up to 20 bins, fewer if fewer than 10 simulations would be expected in each.
+        There are up to 20 bins, or fewer, so that at least 10 simulations are expected in each.
         """
         places = self.num_draws + 1
         num_bins = min(MAX_BINS, self.num_simulations // PER_BIN, places)
@@ -77,17 +77,17 @@ class Calibration:
 
     @property
     def counts(self) -> dict[str, Int[np.ndarray, " bins"]]:
-        """How many simulations there are in each of the bins, for each quantity."""
+        """The number of simulations in each bin, for each quantity."""
         bins = self.bins
         bin_of = np.repeat(np.arange(len(bins)), bins)
         return {k: np.bincount(bin_of[r], minlength=len(bins)) for k, r in self.ranks.items()}
 
     @property
     def p_values(self) -> dict[str, float]:
-        """How likely ranks as uneven are of a calibrated method, for each quantity.
+        """The probability of ranks at least this uneven under calibration, for each quantity.
 
-        The smallest of three, times 3: of `bias` and of `spread`, which soon see the usual
-        failures, and of Pearson's χ² on `counts`, which sees any.
+        It is 3 times the smallest of three p-values: those of `bias` and `spread`, which detect the
+        usual failures early, and that of Pearson's χ² on `counts`, which detects any failure.
         """
         from scipy.stats import chisquare, norm  # here, since it is slow to import
 
@@ -102,36 +102,36 @@ class Calibration:
 
     @property
     def p_value(self) -> float:
-        """That of all quantities together: the smallest, times their number (Bonferroni)."""
+        """The p-value of all quantities: the smallest, times their number (Bonferroni)."""
         return min(1.0, len(self.ranks) * min(self.p_values.values()))
 
     @property
     def bias(self) -> dict[str, float]:
-        """How far the mean rank is off, in standard errors: above 0, draws are too low."""
+        """Error of the mean rank, in standard errors; above 0, draws are too low."""
         scores = self._scores
         return {k: _standardised(scores[r].mean(), scores, len(r)) for k, r in self.ranks.items()}
 
     @property
     def spread(self) -> dict[str, float]:
-        """How far the variance of ranks is off, in standard errors: above 0, draws lie too close.
+        """Error of the variance of ranks, in standard errors; above 0, draws are too narrow.
 
-        The variance is around their own mean, lest a bias pass for a spread.
+        The variance is taken around the mean of the ranks, so that a bias does not affect it.
         """
         scores = self._scores
         return {k: _standardised(scores[r].var(), scores**2, len(r)) for k, r in self.ranks.items()}
 
     @property
     def _scores(self) -> np.ndarray:
-        """Of each rank, between −½ and ½."""
+        """A score for each rank, between −½ and ½."""
         return (np.arange(self.num_draws + 1) + 0.5) / (self.num_draws + 1) - 0.5
 
     def shapes(self, level: float = 0.01) -> dict[str, str]:
-        """What is wrong with each quantity's draws, in words; ``uniform`` if p ≥ level.
+        """What is wrong with the draws of each quantity, in words; ``uniform`` if p ≥ level.
 
-        ``too narrow`` (ranks ∪), ``too wide`` (∩), ``too low`` or ``too high`` (a slope): whichever
-        of `spread` and `bias` stands out more; ``uneven`` if neither does. Densities that are too
-        high are those of draws too near the mode, ``too narrow``; densities that are too low are
-        those of draws too far from it, ``too wide or off``.
+        Draws are ``too narrow`` (ranks ∪), ``too wide`` (∩), ``too low`` or ``too high`` (a slope),
+        by whichever of `spread` and `bias` stands out more, or ``uneven`` if neither does. If a
+        density is too high, draws are too near the mode, ``too narrow``. If it is too low, draws
+        are too far from the mode, ``too wide or off``.
         """
         bias, spread = self.bias, self.spread
         return {
@@ -140,7 +140,7 @@ class Calibration:
         }
 
     def reasons(self, level: float = 0.01) -> tuple[str, ...]:
-        """What speaks against calibration, a sentence each, at this level for all together."""
+        """The reasons against calibration, one sentence each, at a joint level."""
         level = level / len(self.ranks)
         p_values, shapes, bias, spread = self.p_values, self.shapes(level), self.bias, self.spread
         return tuple(
@@ -174,22 +174,22 @@ def simulate_ranks(
     num_draws: int = 99,
     quantities: Quantities = invariants,
 ) -> Calibration:
-    """Fits simulated data sets, and ranks the truth of each among draws of its posterior.
+    """Fits simulated data sets, and ranks the truth of each among draws from its posterior.
 
-    ``w ~ p(w), y ~ p(y | w), w_1 … w_L ~ q(w | y)``: if q is the posterior, w is distributed as
-    each of the w_l, and the rank of f(w) among the f(w_l) uniformly from 0 to L.
+    ``w ~ p(w), y ~ p(y | w), w_1 … w_L ~ q(w | y)``. If q is the posterior, w has the same
+    distribution as each w_l, and the rank of f(w) among the f(w_l) is uniform from 0 to L.
 
-    Simulations are vmapped where the method can be traced, and take turns where it cannot. Stored
-    draws are taken at even distances: a Markov chain must be long enough for these to be
-    independent, else ranks are ∪-shaped.
+    Simulations are vmapped if the method can be traced, and run one after another otherwise. Stored
+    draws are evenly thinned. A Markov chain must be long enough for the thinned draws to be
+    independent; otherwise, ranks are ∪-shaped.
 
     Args:
         fit: The method. Its `start` draws from the prior.
-        simulator: What draws the truth.
-        key: Random key; with the same, every method is given the same truths and data.
+        simulator: Simulator that draws the true weights and data.
+        key: Random key. With the same key, every method gets the same truths and data.
         num_simulations: Number of data sets, at least 20.
-        num_draws: L, at least 2.
-        quantities: f.
+        num_draws: Number of draws L, at least 2.
+        quantities: f, a function ``quantities(params, model, data)`` that returns scalars by name.
 
     Returns:
         A `Calibration`.
@@ -237,7 +237,7 @@ def simulate_ranks(
 
 
 def _rank(value: Scalar, draws: Array, tie: Scalar) -> Int[Array, ""]:
-    """How many draws are smaller; of those that are equal, as many as a uniform number says."""
+    """The number of smaller draws; ties are broken by a uniform number."""
     equal = jnp.sum(draws == value)
     return jnp.sum(draws < value) + jnp.floor(tie * (equal + 1)).astype(int)
 
@@ -262,9 +262,9 @@ def assert_calibrated(
     num_simulations: int = NUM_SIMULATIONS,
     level: float = 0.01,
 ) -> None:
-    """Demands uniform ranks of a method, see `simulate_ranks` and `invariants`.
+    """Asserts that the ranks of a method are uniform, see `simulate_ranks` and `invariants`.
 
-    What it finds at the level .01, measured on a linear regression (share of 200 repetitions):
+    Its power at the level .01, measured on a linear regression (share of 200 repetitions):
 
     ==========================  ====  ====  ====  ====  ====
     simulations                 200   300   400   500   700
@@ -279,14 +279,14 @@ def assert_calibrated(
 
     Args:
         fit: The method.
-        simulator: What draws the truth, e.g. `ConjugateRegression.simulator`.
+        simulator: Simulator that draws the truth, e.g. `ConjugateRegression.simulator`.
         key: Random key.
         num_simulations: Number of data sets, at least 20.
-        level: Probability that a calibrated method fails, over keys, in (0, 1).
+        level: Probability, over keys, that a calibrated method fails, in (0, 1).
 
     Raises:
-        AssertionError: If it fails; the message says of which quantities draws are too narrow, too
-            wide, too low or too high.
+        AssertionError: If ranks are not uniform. The message says for which quantities draws are
+            too narrow, too wide, too low or too high.
         InputError: If a number is out of range.
     """
     check_number("between 0 and 1", lambda x: (x > 0) & (x < 1), level=level)

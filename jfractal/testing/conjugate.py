@@ -1,4 +1,4 @@
-"""Bayesian linear regression, of which everything is known."""
+"""Bayesian linear regression, whose posterior is known exactly."""
 
 from dataclasses import dataclass
 
@@ -26,8 +26,8 @@ MOST_DATA = 100_000  # examples or features, of which the moments can be found
 class ConjugateRegression:
     """``y = b + xᵀw + σε``, with ``b, w ~ N(0, s²)`` and ε ~ N(0, 1).
 
-    Its weights are those of ``flax.linen.Dense(1)``, flat in the order b, w₁, …, w_k. What is known
-    of the posterior is computed in float64.
+    Its weights are those of ``flax.linen.Dense(1)``, flat in the order b, w₁, …, w_k. The exact
+    posterior is computed in float64.
 
     Attributes:
         x: Inputs, "examples features".
@@ -58,7 +58,7 @@ class ConjugateRegression:
     def random(
         cls, key: KeyArray, *, num_data: int = 30, num_features: int = 2
     ) -> "ConjugateRegression":
-        """Data of the model itself, with correlated features, so that its weights are too.
+        """Data drawn from the model, with correlated features, so that weights are correlated too.
 
         Args:
             key: Random key.
@@ -87,7 +87,7 @@ class ConjugateRegression:
 
     @property
     def model(self) -> Model:
-        """What a method is given."""
+        """The model that a method is given."""
         prior, likelihood = GaussianPrior(self.prior_scale), GaussianLikelihood(self.noise_scale)
         return Model(self.net.apply, prior=prior, likelihood=likelihood)
 
@@ -102,12 +102,12 @@ class ConjugateRegression:
 
     @property
     def design(self) -> Float[np.ndarray, "examples weights"]:
-        """Φ: the inputs behind a column of ones."""
+        """Φ: a column of ones, then the inputs."""
         return _design(self.x)
 
     @property
     def precision(self) -> Float[np.ndarray, "weights weights"]:
-        """``ΦᵀΦ / σ² + I / s²``."""
+        """Precision of the posterior, ``ΦᵀΦ / σ² + I / s²``."""
         design = self.design
         return (
             design.T @ design / self.noise_scale**2 + np.eye(design.shape[1]) / self.prior_scale**2
@@ -115,12 +115,12 @@ class ConjugateRegression:
 
     @property
     def covariance(self) -> Float[np.ndarray, "weights weights"]:
-        """Of the posterior."""
+        """Covariance of the posterior."""
         return np.linalg.inv(self.precision)
 
     @property
     def mean(self) -> Float[np.ndarray, " weights"]:
-        """``Σ Φᵀy / σ²``, of the posterior."""
+        """Mean of the posterior, ``Σ Φᵀy / σ²``."""
         return np.linalg.solve(self.precision, self.design.T @ self._targets / self.noise_scale**2)
 
     @property

@@ -1,4 +1,4 @@
-"""Draws of a posterior's weights, as statistics take them."""
+"""Draws of a posterior's weights, for statistics."""
 
 from typing import Any, TypeAlias
 
@@ -21,9 +21,9 @@ NUM_GROUPS = 4  # that independent draws are dealt to, as if they were chains
 
 
 def stacked(posterior: Any, key: KeyArray, num_draws: int) -> Params:
-    """The tree of weights with a leading axis of draws; stored draws are taken at even distances.
+    """The tree of weights with a leading axis of draws; stored draws are evenly thinned.
 
-    As in `jfractal.sample_outputs`, but traceable, as the posterior's ``sample`` is.
+    Draws are those of `jfractal.sample_outputs`, but the function can be traced.
     """
     keys = jax.random.split(key, num_draws)
     if hasattr(posterior, "member"):
@@ -34,16 +34,16 @@ def stacked(posterior: Any, key: KeyArray, num_draws: int) -> Params:
 
 
 def draws_of(posterior: Posterior, key: KeyArray, num_draws: int = 20_000) -> Draws:
-    """The draws that a posterior holds, or independent ones where it holds none.
+    """The draws that a posterior holds, or independent draws if it holds none.
 
     Args:
-        posterior: `Chains`; `Samples` (one chain) or an ensemble of them (several); or any other,
-            from which `num_draws` are drawn.
+        posterior: `Chains`; `Samples` (one chain) or an ensemble of them (several chains); or any
+            other posterior, from which `num_draws` draws are made.
         key: Random key.
-        num_draws: How many to draw, at least 16.
+        num_draws: Number of draws to make, at least 16.
 
     Returns:
-        "chains draws weights", in float64, the weights in the order of
+        Draws "chains draws weights", in float64, with weights in the order of
         `jax.flatten_util.ravel_pytree`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A Gaussian target of chosen dimension and condition number."""
+"""A Gaussian target with a given dimension and condition number."""
 
 from dataclasses import dataclass
 
@@ -26,13 +26,13 @@ MOST_WEIGHTS = 10_000  # whose covariance can be held
 class GaussianTarget:
     """``log p(D, w) = −½ (w − m)ᵀ Σ⁻¹ (w − m) + const``, over a tree of weights.
 
-    The tree is ``{"hidden": {"kernel": (⌊d/2⌋, 1)}, "output": {"bias": (d − ⌊d/2⌋,)}}``. It is
-    a model with data, so that methods find prior and likelihood: with λ the least eigenvalue of
-    Σ⁻¹, ``N(0, 2/λ)`` is the prior, and a linear regression on as many examples as weights the
-    rest.
+    The tree is ``{"hidden": {"kernel": (⌊d/2⌋, 1)}, "output": {"bias": (d − ⌊d/2⌋,)}}``. The target
+    is a model with data, so that methods get a prior and a likelihood. The prior is ``N(0, 2/λ)``,
+    where λ is the least eigenvalue of Σ⁻¹. The rest is the likelihood of a linear regression with
+    one example per weight.
 
     Attributes:
-        exact: m and Σ.
+        exact: Mean m and covariance Σ.
     """
 
     exact: Moments
@@ -50,12 +50,13 @@ class GaussianTarget:
     def random(
         cls, key: KeyArray, *, dimension: int = 6, condition: float = 10.0
     ) -> "GaussianTarget":
-        """Axes that point anywhere, with variances from 1 down to 1 / condition.
+        """A target with random axes, whose variances go from 1 down to 1 / condition.
 
         Args:
             key: Random key.
             dimension: Number of weights, at least 2.
-            condition: Largest variance over smallest, at least 1; up to about 1e5 in float32.
+            condition: Ratio of the largest to the smallest variance, at least 1, and at most about
+                1e5 in float32.
 
         Raises:
             InputError: If a number is out of range.
@@ -72,7 +73,7 @@ class GaussianTarget:
 
     @property
     def model(self) -> Model:
-        """What a method is given."""
+        """The model that a method is given."""
         prior = GaussianPrior(float(1 / np.sqrt(self._spectrum[0][0] / 2)))
         return Model(_apply, prior=prior, likelihood=GaussianLikelihood(1.0))
 
@@ -88,11 +89,11 @@ class GaussianTarget:
 
     @property
     def _spectrum(self) -> tuple[np.ndarray, np.ndarray]:
-        """Eigenvalues of Σ⁻¹, the least first, and its axes."""
+        """Eigenvalues of Σ⁻¹, the least first, and its eigenvectors."""
         return np.linalg.eigh(np.linalg.inv(self.exact.covariance))
 
     def start(self, key: KeyArray) -> Params:
-        """Standard normal weights, beside the posterior."""
+        """Standard normal weights, away from the posterior."""
         dimension = len(self.exact.mean)
         w = jax.random.normal(key, (dimension,))
         half = dimension // 2

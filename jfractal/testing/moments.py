@@ -1,4 +1,4 @@
-"""Moments: do a posterior's draws have the mean and the covariance that they must have?"""
+"""Moments: do a posterior's draws have the right mean and covariance?"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,11 +54,11 @@ class Moments:
     """Mean and covariance of all weights, in the order of `jax.flatten_util.ravel_pytree`.
 
     Attributes:
-        mean: "weights", float64.
-        covariance: "weights weights", float64, symmetric, none of its eigenvalues below 0.
+        mean: Mean, "weights", float64.
+        covariance: Covariance, "weights weights", float64, symmetric, without negative eigenvalues.
 
     Raises:
-        InputError: If they are not.
+        InputError: If `mean` or `covariance` is not.
     """
 
     mean: Float[np.ndarray, " weights"]
@@ -87,10 +87,10 @@ class Moments:
 
     @property
     def mean_field(self) -> "Moments":
-        """The diagonal Gaussian q of the least KL(q ‖ p) to the Gaussian p of these moments.
+        """The diagonal Gaussian q with the least KL(q ‖ p) to the Gaussian p with these moments.
 
-        Its variances are ``1 / (Σ⁻¹)_ii``, those of a weight given all others, which are never
-        larger than ``Σ_ii``.
+        Its variances are ``1 / (Σ⁻¹)_ii``, the variance of a weight given all others, which is
+        never larger than ``Σ_ii``.
 
         Source: Bishop, "Pattern recognition and machine learning", 2006, §10.1.2.
         """
@@ -102,7 +102,7 @@ class Solved(Protocol):
 
     @property
     def model(self) -> Model:
-        """What a method is given."""
+        """The model that a method is given."""
         ...
 
     @property
@@ -112,7 +112,7 @@ class Solved(Protocol):
 
     @property
     def exact(self) -> Moments:
-        """Of the posterior."""
+        """Moments of the exact posterior."""
         ...
 
     def start(self, key: KeyArray) -> Params:
@@ -121,43 +121,41 @@ class Solved(Protocol):
 
 
 def assert_exact(fit: Fit, problem: Solved, key: KeyArray, *, slack: float = 0.0) -> None:
-    """Demands the exact posterior's mean and covariance of a method.
+    """Asserts that a method has the mean and covariance of the exact posterior.
 
-    They may be off by 4 Monte Carlo standard errors, which go by the effective sample size where
-    the posterior is `Chains`, `Samples`, or an ensemble of these, and by 20,000 draws elsewhere.
+    They may be off by 4 Monte Carlo standard errors. For `Chains`, `Samples` and ensembles of
+    these, the errors use the effective sample size; for other posteriors, 20,000 draws.
 
-    An exact sampler passes with as few as 100 independent draws, by which only gross faults are
-    found. A variance that is 20 % too small is found by 1,000 effective draws in 19 of 20 cases,
+    An exact sampler passes with as few as 100 independent draws, but these reveal only gross
+    errors. A variance that is 20 % too small is found by 1,000 effective draws in 19 of 20 cases,
     and by 2,000 always.
 
     Args:
         fit: The method.
-        problem: What to put it to.
+        problem: Problem to fit, with a known posterior.
         key: Random key.
-        slack: How much farther they may be off for other reasons, e.g. steps of finite length: a
-            mean by so many standard deviations of the posterior, a covariance by so many products
-            of two of them.
+        slack: Additional tolerance, e.g. for steps of finite length: for a mean in posterior
+            standard deviations, for a covariance in products of two of them.
 
     Raises:
-        AssertionError: If it fails; the message has the figures of the worst entry.
+        AssertionError: If a moment is off; the message gives the numbers of the worst entry.
     """
     _check(fit, problem, key, slack)
     _assert_moments(fit, problem, problem.exact, key, slack)
 
 
 def assert_mean_field(fit: Fit, problem: Solved, key: KeyArray, *, slack: float = 0.15) -> None:
-    """Demands the moments of the best diagonal Gaussian, see `Moments.mean_field`.
+    """Asserts that a method has the moments of the best diagonal Gaussian (`Moments.mean_field`).
 
     Args:
-        fit: The method, of a mean-field family.
-        problem: What to put it to.
+        fit: The method, with a mean-field family.
+        problem: Problem to fit, with a known posterior.
         key: Random key.
-        slack: How much farther they may be off for other reasons, by default what
-            stochastic optimisation leaves: a mean by so many standard deviations, a
-            covariance by so many products of two.
+        slack: Additional tolerance: for a mean in posterior standard deviations, for a covariance
+            in products of two of them. The default covers the error of stochastic optimisation.
 
     Raises:
-        AssertionError: If it fails; the message has the figures of the worst entry.
+        AssertionError: If a moment is off; the message gives the numbers of the worst entry.
     """
     _check(fit, problem, key, slack)
     _assert_moments(fit, problem, problem.exact.mean_field, key, slack)
@@ -188,15 +186,15 @@ def _assert_moments(
 
 
 def assert_mean(draws: Draws, expected: Moments, *, slack: ArrayLike = 0.0) -> None:
-    """Demands the expected mean of draws, within 4 Monte Carlo standard errors and the slack.
+    """Asserts that draws have the expected mean, to 4 Monte Carlo standard errors plus the slack.
 
     Args:
-        draws: "chains draws weights", see `draws_of`.
+        draws: Draws "chains draws weights", see `draws_of`.
         expected: The moments that they should have.
-        slack: In units of the weights: a number, or one for each weight.
+        slack: Additional tolerance in units of the weights: a number, or one for each weight.
 
     Raises:
-        AssertionError: If a mean is farther off, or the effective draws are too few to tell.
+        AssertionError: If a mean is farther off, or there are too few effective draws to tell.
     """
     draws, slack = _checked(draws, expected, slack, "mean")
     error = np.sqrt(np.diag(expected.covariance) / _effective_size(draws))
@@ -204,17 +202,19 @@ def assert_mean(draws: Draws, expected: Moments, *, slack: ArrayLike = 0.0) -> N
 
 
 def assert_covariance(draws: Draws, expected: Moments, *, slack: ArrayLike = 0.0) -> None:
-    """Demands the expected covariance of draws, within 4 Monte Carlo standard errors and the slack.
+    """Asserts that draws have the expected covariance, to 4 standard errors plus the slack.
 
-    The variance of the product of two Gaussians, by which the errors go, is ``s_ii s_jj + s_ij²``.
+    Standard errors follow from the variance of the product of two Gaussians, ``s_ii s_jj + s_ij²``.
 
     Args:
-        draws: "chains draws weights", see `draws_of`.
+        draws: Draws "chains draws weights", see `draws_of`.
         expected: The moments that they should have.
-        slack: In units of products of two weights: a number, or one for each pair.
+        slack: Additional tolerance in units of products of two weights: a number, or one for each
+            pair.
 
     Raises:
-        AssertionError: If a covariance is farther off, or the effective draws are too few to tell.
+        AssertionError: If a covariance is farther off, or there are too few effective draws to
+            tell.
     """
     draws, slack = _checked(draws, expected, slack, "covariance")
     d = draws - expected.mean
@@ -243,9 +243,9 @@ def _checked(
 
 
 def _effective_size(x: Draws) -> Float[np.ndarray, " weights"]:
-    """Of each weight; of one that does not vary, all is known.
+    """Effective sample size of each weight; infinite for a weight that does not vary.
 
-    The effective sample size of `metrics.ess` is NumPyro's estimate, which is not quite ArviZ's.
+    `metrics.ess` is NumPyro's estimate, which differs slightly from ArviZ's.
     """
     varies = np.ptp(x, axis=(0, 1)) > 0
     # An estimate from few draws may be above their number, and would make the errors too small.

@@ -22,18 +22,18 @@ __all__ = ["DENSITIES", "Simulator", "invariants"]
 
 
 DENSITIES = "log likelihood", "log joint"
-"""Quantities of `invariants` that are higher the nearer weights are to the mode."""
+"""Quantities of `invariants` that increase towards the mode."""
 
 
 @dataclass(frozen=True, eq=False)
 class Simulator:
-    """The joint distribution of weights and targets, ``w ~ p(w), y ~ p(y | w, x)``, to draw from.
+    """Draws from the joint distribution of weights and targets, ``w ~ p(w), y ~ p(y | w, x)``.
 
     Attributes:
-        model: The same distribution as a method sees it.
+        model: The model of the same distribution, which a method is given.
         x: Inputs.
-        draw_weights: ``draw_weights(key) -> params``, from the prior.
-        draw_targets: ``draw_targets(key, outputs) -> y``, from the likelihood.
+        draw_weights: ``draw_weights(key) -> params`` draws from the prior.
+        draw_targets: ``draw_targets(key, outputs) -> y`` draws from the likelihood.
     """
 
     model: Model
@@ -53,13 +53,13 @@ class Simulator:
         """A regression with Gaussian weights and Gaussian noise.
 
         Args:
-            net: A model with arrays for weights, or Gaussian leaves, of which the means count.
+            net: A Flax module. If its weights are Gaussian leaves, only their means are used.
             x: Inputs.
             prior_scale: Standard deviation of every weight, above 0.
             noise_scale: Standard deviation of the noise, above 0.
 
         Raises:
-            InputError: If an argument is not what it must be.
+            InputError: If an argument has a wrong type or shape, or is out of range.
         """
         check_type("net", net, nn.Module, "a Linen module")
         inputs = as_array("x", x)
@@ -92,20 +92,20 @@ class Simulator:
         )
 
     def targets(self, params: Params, key: KeyArray) -> Any:
-        """Targets of the net that has these weights, at the inputs."""
+        """Targets drawn at the inputs, given the weights of the net."""
         return self.draw_targets(key, self.model.apply({"params": params}, self.x))
 
 
 def invariants(params: Params, model: Model, data: Batch) -> dict[str, Scalar]:
-    """What to test calibration by: functions of the weights that permuting hidden units leaves be.
+    """Quantities for calibration that do not change if hidden units are permuted.
 
-    The outputs at the first, the middle and the last example, ``f(x[0])`` and so on, the log
-    likelihood, and the log joint (nats, summed). Without the densities, a method that returns the
-    prior would pass.
+    These are the outputs at the first, the middle and the last example, ``f(x[0])`` and so on, the
+    log likelihood, and the log joint (nats, summed). Without the densities, a method that returns
+    the prior would pass.
 
     Args:
         params: Weights.
-        model: What they are the weights of.
+        model: Model with these weights.
         data: Inputs and targets, ``(x, y)``.
 
     Returns:

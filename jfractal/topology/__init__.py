@@ -1,11 +1,10 @@
 """Architectures as expressions: four kinds of node, rules that build them, folds that read them.
 
-An expression says how units are wired and nothing else; there is no JAX in this package. A *rule*
-is any function that returns an expression (`plain`, `fractal`, `residual`, `dense`,
-`doubly_recursive`, or your own). A *fold* is `evaluate` with its own idea of what a unit and a join
-do: to a number (`depth`, `num_paths`), to a polynomial (`path_lengths`), to an expression
-(`restrict`, `project`), to feature maps (`jfractal.nn.Block`) or to a drawing
-(`jfractal.viz.structure`).
+An expression only says how units are wired; there is no JAX in this package. A *rule* is any
+function that returns an expression (`plain`, `fractal`, `residual`, `dense`, `doubly_recursive`, or
+your own). A *fold* is `evaluate` with its own meaning of a unit and a join: for a number (`depth`,
+`num_paths`), a polynomial (`path_lengths`), an expression (`restrict`, `project`), feature maps
+(`jfractal.nn.Block`) or a drawing (`jfractal.viz.structure`).
 
 Example:
     >>> block = fractal(columns=3)

@@ -1,4 +1,4 @@
-"""The four kinds of node, and the one interpreter that all folds are made of."""
+"""The four kinds of node, and the interpreter behind all folds."""
 
 from __future__ import annotations
 
@@ -24,19 +24,20 @@ __all__ = [
 
 Value = TypeVar("Value")
 How = Literal["mean", "sum", "concat", "max", "convex"]
-"""How a join puts its inputs together; ``"convex"`` is a mean whose weights are learned."""
+"""How a join combines its inputs; ``"convex"`` is a mean with learned weights."""
 
 
 @dataclass(frozen=True)
 class Unit:
-    """One trainable layer. Units of equal name are one layer: their weights are tied.
+    """One trainable layer. Units with the same name are one layer: their weights are tied.
 
     Attributes:
         name: Name of its parameters.
         column: The column it belongs to, counted from 1 (the shallowest), if the rule has columns.
 
     Raises:
-        InputError: If `name` is not a word, or `column` not a number from 1 on.
+        InputError: If `name` is not a non-empty string, or `column` is not an integer of at least
+            1.
     """
 
     name: str
@@ -51,9 +52,9 @@ class Unit:
 
 @dataclass(frozen=True)
 class Projection(Unit):
-    """A unit that changes the number of channels and nothing else (1×1, linear); of no length.
+    """A linear 1×1 unit that only changes the number of channels; it adds nothing to the depth.
 
-    `project` puts projections where widths demand them; rules need not.
+    `project` adds projections where widths differ, so rules need not.
     """
 
 
@@ -64,7 +65,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Seq:
-    """Parts one after the other, the first part first.
+    """Parts in series, the first part first.
 
     Raises:
         InputError: If `parts` is not a tuple of expressions.
@@ -78,20 +79,21 @@ class Seq:
 
 @dataclass(frozen=True)
 class Join:
-    """Parts side by side on one input, their outputs joined.
+    """Parts in parallel on one input, with their outputs joined.
 
-    Ends that coincide merge: a part that itself ends in a join of the same kind hands that join's
-    inputs over, so that all of them meet in ONE flat join (a mean over k inputs, each weighing
-    1/k). To keep an inner join apart, let an `Identity` follow it.
+    Joins that end at the same place merge: if a part itself ends in a join of the same kind, the
+    inputs of that inner join become inputs of the outer one. All of them then meet in ONE flat join
+    (a mean over k inputs, each with weight 1/k). To keep an inner join separate, put an `Identity`
+    after it.
 
     Attributes:
         parts: The parts, shallowest first; at least one.
         how: ``mean`` (FractalNet), ``sum`` (residual), ``concat`` (dense), ``max``, or ``convex``:
-            a mean whose weights, above 0 and of sum 1, are learned.
+            a mean with learned weights, which are above 0 and sum to 1.
 
     Raises:
-        InputError: If there are no parts, `parts` is not a tuple of expressions, or `how` is none
-            of these.
+        InputError: If there are no parts, `parts` is not a tuple of expressions, or `how` is
+            unknown.
     """
 
     parts: tuple[Expr, ...]
@@ -164,7 +166,7 @@ def evaluate(
                 )
 
     def ends(node: Expr, x: Value, how: How) -> list[Value]:
-        """What a part hands over to a join: the inputs of its own last one, if of that kind."""
+        """The inputs that a part gives to a join: those of its own last join, if of that kind."""
         match node:
             case Join(parts, how=kind) if kind == how:
                 return [end for part in parts for end in ends(part, x, how)]

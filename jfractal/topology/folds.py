@@ -1,4 +1,4 @@
-"""Folds: what can be read off an expression, each by `evaluate` with its own unit and join."""
+"""Folds: properties of an expression, each computed by `evaluate` with its own unit and join."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ __all__ = [
 
 
 def depth(expr: Expr) -> int:
-    """Units on the longest path; 2^(C−1) for ``fractal(C)``."""
+    """Number of units on the longest path; 2^(C−1) for ``fractal(C)``."""
     return evaluate(expr, 0, unit=lambda node, n: n + _length(node), join=lambda _, ns: max(ns))
 
 
@@ -35,7 +35,7 @@ def _length(node: Unit) -> int:
 
 
 def unit_depths(expr: Expr) -> dict[str, int]:
-    """How deep each unit stands: units on the longest path from the input up to and with it."""
+    """Depth of each unit: units on the longest path from the input to it, itself included."""
     depths: dict[str, int] = {}
 
     def unit(node: Unit, n: int) -> int:
@@ -47,12 +47,12 @@ def unit_depths(expr: Expr) -> dict[str, int]:
 
 
 def num_paths(expr: Expr) -> int:
-    """Paths from input to output; P_1 = 1, P_{C+1} = P_C² + 1 for ``fractal(C)``."""
+    """Number of paths from input to output; P_1 = 1, P_{C+1} = P_C² + 1 for ``fractal(C)``."""
     return evaluate(expr, 1, unit=lambda _, n: n, join=lambda _, ns: sum(ns))
 
 
 def path_lengths(expr: Expr) -> dict[int, int]:
-    """How many paths there are of each length, ``{units on the path: paths}``."""
+    """Number of paths of each length, ``{units on the path: paths}``."""
     spectrum = evaluate(
         expr,
         Counter({0: 1}),
@@ -101,7 +101,8 @@ def units(expr: Expr) -> tuple[str, ...]:
     """Names of the distinct units, in the order of evaluation.
 
     Raises:
-        InputError: If two units of one name are not equal: a name stands for one layer.
+        InputError: If two units with the same name are not equal, since a name stands for one
+            layer.
     """
     found: dict[str, Unit] = {}
     for node in applications(expr):
@@ -127,15 +128,16 @@ def check_column(expr: Expr, column: int) -> None:
 def unit_channels(
     expr: Expr, in_channels: int, out_channels: int, *, column: int | None = None
 ) -> list[tuple[Unit, int]]:
-    """Input channels of every application of a unit, where each unit emits `out_channels`.
+    """Input channels of every application of a unit, if each unit emits `out_channels`.
 
-    This is what parameter and FLOP counts need.
+    Parameter and FLOP counts need this.
 
     Args:
         expr: The expression.
         in_channels: Channels of its input.
         out_channels: Channels that every unit emits.
-        column: List what runs for this column alone; a ``concat`` keeps the places of the others.
+        column: List only the units that run for this column alone. A ``concat`` keeps the channels
+            of the other columns.
 
     Returns:
         Pairs (unit, input channels) in the order of evaluation, tied units repeated.
@@ -164,7 +166,7 @@ def unit_channels(
 
 
 def channels(expr: Expr, in_channels: int, out_channels: int) -> int:
-    """Channels at the end of an expression, where each unit emits `out_channels`.
+    """Channels at the end of an expression, if each unit emits `out_channels`.
 
     Args:
         expr: The expression.
@@ -184,10 +186,10 @@ def channels(expr: Expr, in_channels: int, out_channels: int) -> int:
 
 
 def join_channels(join: Join, inputs: Sequence[int], out_channels: int) -> int:
-    """Channels after a join of inputs of these channels.
+    """Channels after a join of inputs with these channels.
 
-    ``concat`` adds them up; the other joins keep them or, where they differ, emit `out_channels`
-    (see `project`).
+    ``concat`` adds them up. The other joins keep them or, if they differ, emit `out_channels` (see
+    `project`).
 
     Args:
         join: The join.

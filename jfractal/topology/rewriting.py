@@ -1,4 +1,4 @@
-"""From expression to expression: projections put in, parts taken out."""
+"""Rewriting of expressions: adding projections, removing parts."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -28,11 +28,12 @@ __all__ = ["project", "restrict"]
 
 
 def project(expr: Expr, in_channels: int, out_channels: int) -> Expr:
-    """The expression with a `Projection` to `out_channels` wherever widths demand one.
+    """The expression with a `Projection` to `out_channels` wherever widths differ.
 
-    That is before a join (other than ``concat``) of inputs of different widths, and before a tied
-    unit that is applied to inputs of different widths; on those that are not `out_channels` wide.
-    An expression whose widths agree, such as a fractal or a plain one, stays as it is.
+    Widths differ at a join (other than ``concat``) of inputs with different widths, and at a tied
+    unit that is applied to inputs with different widths. A projection is added to the inputs that
+    are not `out_channels` wide. An expression whose widths agree, such as a fractal or a plain one,
+    stays as it is.
 
     Args:
         expr: The expression.
@@ -73,12 +74,12 @@ def project(expr: Expr, in_channels: int, out_channels: int) -> Expr:
 def restrict(
     expr: Expr, *, column: int | None = None, alive: Sequence[Sequence[bool]] | None = None
 ) -> Expr:
-    """The sub-architecture that is left when a column is kept alone, or join inputs are dropped.
+    """The sub-architecture that remains if only one column is kept, or join inputs are dropped.
 
     Args:
         expr: The expression.
-        column: Keep only the units of this column (and those that belong to none).
-        alive: For every join, in the order of `join_sizes`, which of its inputs are alive.
+        column: Keep only the units of this column, and units that belong to no column.
+        alive: Flags of the live inputs of every join, in the order of `join_sizes`.
 
     Returns:
         An expression over a subset of the units. A join with one input left disappears.
@@ -112,7 +113,7 @@ def restrict(
 
 
 def _fits(alive: Any, sizes: tuple[int, ...]) -> bool:
-    """Whether there is a truth value for each input of each join."""
+    """Whether there is a boolean for each input of each join."""
     try:
         masks = [[bool(flag) == flag for flag in mask] for mask in alive]
     except (TypeError, ValueError):  # not sequences, or not of single flags
@@ -136,7 +137,7 @@ def _chain(*exprs: Expr) -> Expr:
 
 
 def _factor(ends: list[Expr], how: How) -> Expr:
-    """Joins ends, each a chain from the common input; what they share at the start is kept once."""
+    """Joins ends, each a chain from the common input, and keeps their common start only once."""
 
     def first(end: Expr) -> Expr | None:
         return next(iter(_parts(end)), None)

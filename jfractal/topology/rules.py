@@ -21,22 +21,23 @@ def plain(num_units: int) -> Expr:
 def fractal(columns: int, *, how: How = "mean", nested: bool = False) -> Expr:
     """FractalNet's expansion rule.
 
-    ``f_1 = unit``, ``f_{C+1}(x) = join[unit(x), (f_C ∘ f_C)(x)]``: 2^C − 1 units, of which column
-    c holds the 2^(c−1) named ``column{c}_unit{k}``; column 1 is the shallowest.
+    ``f_1 = unit``, ``f_{C+1}(x) = join[unit(x), (f_C ∘ f_C)(x)]``. The block has 2^C − 1 units;
+    column c has 2^(c−1) of them, named ``column{c}_unit{k}``. Column 1 is the shallowest.
 
     Args:
         columns: Number of columns C.
         how: Kind of the joins.
-        nested: Whether joins that end at one place stay apart, as the formula has it literally: a
-            mean of two at every level, which halves the weight of a path with every join it
-            passes, where the flat join of the paper's figure and code weighs its inputs equally.
-            A path is (C + 1)/2 units long in the mean, against (2^C − 1)/C.
+        nested: Whether joins that end at the same place stay separate, as in the formula read
+            literally: a mean of two at every level, which halves the weight of a path at every
+            join. By default, they merge into a flat join that weighs its inputs equally, as in the
+            paper's figure and code. The mean length of a path is (C + 1)/2 units if nested, and
+            (2^C − 1)/C if flat.
 
     Returns:
         The expression of one block.
 
     Raises:
-        InputError: If `columns` is not from 1 to 16, or `how` no kind of join.
+        InputError: If `columns` is not from 1 to 16, or `how` is unknown.
 
     Source: Larsson, Maire & Shakhnarovich, "FractalNet", ICLR 2017, eq. 1 and figure 1.
     """
@@ -59,13 +60,13 @@ def fractal(columns: int, *, how: How = "mean", nested: bool = False) -> Expr:
 
 
 def doubly_recursive(levels: int, *, tied: bool = False, how: How = "mean") -> Expr:
-    """The expansion rule that recurs on both sides of the join.
+    """The expansion rule that recurses on both sides of the join.
 
-    ``G_1 = unit``, ``G_n(x) = join[R(x), L₂(L₁(x))]`` with R, L₁, L₂ each a G_{n−1}: 3^(n−1)
-    applications of a unit. Untied they are as many units; tied, L₁ and L₂ are one function and
-    2^(n−1) units are left. With ``how="concat"`` it is the block of tutorials,
-    ``F_n = concat(F_{n−1}(F_{n−1}(x)), F_{n−1}(x))``. It has no columns, and is not FractalNet,
-    whose R is a single unit.
+    ``G_1 = unit``, ``G_n(x) = join[R(x), L₂(L₁(x))]`` with R, L₁, L₂ each a G_{n−1}. It applies
+    units 3^(n−1) times. Untied, these are 3^(n−1) different units. Tied, L₁ and L₂ are one
+    function, which leaves 2^(n−1) units. With ``how="concat"``, this is a block often found in
+    tutorials, ``F_n = concat(F_{n−1}(F_{n−1}(x)), F_{n−1}(x))``. It has no columns and is not
+    FractalNet, whose R is a single unit.
 
     Args:
         levels: Number of levels n.
@@ -76,7 +77,7 @@ def doubly_recursive(levels: int, *, tied: bool = False, how: How = "mean") -> E
         The expression of one block.
 
     Raises:
-        InputError: If `levels` is not from 1 to 10, or `how` no kind of join.
+        InputError: If `levels` is not from 1 to 10, or `how` is unknown.
     """
     check_counts(most=MOST_LEVELS, levels=levels)
     _check_flag(tied=tied)
@@ -93,10 +94,10 @@ def doubly_recursive(levels: int, *, tied: bool = False, how: How = "mean") -> E
 
 
 def dense(num_units: int) -> Expr:
-    """A dense block: every unit reads what all units before it wrote, and the input.
+    """A dense block: every unit reads the input and the outputs of all units before it.
 
-    ``x_{i+1} = concat[x_i, u_i(x_i)]``: m input channels end as m + n·growth, where the growth is
-    what one unit emits.
+    ``x_{i+1} = concat[x_i, u_i(x_i)]``. With m input channels, the output has m + n·growth
+    channels, where the growth is the number of channels that one unit emits.
 
     Source: Huang, Liu, van der Maaten & Weinberger, "Densely connected convolutional networks",
     CVPR 2017, eq. 2.
@@ -112,7 +113,7 @@ def residual(num_blocks: int, *, units_per_block: int = 2) -> Expr:
 
     Args:
         num_blocks: Number of blocks.
-        units_per_block: Number k of units in each.
+        units_per_block: Number k of units in each block.
 
     Returns:
         The expression of the chain.

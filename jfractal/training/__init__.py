@@ -1,4 +1,4 @@
-"""The loop around a method: batches, progress, validation, checkpoints, devices."""
+"""The training loop around a method: batches, progress, validation, checkpoints, devices."""
 
 from jfractal.training.callbacks import TensorBoard as TensorBoard
 from jfractal.training.callbacks import WeightsAndBiases as WeightsAndBiases

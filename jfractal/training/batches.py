@@ -26,9 +26,9 @@ class Fetched(NamedTuple):
     """A batch on the device, or the end of all batches.
 
     Attributes:
-        epoch: Number of its epoch; at the end, of epochs.
-        place: Its number within the epoch; 0 at the end.
-        length: Batches of the epoch; None if the iterable does not know.
+        epoch: Number of the epoch; at the end, the number of epochs.
+        place: Number of the batch within the epoch; 0 at the end.
+        length: Number of batches in the epoch; None if the iterable does not know.
         batch: Inputs and targets; None at the end.
     """
 
@@ -42,8 +42,8 @@ class Prefetched:
     """Batches, epoch after epoch, that another thread fetches and puts on the device.
 
     Args:
-        data: An iterable, iterated over anew in every epoch; or a function of the epoch.
-        skip: Batches to pass over, which a resumed fit has seen.
+        data: An iterable that is iterated over again in every epoch, or a function of the epoch.
+        skip: Number of batches to skip, which a resumed fit has already seen.
         put: Puts a batch on the device.
     """
 
@@ -58,8 +58,8 @@ class Prefetched:
         """The next batch, or the end.
 
         Raises:
-            InputError: If it is no pair of inputs and targets, has another shape than the first, or
-                holds a NaN. Whatever the iterable raises comes through.
+            InputError: If the batch is not a pair of inputs and targets, differs in shape from the
+                first batch, or holds a NaN. Errors of the iterable itself are raised unchanged.
         """
         if self._next is None:
             self._next = self._ready.get()
@@ -68,12 +68,12 @@ class Prefetched:
         return self._next
 
     def pop(self) -> Fetched:
-        """The next batch, for the last time."""
+        """Removes and returns the next batch."""
         item, self._next = self.peek(), None
         return item
 
     def close(self) -> None:
-        """Ends the thread, as soon as the iterable lets it."""
+        """Ends the thread as soon as the iterable allows."""
         self._stop.set()
         while not self._ready.empty():
             self._ready.get_nowait()
@@ -97,15 +97,16 @@ class Prefetched:
 
 
 def is_arrays(data: Any) -> bool:
-    """Whether data are a tuple of inputs and targets, and not an iterable of batches."""
+    """Whether data are a tuple of inputs and targets, rather than an iterable of batches."""
     return isinstance(data, tuple) and len(data) == 2
 
 
 def as_arrays(batch: Any) -> Batch:
-    """Inputs and targets as arrays, also from those of other libraries that NumPy can read.
+    """Inputs and targets as arrays, including arrays of other libraries that NumPy can read.
 
     Raises:
-        InputError: If it is no pair, lacks one of them, or holds anything but numbers.
+        InputError: If `batch` is not a pair, lacks inputs or targets, or holds anything but
+            numbers.
     """
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         raise InputError(
@@ -135,7 +136,7 @@ def _read(leaf: Any) -> np.ndarray | None:
 
 
 def _epochs(data: Batches, skip: int) -> Iterator[Fetched]:
-    """All batches but the first `skip`; epochs of known length are passed over unread."""
+    """All batches except the first `skip`; epochs of known length are skipped without reading."""
     epoch, count, is_once = 0, 1, isinstance(data, Iterator)
     while count and not (is_once and epoch):
         batches = data(epoch) if callable(data) else data

@@ -19,18 +19,18 @@ class Best:
     """Early stopping.
 
     Args:
-        monitor: The figure that should be small, with a minus in front one that should be large;
-            ``nll`` if left out and there is one.
-        patience: Validations without a better one after which to stop; None for never.
+        monitor: Name of the metric that should be small, or with a minus in front, of one that
+            should be large. By default, ``nll`` if there is one.
+        patience: Number of validations without improvement after which to stop; None for never.
 
     Attributes:
-        state: That of the best validation; None before the first.
+        state: State of the best validation; None before the first.
     """
 
     def __init__(self, monitor: str | None, patience: int | None):
         if monitor == "accuracy":
             raise InputError(
-                "`monitor` names a figure that should be small; for accuracy give '-accuracy', got "
+                "`monitor` must be a metric that should be small, such as '-accuracy', got "
                 "'accuracy'"
             )
         self._monitor, self._patience = monitor, patience
@@ -39,14 +39,14 @@ class Best:
 
     @property
     def is_over(self) -> bool:
-        """Whether no validation was better for too long."""
+        """Whether the last `patience` validations brought no improvement."""
         return self._patience is not None and self._num_since >= self._patience
 
     def consider(self, figures: Row, state: Any) -> None:
-        """Keeps a copy of the state if its figures are the best so far.
+        """Keeps a copy of the state if its metrics are the best so far.
 
         Raises:
-            InputError: If the figure to go by is not among them.
+            InputError: If the monitored metric is not among them.
         """
         value = self._value_of(figures)
         if value is None:
@@ -64,17 +64,17 @@ class Best:
         if self._monitor is None and self._patience is None:
             return None
         raise InputError(
-            f"`monitor` must be one of the figures of a validation, {', '.join(figures)}, with a "
+            f"`monitor` must be one of the metrics of a validation, {', '.join(figures)}, with a "
             f"minus in front if it should be large, got {monitor!r}"
         )
 
     def saved(self, state: Any) -> tuple[Any, np.ndarray]:
-        """What a checkpoint holds of this; `state` stands in for the best if there is none yet."""
+        """What a checkpoint stores; `state` is stored if there is no best state yet."""
         numbers = np.array([self._value, self._num_since, self.state is not None], np.float64)
         return (state if self.state is None else self.state), numbers
 
     def restore(self, saved: tuple[Any, np.ndarray]) -> None:
-        """Goes on from what `saved` gave."""
+        """Restores what `saved` returned."""
         state, (self._value, num_since, is_known) = saved
         self._num_since = int(num_since)
         self.state = state if is_known else None

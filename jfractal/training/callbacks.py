@@ -1,4 +1,4 @@
-"""Callbacks of `fit` that show its figures in TensorBoard or Weights & Biases."""
+"""Callbacks of `fit` that show its metrics in TensorBoard or Weights & Biases."""
 
 import importlib
 import time
@@ -19,11 +19,11 @@ __all__ = ["TensorBoard", "WeightsAndBiases"]
 class TensorBoard:
     """Writes rows where TensorBoard reads them: ``tensorboard --logdir runs``.
 
-    A fit that is resumed goes on in the same directory; what was written after its checkpoint is
-    written over. Of several processes the first writes.
+    A resumed fit continues in the same directory and overwrites rows after its checkpoint. If there
+    are several processes, only the first writes.
 
     Args:
-        directory: Where the event files go, one directory for each fit.
+        directory: Directory of the event files, one for each fit.
 
     Raises:
         InputError: If `tensorboardX` is not installed.
@@ -62,11 +62,11 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """Sends rows to Weights & Biases. Of several processes the first sends.
+    """Sends rows to Weights & Biases. If there are several processes, only the first sends.
 
     Args:
-        run: A run, from ``wandb.init(...)``; if left out, one begins with the first row.
-        **settings: Of ``wandb.init`` for that run, such as ``project`` and ``name``.
+        run: A run from ``wandb.init(...)``. By default, a new run starts with the first row.
+        **settings: Arguments of ``wandb.init`` for that new run, such as ``project`` and ``name``.
 
     Raises:
         InputError: If `wandb` is not installed.
@@ -80,7 +80,7 @@ class WeightsAndBiases:
 
     def __init__(self, run: Any = None, **settings: Any):
         if run is not None and settings:
-            raise InputError(f"`run` has settings already, got {', '.join(settings)} beside it")
+            raise InputError(f"`run` has settings already, got {', '.join(settings)} in addition")
         if run is not None and not callable(getattr(run, "log", None)):
             raise InputError(f"`run` must be that of `wandb.init(...)`, got {described(run)}")
         self._module = _imported("wandb", "wandb") if run is None else None

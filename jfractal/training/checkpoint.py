@@ -1,4 +1,4 @@
-"""Checkpoints of a fit: atomic, checked, written beside the training."""
+"""Checkpoints of a fit: atomic, checksummed, and written while training goes on."""
 
 import re
 import warnings
@@ -28,17 +28,17 @@ HISTORY = "history "  # before the names of its columns
 class Checkpoints:
     """The newest checkpoints of one fit, ``step-00000100.npz``.
 
-    A file is replaced as a whole and carries a checksum, so a process killed at any moment leaves
-    the files before intact, and a damaged one is found. The first of several processes writes, and
-    all of them read: they need a directory that they share.
+    Files are replaced atomically, so a process that is killed leaves earlier files intact. Each has
+    a checksum, so a damaged file is detected. If there are several processes, the first writes and
+    all of them read, so they need a shared directory.
 
     Args:
-        directory: Where they lie; made on entry, and closed to other processes.
-        about: What makes the fit this one and no other, as JSON holds it.
+        directory: Directory of the checkpoints. It is created and locked on entry.
+        about: What identifies the fit, as JSON.
 
     Raises:
-        InputError: On entry, if another process works in the directory; on exit, if the last
-            checkpoint could not be written.
+        InputError: On entry, if another process uses the directory; on exit, if the last checkpoint
+            could not be written.
     """
 
     def __init__(self, directory: Path, about: dict[str, Any]):
@@ -62,15 +62,15 @@ class Checkpoints:
             self._lock.__exit__()
 
     def save(self, step: int, tree: Any, history: Columns) -> None:
-        """Copies a tree to the host, and writes it while the training goes on.
+        """Copies a tree to the host, and writes it while training goes on.
 
         Args:
-            step: Steps taken.
-            tree: Arrays, and random keys.
+            step: Number of steps taken.
+            tree: Tree of arrays and random keys.
             history: Arrays by name.
 
         Raises:
-            InputError: If the checkpoint before could not be written.
+            InputError: If the previous checkpoint could not be written.
         """
         self._wait()
         if self._is_writer:
@@ -93,24 +93,24 @@ class Checkpoints:
             path.unlink(missing_ok=True)
 
     def _paths(self) -> list[Path]:
-        """The files there are, that of most steps first."""
+        """The existing files, that with the most steps first."""
         # `glob` finds nothing in a directory that the first of several processes has yet to make.
         found = self._directory.glob("*.npz")
         files = [x for x in found if NAME.fullmatch(x.name) and x.is_file()]
         return sorted(files, key=_step, reverse=True)
 
     def restore(self, template: Tree) -> tuple[int, Tree, dict[str, np.ndarray]] | None:
-        """The newest checkpoint that is whole. A damaged one is named in a warning.
+        """Reads the newest intact checkpoint, and warns of damaged ones.
 
         Args:
             template: A tree of the same structure, shapes and dtypes.
 
         Returns:
-            The steps taken, the tree bit for bit as it was saved, and the history; None if there is
-            no checkpoint.
+            The number of steps taken, the tree bit for bit as it was saved, and the history; None
+            if there is no checkpoint.
 
         Raises:
-            InputError: If all are damaged, or they are of another fit.
+            InputError: If all checkpoints are damaged, or belong to another fit.
         """
         damaged = []
         for path in self._paths():
@@ -126,12 +126,12 @@ class Checkpoints:
         if damaged:
             raise InputError(
                 f"`directory`: all checkpoints in {self._directory} are damaged; remove them to "
-                "begin anew"
+                "start again"
             )
         return None
 
     def _check(self, path: Path, saved: dict[str, Any], template: Any) -> None:
-        """Refuses what is no checkpoint of this fit, and says where it differs."""
+        """Refuses checkpoints of another fit, and says where they differ."""
         before = saved.get("about", {})
         pairs = [(name, before.get(name), now) for name, now in self._about.items()]
         leaves = zip([*saved.get("leaves", ()), None], [*_described(template), None])
@@ -145,7 +145,7 @@ class Checkpoints:
 
 
 def _step(path: Path) -> int:
-    """Steps taken before a checkpoint, by its content; of a damaged one, by its name."""
+    """Steps taken before a checkpoint, from its content or, if that is damaged, from its name."""
     try:
         return int(storage.read_about(path)["step"])
     except (InputError, KeyError, TypeError, ValueError):
@@ -153,13 +153,13 @@ def _step(path: Path) -> int:
 
 
 def _plain(x: Any) -> Any:
-    """A leaf, or what a random key is made of."""
+    """A leaf, or the data of a random key."""
     is_key = jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
     return jax.random.key_data(x) if is_key else x
 
 
 def _described(tree: Any) -> list[str]:
-    """Where the leaves of a tree stand, their shapes and dtypes."""
+    """The paths, shapes and dtypes of the leaves of a tree."""
     return [
         f"{jax.tree_util.keystr(path)} {x.dtype}{list(x.shape)}"
         for path, x in jax.tree_util.tree_leaves_with_path(tree)

@@ -1,4 +1,4 @@
-"""Where the arrays of a fit lie: on one device, or on a mesh of many, of one process or several."""
+"""Placement of the arrays of a fit: on one device, or on a mesh, with one or several processes."""
 
 from typing import Any
 
@@ -21,8 +21,8 @@ def check_mesh(mesh: Mesh | None, method: Method) -> None:
     """Refuses a mesh that a method cannot be spread over.
 
     Raises:
-        InputError: If it has other axes than ``data`` and ``members``, no device of this process,
-            or its members are not those of the method.
+        InputError: If `mesh` has axes other than ``data`` and ``members``, has no device of this
+            process, or its axis ``members`` does not divide the members of the method.
     """
     if mesh is None:
         return
@@ -42,15 +42,15 @@ def check_mesh(mesh: Mesh | None, method: Method) -> None:
 
 
 def state_spec(mesh: Mesh, method: Method) -> P:
-    """How the state lies on a mesh: whole on every device, or cut by the members of an ensemble."""
+    """Sharding of the state over a mesh: replicated, or split by the members of an ensemble."""
     return P(MEMBERS) if MEMBERS in mesh.axis_names and method.num_members is not None else P()
 
 
 def batch_spec(mesh: Mesh, batch: Any) -> P:
-    """How a batch is cut: by its examples, and by the members of an ensemble if each has its own.
+    """Sharding of a batch: split by examples, and by members if each has its own batch.
 
     Raises:
-        InputError: If it cannot be cut into equal parts.
+        InputError: If the batch cannot be split into equal parts.
     """
     axes = (MEMBERS, DATA) if isinstance(batch, PerMember) else (DATA,)
     size = jax.tree.leaves(batch)[0].shape[len(axes) - 1]
@@ -65,9 +65,9 @@ def batch_spec(mesh: Mesh, batch: Any) -> P:
 def placed(tree: Any, mesh: Mesh | None, spec: P | None = None) -> Any:
     """A tree of arrays on the devices of a mesh, or where JAX puts arrays by default.
 
-    All devices get all of it, or what `spec` says.
+    By default, every device gets the whole tree; `spec` splits it.
 
-    With several processes, all of them call with equal arrays, and nothing is sent between them.
+    If there are several processes, all must call with equal arrays; nothing is sent between them.
     """
     if mesh is None:
         return jax.device_put(tree)
@@ -86,7 +86,7 @@ def _cut(x: Any, sharding: NamedSharding) -> jax.Array:
 
 
 def gathered(tree: Any, mesh: Mesh | None) -> Any:
-    """A tree whose arrays every process can read: whole on every device."""
+    """The tree replicated on every device, so that every process can read it."""
     if mesh is None or jax.process_count() == 1:
         return tree
     return jax.jit(lambda tree: tree, out_shardings=NamedSharding(mesh, P()))(tree)

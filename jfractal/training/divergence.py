@@ -1,4 +1,4 @@
-"""Why a fit cannot go on: numbers that are not finite; and what to try."""
+"""Errors for fits that produce numbers that are not finite, with advice on what to try."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,16 +17,16 @@ __all__ = ["check_figures", "check_posterior"]
 
 
 def check_figures(method: Method, plan: Plan, rows: Mapping[str, np.ndarray], first: int) -> None:
-    """Refuses figures that are NaN or infinite.
+    """Raises an error if a metric is NaN or infinite.
 
     Args:
-        method: What is fitted.
-        plan: How.
-        rows: Figures by name, "steps" or "steps members".
-        first: Steps taken before.
+        method: The method that is fitted.
+        plan: The arguments of the fit.
+        rows: Metrics by name, "steps" or "steps members".
+        first: Number of steps taken before these rows.
 
     Raises:
-        DivergenceError: If there is one.
+        DivergenceError: If a metric is NaN or infinite.
     """
     bad = {name: ~np.isfinite(x.reshape(len(x), -1)) for name, x in rows.items()}
     steps = np.any([x.any(1) for x in bad.values()], axis=0)
@@ -43,7 +43,7 @@ def check_figures(method: Method, plan: Plan, rows: Mapping[str, np.ndarray], fi
 
 
 def check_posterior(method: Method, plan: Plan, state: Any, step: int) -> None:
-    """Refuses a state whose posterior holds a NaN or an infinity.
+    """Raises an error if the posterior of a state holds a NaN or an infinity.
 
     Raises:
         DivergenceError: If it does.

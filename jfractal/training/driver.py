@@ -1,4 +1,4 @@
-"""Drives a fit: steps, figures, validations and checkpoints, in their order."""
+"""Runs a fit: steps, metrics, validations and checkpoints, in their order."""
 
 import time
 from collections.abc import Mapping
@@ -44,18 +44,18 @@ STEPS_IN_STEP = 16  # of a dispatch of several processes, which must not go by t
 
 
 class Driver:
-    """One fit.
+    """One run of `fit`.
 
     Args:
-        method: What is fitted.
-        plan: How.
-        data: To what.
+        method: The method to fit.
+        plan: The other arguments of `fit`.
+        data: The data to fit it to.
         key: Random key.
 
     Attributes:
-        state: The method's state.
-        step: Steps taken.
-        report: Their figures.
+        state: State of the method.
+        step: Number of steps taken.
+        report: Metrics of these steps.
         best: The best state.
     """
 
@@ -84,7 +84,7 @@ class Driver:
         """Fits from the start, or from the newest checkpoint.
 
         Returns:
-            What interrupted it, or None.
+            The exception that interrupted the fit, or None.
         """
         interrupts = Interrupts()
         try:
@@ -103,7 +103,7 @@ class Driver:
         return None
 
     def _work(self, params: Start, interrupts: Interrupts) -> None:
-        """The fit; a state that is worth keeping is kept, whatever ends it."""
+        """Runs the fit; however it ends, the last usable state is kept."""
         try:
             self._begin(params)
             self._loop(interrupts)
@@ -115,12 +115,12 @@ class Driver:
             raise
 
     def _has_state(self) -> bool:
-        """Whether there is a state; a step that fails within may have taken its buffers."""
+        """Whether there is a state; a step that failed may have consumed its buffers."""
         arrays = [x for x in jax.tree.leaves(self.state) if isinstance(x, jax.Array)]
         return bool(arrays) and not any(x.is_deleted() for x in arrays)
 
     def _rescue(self) -> None:
-        """Keeps what there is."""
+        """Saves the last state, if there is one."""
         with suppress(KeyboardInterrupt):  # a callback may stop more than once
             self._read()
         self.report.finish()
@@ -173,7 +173,7 @@ class Driver:
 
     @property
     def _total(self) -> int | None:
-        """Steps of the fit, if that is known."""
+        """Number of steps of the fit, if known."""
         per_epoch = self._source.steps_per_epoch
         if self.plan.num_epochs is None or per_epoch is None:
             return self.plan.num_steps
@@ -188,7 +188,7 @@ class Driver:
         return self.step >= self.plan.num_steps
 
     def _dispatch(self) -> None:
-        """Takes some steps, and reads the figures of those before while they run."""
+        """Takes some steps, and reads the metrics of earlier steps while they run."""
         began, first, last = time.monotonic(), self.step, self._next_stop()
         self.state, info = self._source.advance(self.state, first, last)
         epochs = self._source.epochs(first, last)
@@ -219,7 +219,7 @@ class Driver:
         return self.plan.checkpoint_every or self._source.steps_per_epoch
 
     def _set_pace(self, seconds: float) -> None:
-        """Steps of the next dispatch: long enough to hide its cost, short enough to interrupt."""
+        """Sets the steps of a dispatch: enough to hide its cost, few enough to interrupt."""
         if jax.process_count() > 1:
             self._pace = STEPS_IN_STEP
         elif seconds < FAST:
@@ -228,7 +228,7 @@ class Driver:
             self._pace = max(self._pace // 2, 1)
 
     def _read(self) -> None:
-        """Reads the figures of all steps there have been."""
+        """Reads the metrics of all steps taken so far."""
         unread, self._unread = self._unread, None
         self._take(unread)
 

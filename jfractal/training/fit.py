@@ -1,4 +1,4 @@
-"""The one loop, for every method."""
+"""The training loop of every method."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,15 +24,15 @@ __all__ = ["Fit", "fit"]
 
 @dataclass(frozen=True, repr=False)
 class Fit:
-    """What `fit` returns.
+    """The result of `fit`.
 
     Attributes:
-        method: What was fitted.
-        state: The method's state after the last step.
-        history: The figures of all steps and validations, see `History`.
-        best_state: The state of the best validation, if there was one.
-        stopped_early: Whether no validation was better for too long.
-        interrupted: What stopped the fit before its end, as an exception; None if nothing did.
+        method: The method that was fitted.
+        state: State of the method after the last step.
+        history: Metrics of all steps and validations, see `History`.
+        best_state: State of the best validation, if there was one.
+        stopped_early: Whether the fit stopped because validations no longer improved.
+        interrupted: The exception that stopped the fit before its end; None if nothing did.
     """
 
     method: Method
@@ -55,7 +55,7 @@ class Fit:
             InputError: If there was no validation.
         """
         if self.best_state is None:
-            raise InputError("`best` is known after a fit with `validation=` only")
+            raise InputError("`best` is known only after a fit with `validation=`")
         return self.method.posterior(self.best_state)
 
     def __repr__(self) -> str:
@@ -91,49 +91,53 @@ def fit(
 ) -> Fit:
     """Fits a method to data: batches, progress, validation, checkpoints, devices.
 
-    The trajectory depends on the method, the start, the data and the key only: not on how often it
-    was interrupted and resumed, nor on what is logged. Equal calls compile once.
+    The trajectory depends only on the method, the start, the data and the key. It does not depend
+    on logging, nor on how often the fit was interrupted and resumed. Equal calls compile once.
 
-    An interrupt, such as Ctrl-C, stops the fit after the step at hand: what there is is saved and
-    returned, and `Fit.interrupted` is set, also if it came in the last step and the fit is
-    complete. A second one stops it at once.
+    An interrupt, such as Ctrl-C, stops the fit after the current step. The fit so far is saved and
+    returned, and `Fit.interrupted` is set, even if the interrupt came in the last step. A second
+    interrupt stops the fit at once.
 
     Args:
-        method: What to fit, e.g. ``jf.variational(model, optax.adam(1e-3))``.
-        params: Where to start: weights, all variables of the model (``net.init(key, x)``), or a
-            function of a random key that draws either; for an ensemble, also an `Ensemble`.
-        data: Inputs and targets ``(x, y)``, trees of arrays, which are put on the device; or an
-            iterable of batches (a `torch` `DataLoader`, grain, a generator), iterated over anew
-            every epoch and fetched ahead; or a function of the epoch that returns one.
+        method: The method to fit, e.g. ``jf.variational(model, optax.adam(1e-3))``.
+        params: The starting point: weights, all variables of the model (``net.init(key, x)``), or a
+            function of a random key that draws either. An ensemble may also start from an
+            `Ensemble`.
+        data: Inputs and targets ``(x, y)``, trees of arrays, which are put on the device; an
+            iterable of batches (a `torch` `DataLoader`, grain, a generator), which is iterated over
+            again in every epoch and fetched ahead; or a function of the epoch that returns one.
         key: Random key.
-        num_epochs: Passes over the data; give this or `num_steps`.
-        num_steps: Steps.
-        batch_size: Examples in a step; all of them if left out. A last batch that is not full is
-            left out of its epoch. An iterable has its own.
-        num_data: Number of examples that an iterable stands for; found if it has a ``dataset``.
-        augment: ``augment(key, x) -> x``: what is done to the inputs of a batch, on the device.
-        validation: Inputs and targets to report figures on after every epoch, see
-            `jfractal.training.validate`; or a function of the posterior that returns figures.
-        validate_every: Steps from one validation to the next; those of an epoch if left out.
-        monitor: Which of these figures says what is best, by being small.
-        patience: Stops when so many validations have passed without a better one.
-        callbacks: Functions of a row of figures, ``{"step": ..., "epoch": ..., "loss": ...}``, see
+        num_epochs: Number of passes over the data; give this or `num_steps`.
+        num_steps: Number of steps; give this or `num_epochs`.
+        batch_size: Examples in a step. By default, all of them. A last batch that is not full is
+            left out of its epoch. Do not give it for an iterable, which has its own batches.
+        num_data: Number of examples behind an iterable. By default, that of its ``dataset``, if it
+            has one.
+        augment: ``augment(key, x) -> x``, applied to the inputs of every batch, on the device.
+        validation: Inputs and targets to compute metrics on after every epoch, see
+            `jfractal.training.validate`; or a function of the posterior that returns metrics.
+        validate_every: Steps from one validation to the next. By default, an epoch.
+        monitor: Name of the validation metric that decides which state is best. Lower is better;
+            put a minus in front of a metric that should be high, as in ``-accuracy``. By default,
+            ``nll`` if there is one.
+        patience: Number of validations without improvement after which the fit stops.
+        callbacks: Functions of a row of metrics, ``{"step": ..., "epoch": ..., "loss": ...}``, see
             `jfractal.training.TensorBoard` and `jfractal.training.WeightsAndBiases`.
-        log_every: Steps from one such row to the next; every validation gives one, too.
-        directory: Where to keep checkpoints. The same call continues from the newest.
-        checkpoint_every: Steps from one checkpoint to the next; as many as take half a minute if
-            left out. There is one at the end, and when the fit is interrupted.
-        mesh: Devices that work side by side, with axes ``data`` (each takes a part of a batch) or
-            ``members`` (each takes a part of an ensemble) or both. With more than one process, all
-            of them call with equal arguments.
-        progress: Whether to show a progress bar; on a terminal only if left out.
+        log_every: Steps from one such row to the next. Every validation gives a row, too.
+        directory: Directory to keep checkpoints in. The same call continues from the newest.
+        checkpoint_every: Steps from one checkpoint to the next. By default, about half a minute of
+            steps. The end of a fit and an interrupt also give a checkpoint.
+        mesh: Devices that share the work, with an axis ``data`` (each device takes a part of a
+            batch), an axis ``members`` (each takes a part of an ensemble), or both. If there are
+            several processes, all must call with equal arguments.
+        progress: Whether to show a progress bar. By default, only on a terminal.
 
     Returns:
         A `Fit`.
 
     Raises:
-        InputError: If an argument is out of range or the data do not fit the model.
-        DivergenceError: At the first figure that is not finite; earlier checkpoints stay.
+        InputError: If an argument is out of range, or the data do not fit the model.
+        DivergenceError: If a metric is not finite; earlier checkpoints stay.
 
     Example:
         ::

@@ -1,4 +1,4 @@
-"""What a fit has reported: the figures of every step, and those of every validation."""
+"""The history of a fit: the metrics of every step and of every validation."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,8 +13,8 @@ VALIDATION = "validation/"
 class History(Mapping[str, np.ndarray]):
     """Arrays by name: ``step``, ``epoch``, ``loss`` and its parts, with an entry for every step.
 
-    Figures of a validation are named ``validation/nll``; ``validation/step`` says after which step
-    they were taken. Members of an ensemble are averaged.
+    Metrics of a validation have names like ``validation/nll``; ``validation/step`` is the step
+    after which it took place. Metrics of an ensemble are averaged over members.
     """
 
     def __init__(self, columns: Mapping[str, np.ndarray] | None = None):
@@ -38,10 +38,10 @@ class History(Mapping[str, np.ndarray]):
         return f"History of {', '.join(f'{name} [{len(self[name])}]' for name in self)}"
 
     def add(self, columns: Mapping[str, np.ndarray]) -> None:
-        """Adds the figures of steps, by name, "steps"."""
+        """Adds the metrics of steps, by name, "steps"."""
         for name, x in columns.items():
             self._parts.setdefault(name, []).append(np.asarray(x))
 
     def add_validation(self, row: Mapping[str, float]) -> None:
-        """Adds the figures of one validation."""
+        """Adds the metrics of one validation."""
         self.add({VALIDATION + name: np.array([value]) for name, value in row.items()})

@@ -1,4 +1,4 @@
-"""Steps of a method as one compiled program: the inside of `fit`, and `scan` for your own."""
+"""Steps of a method as one compiled program: the core of `fit`, and `scan` for your own loops."""
 
 from collections.abc import Callable
 from functools import partial
@@ -48,18 +48,18 @@ class Keys(NamedTuple):
 
     @classmethod
     def of(cls, key: KeyArray) -> "Keys":
-        """All of them from one."""
+        """All keys, from one."""
         return cls(*jax.random.split(key, 4))
 
 
 class Program(NamedTuple):
-    """What decides the compiled program, beside the shapes of its arguments.
+    """What determines the compiled program, besides the shapes of its arguments.
 
     Attributes:
-        method: What takes the steps.
+        method: The method that takes the steps.
         augment: ``augment(key, x) -> x``, or None.
         batch_size: Examples in a step; None for all of them.
-        num_data: Examples of the data set.
+        num_data: Number of examples in the data set.
         mesh: Devices, or None.
     """
 
@@ -73,17 +73,17 @@ class Program(NamedTuple):
 def one_step(
     program: Program, state: Any, batch: Any, key: KeyArray, step: Int[Array, ""]
 ) -> tuple[Any, Info]:
-    """A step on a batch, with a key that depends on its number only.
+    """A step on a batch, with a key that depends only on the number of the step.
 
     Args:
-        program: The method, and what is done to a batch.
-        state: Of the method.
-        batch: Inputs and targets as they lie in the data, or `PerMember` ones.
+        program: The method and its settings.
+        state: State of the method.
+        batch: Inputs and targets before augmentation, or `PerMember` batches.
         key: Random key of all steps.
-        step: Number of steps before.
+        step: Number of steps taken so far.
 
     Returns:
-        The next state, and figures of the step by name.
+        The next state, and the metrics of the step by name.
     """
     key_augment, key_update = jax.random.split(jax.random.fold_in(key, step))
     if program.mesh is not None:
@@ -98,7 +98,7 @@ def one_step(
 
 
 def _pinned(tree: Any, mesh: Mesh, spec: Any) -> Any:
-    """A tree that lies on the devices of a mesh so and not otherwise."""
+    """A tree with a fixed sharding over the devices of a mesh."""
     sharding = NamedSharding(mesh, spec)
     return jax.tree.map(lambda x: lax.with_sharding_constraint(x, sharding), tree)
 
@@ -115,10 +115,10 @@ def _augmented(augment: Any, batch: Batch | PerMember, key: KeyArray) -> Batch |
 def epoch_orders(
     program: Program, key: KeyArray, first: int | Int[Array, ""], num_epochs: int
 ) -> Int[Array, "epochs *members examples"] | None:
-    """The order of the examples in each of some epochs; None if every batch is all of the data.
+    """The order of the examples in several epochs; None if every batch is all of the data.
 
-    An order depends on the key and on the number of its epoch only. Members of an ensemble have
-    orders of their own. What does not fill a batch is left out of its epoch.
+    An order depends only on the key and the number of its epoch. Every member of an ensemble has
+    its own order. Examples that do not fill a batch are left out of their epoch.
     """
     if program.batch_size is None:
         return None
@@ -161,22 +161,22 @@ def advance(
 ) -> tuple[Any, Info]:
     """Steps `first` to `last` of a method.
 
-    How many steps there are is an argument of the program, so it is compiled once, and a trajectory
-    does not depend on how it was cut into calls.
+    The number of steps is an argument of the program, so it is compiled once, and a trajectory does
+    not depend on how it is split into calls.
 
     Args:
         program: See `Program`.
         num_rows: The most steps in a call.
-        state: Of the method; its buffers are donated.
+        state: State of the method; its buffers are donated.
         data: All inputs and targets.
         orders: See `epoch_orders`.
         key: Random key of all steps.
         origin: Step at which the first epoch of `orders` begins.
-        first: Steps taken before.
-        last: Steps taken afterwards, at most `num_rows` more.
+        first: Number of steps taken before.
+        last: Number of steps taken afterwards, at most `num_rows` more.
 
     Returns:
-        The last state, and the figures of the steps in the first rows of `num_rows`.
+        The last state, and the metrics of the steps in the first of `num_rows` rows.
     """
 
     def step(state, i):
@@ -202,20 +202,20 @@ def scan(
     num_steps: int,
     batch_size: int | None = None,
 ) -> tuple[Posterior, Info]:
-    """`fit` as a pure function without host and screen: to vmap over data sets, seeds, settings.
+    """`fit` as a pure function, which can be vmapped over data sets, seeds and settings.
 
     The trajectory is that of `fit` with the same arguments.
 
     Args:
-        method: What takes the steps.
-        params: Where it starts, see `Method`.
+        method: The method to fit.
+        params: The starting point, see `Method`.
         data: Inputs and targets, ``(x, y)``, on the device.
         key: Random key.
         num_steps: Number of steps, at least 1.
-        batch_size: Examples in a step; all of them if left out.
+        batch_size: Examples in a step. By default, all of them.
 
     Returns:
-        The posterior, and the figures of all steps by name, "steps".
+        The posterior, and the metrics of all steps by name, "steps".
 
     Raises:
         InputError: If an argument is out of range.
@@ -251,9 +251,9 @@ def scan(
 def data_check(
     method: Method, state: Any, key: KeyArray, augment: Any = None
 ) -> Callable[[Batch], None]:
-    """A look at batches of the same shapes before a compiled program hides them.
+    """A check of batches of the same shapes, to call before they enter a compiled program.
 
-    It computes nothing, and of each batch after the first looks at the targets only.
+    The check does not run the net. For batches after the first, it looks at the targets only.
 
     Raises:
         InputError: When called, if a batch does not run through the net, or the likelihood refuses
@@ -279,10 +279,10 @@ def data_check(
 
 
 def check_batch_size(batch_size: int | None, num_data: int) -> None:
-    """Refuses a size of batches that the data cannot fill.
+    """Refuses a batch size that the data cannot fill.
 
     Raises:
-        InputError: If it is not between 1 and the number of examples.
+        InputError: If `batch_size` is not between 1 and the number of examples.
     """
     if batch_size is None:
         return

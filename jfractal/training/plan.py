@@ -17,7 +17,7 @@ from jfractal.typing import KeyArray
 __all__ = ["Callback", "Plan", "Row"]
 
 Row = Mapping[str, float]
-"""Figures by name."""
+"""Metrics by name."""
 
 Callback = Callable[[Row], None]
 
@@ -27,7 +27,7 @@ class Plan:
     """The keywords of `fit`.
 
     Raises:
-        InputError: If one is out of range.
+        InputError: If a keyword is out of range.
     """
 
     num_epochs: int | None
@@ -59,7 +59,7 @@ class Plan:
         check_counts(**{name: count for name, count in given.items() if count is not None})
         for name in ("patience", "monitor", "validate_every"):
             if getattr(self, name) is not None and self.validation is None:
-                raise InputError(f"`{name}` needs `validation`, the figures that it is about")
+                raise InputError(f"`{name}` needs `validation`, whose metrics it uses")
         if not all(map(callable, self.callbacks)):
             raise InputError(
                 f"`callbacks` must be functions of a row, got {described(self.callbacks)}"

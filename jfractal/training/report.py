@@ -1,4 +1,4 @@
-"""What is said of a fit while it runs: its history, and the rows that callbacks get of it."""
+"""Reports of a running fit: its history, and the rows that callbacks receive."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ __all__ = ["Report", "Unread"]
 
 
 class Unread(NamedTuple):
-    """Figures of a dispatch that is under way."""
+    """Metrics of a dispatch that is still running."""
 
     first: int
     info: Info
@@ -25,14 +25,14 @@ class Unread(NamedTuple):
 
 
 class Report:
-    """Keeps all figures, and hands some of them to callbacks: each row once.
+    """Keeps all metrics, and passes some rows to callbacks, each row once.
 
     Args:
         callbacks: Functions of a row.
         log_every: Steps from one row to the next.
 
     Attributes:
-        history: All figures.
+        history: All metrics.
     """
 
     def __init__(self, callbacks: Sequence[Callback], log_every: int):
@@ -42,19 +42,19 @@ class Report:
 
     @property
     def last_validation(self) -> int:
-        """Steps taken before the last validation; 0 if there was none."""
+        """Number of steps before the last validation; 0 if there was none."""
         name = f"{VALIDATION}step"
         return int(self.history[name][-1]) if name in self.history else 0
 
     def steps(self, columns: Mapping[str, np.ndarray]) -> None:
-        """Adds the figures of steps, by name, "steps", and tells the callbacks."""
+        """Adds the metrics of steps, by name, "steps", and calls the callbacks."""
         self.history.add(columns)
         for i in np.flatnonzero(columns["step"] % self._log_every == 0):
             self._waiting.append({name: x[i].item() for name, x in columns.items()})
         self._tell()
 
     def validation(self, step: int, figures: Row) -> None:
-        """Adds the figures of a validation, and tells the callbacks."""
+        """Adds the metrics of a validation, and calls the callbacks."""
         at = {"step": step, "epoch": float(self.history["epoch"][-1]) if step else 0.0}
         self.history.add_validation({**at, **figures})
         named = {f"{VALIDATION}{name}": value for name, value in figures.items()}
@@ -62,7 +62,7 @@ class Report:
         self._tell()
 
     def finish(self) -> None:
-        """Tells what is left to tell after a callback was interrupted."""
+        """Passes on the rows that remain after a callback was interrupted."""
         while self._waiting:
             with suppress(KeyboardInterrupt):
                 self._tell()

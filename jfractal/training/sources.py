@@ -1,4 +1,4 @@
-"""Where the batches of a fit come from: arrays on the device, or an iterable."""
+"""Sources of the batches of a fit: arrays on the device, or an iterable."""
 
 from collections.abc import Callable
 from functools import partial
@@ -29,7 +29,7 @@ def source_of(method: Method, plan: Plan, data: Batch | Batches, keys: Keys) -> 
     """Arrays or an iterable as a source of batches.
 
     Raises:
-        InputError: If it is neither, or `batch_size` and `num_data` do not belong to it.
+        InputError: If `data` is neither, or `batch_size` or `num_data` does not apply to it.
     """
     about = ByContent(method), ByContent(plan.augment)
     if is_arrays(data):
@@ -37,7 +37,7 @@ def source_of(method: Method, plan: Plan, data: Batch | Batches, keys: Keys) -> 
             examples = as_arrays(data)
             num_data = count_examples(examples)
         if plan.num_data not in (None, num_data):
-            raise InputError(f"`num_data` belongs to iterables; `data` has {num_data} examples")
+            raise InputError(f"`num_data` is for iterables only; `data` has {num_data} examples")
         check_batch_size(plan.batch_size, num_data)
         program = Program(*about, plan.batch_size, num_data, plan.mesh)
         return Arrays(program, examples, keys.order, keys.steps)
@@ -48,14 +48,14 @@ def source_of(method: Method, plan: Plan, data: Batch | Batches, keys: Keys) -> 
         )
     if plan.batch_size is not None:
         raise InputError(
-            "`batch_size` belongs to arrays; `data` is an iterable, which has batches of its own"
+            "`batch_size` is for arrays only; `data` is an iterable, which has its own batches"
         )
     program = Program(*about, None, plan.num_data or _length(data), plan.mesh)
     return Stream(program, data, keys.steps)  # type: ignore[arg-type]
 
 
 def _length(data: Any) -> int:
-    """The examples of a `torch` `DataLoader` and its like."""
+    """The number of examples of a `torch` `DataLoader` and the like."""
     try:
         return len(data.dataset)
     except (AttributeError, TypeError):
@@ -66,7 +66,7 @@ def _length(data: Any) -> int:
 
 
 class Arrays:
-    """Data on the device, in an order of its own in every epoch.
+    """Data on the device, in a new order in every epoch.
 
     Args:
         program: See `Program`.
@@ -77,7 +77,7 @@ class Arrays:
     Attributes:
         program: See `Program`.
         batch: All data, on the host if they came from there.
-        steps_per_epoch: Steps of an epoch.
+        steps_per_epoch: Number of steps in an epoch.
     """
 
     def __init__(self, program: Program, data: Batch, key_order: KeyArray, key_steps: KeyArray):
@@ -92,11 +92,11 @@ class Arrays:
         self._origin = -1
 
     def seek(self, step: int, check: Callable[[Batch], None]) -> None:
-        """Goes to the batch of a step, and has all data looked at."""
+        """Goes to the batch of a step, and checks all data."""
         check(self.batch)
 
     def close(self) -> None:
-        """Ends what runs beside the fit: nothing."""
+        """Does nothing, because no thread runs."""
 
     def limit(self, step: int) -> int:
         """The step up to which one dispatch may go."""
@@ -111,7 +111,7 @@ class Arrays:
         return step - step % steps
 
     def advance(self, state: Any, first: int, last: int) -> tuple[Any, Info]:
-        """The state after steps `first` to `last`, and their figures, "rows"."""
+        """The state after steps `first` to `last`, and their metrics, "rows"."""
         origin = self._first_of_window(first)
         if self.program.batch_size is not None and origin != self._origin:
             epoch = np.int32(origin // self.steps_per_epoch)
@@ -123,11 +123,11 @@ class Arrays:
         )
 
     def epochs(self, first: int, last: int) -> np.ndarray:
-        """Epochs that are done after each of the steps of the last dispatch."""
+        """Number of epochs completed after each step of the last dispatch."""
         return (np.arange(first, last) + 1) / self.steps_per_epoch
 
     def epochs_done(self, step: int) -> int:
-        """Whole epochs that are done after a step."""
+        """Number of whole epochs completed after a step."""
         return step // self.steps_per_epoch
 
     def ends_epoch(self, step: int) -> bool:
@@ -141,7 +141,7 @@ def _orders(program: Program, num_epochs: int, key: KeyArray, first: int) -> Any
 
 
 class Stream:
-    """Batches of an iterable, one in a dispatch.
+    """Batches of an iterable, one per dispatch.
 
     Args:
         program: See `Program`.
@@ -159,7 +159,7 @@ class Stream:
         self._last: Fetched | None = None
 
     def seek(self, step: int, check: Callable[[Batch], None]) -> None:
-        """Goes to the batch of a step, and has every batch looked at before it is put anywhere."""
+        """Goes to the batch of a step; every batch is checked before it goes to the device."""
         self.close()
 
         def put(batch: Batch) -> Batch:
@@ -190,7 +190,7 @@ class Stream:
 
     @property
     def steps_per_epoch(self) -> int | None:
-        """Batches of an epoch, if that is known."""
+        """Number of batches in an epoch, if known."""
         return self._shown.length
 
     @property
@@ -203,7 +203,7 @@ class Stream:
         return step + 1
 
     def advance(self, state: Any, first: int, last: int) -> tuple[Any, Info]:
-        """The state after the next batch, or, with last = first, as it is; and its figures, "1".
+        """The state after the next batch, or unchanged if last = first; and its metrics, "1".
 
         Raises:
             InputError: If there is no next batch.
@@ -221,12 +221,12 @@ class Stream:
         return advance(self.program, 1, state, fetched.batch, None, self._key_steps, *numbers)
 
     def epochs(self, first: int, last: int) -> np.ndarray:
-        """Epochs that are done after the last step; whole ones if their length is not known."""
+        """Number of epochs completed after the last step, whole if their length is not known."""
         epoch, place, length, _ = self._shown
         return np.array([epoch + (0.0 if length is None else (place + 1) / length)])
 
     def epochs_done(self, step: int) -> int:
-        """Whole epochs that are done after the last step."""
+        """Number of whole epochs completed after the last step."""
         return self._ahead.peek().epoch
 
     def ends_epoch(self, step: int) -> bool:

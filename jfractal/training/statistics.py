@@ -1,4 +1,4 @@
-"""Batch statistics measured anew, for the weights as they are."""
+"""New batch statistics for fixed weights."""
 
 from collections.abc import Callable, Iterable, Sequence, Sized
 from functools import partial
@@ -27,20 +27,20 @@ def recalibrate(
     *,
     routes: Sequence[Columns] = (None,),
 ) -> Variables:
-    """Replaces running averages of batch statistics by those of one pass over the data.
+    """Replaces running averages of batch statistics by the statistics of one pass over the data.
 
-    Running averages lag behind weights that still move, and those of a lone column are updated
-    only when it is drawn. Here every route sees every batch with the weights as they are:
-    ``mean = avg_b(mean_b)`` and ``var = avg_b(var_b) + var_b(mean_b)`` over batches b, the moments
-    of all the data where the layers in front normalise alike.
+    Running averages lag behind weights that still move, and the averages of a column that runs
+    alone are updated only when it is drawn. Here, every route sees every batch with the given
+    weights: ``mean = avg_b(mean_b)`` and ``var = avg_b(var_b) + var_b(mean_b)`` over batches b.
+    These are the moments of all data if earlier layers normalise all batches alike.
 
     Args:
         apply: ``apply`` of a net that takes ``train``, ``column`` and ``mutable``.
-        variables: Its variables, with a collection ``batch_stats``.
+        variables: Variables of the net, with a collection ``batch_stats``.
         batches: Inputs as the net takes them, in batches of equal size, at least one.
-        routes: Which statistics to measure: None for the joined net, a column, or one for each
-            block. Those of other routes stay; the shared ones become those of all batches by these
-            routes.
+        routes: Routes to measure statistics for: None for the joined net, a column, or a tuple with
+            one for each block. Statistics of other routes stay. Shared statistics become those of
+            all batches over these routes.
 
     Returns:
         The variables with new ``batch_stats``.

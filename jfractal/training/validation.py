@@ -1,4 +1,4 @@
-"""Figures of a posterior on examples that it was not trained on."""
+"""Metrics of a posterior on held-out examples."""
 
 from collections.abc import Sized
 from functools import partial
@@ -27,17 +27,17 @@ NUM_SAMPLES = 8  # of a posterior that is no point
 def validate(model: Model, posterior: Posterior, data: Batch, key: KeyArray) -> dict[str, float]:
     """Negative log predictive density, and the metrics of the likelihood.
 
-    ``nll = −mean_n log mean_s p(y_n | x_n, w_s)``, in nats per example, over 8 draws of the weights
-    or, of an ensemble, as many as it has members. Metrics are means over the draws.
+    ``nll = −mean_n log mean_s p(y_n | x_n, w_s)``, in nats per example, over 8 draws of the
+    weights, or one for each member of an ensemble. Metrics are means over the draws.
 
     Args:
         model: Net and likelihood.
-        posterior: Over its weights.
+        posterior: Posterior over its weights.
         data: Inputs and targets, ``(x, y)``.
         key: Random key.
 
     Returns:
-        Figures by name: ``nll``, and e.g. ``accuracy``.
+        Metrics by name: ``nll``, and e.g. ``accuracy``.
     """
     check_model(model)
     check_posterior(posterior)

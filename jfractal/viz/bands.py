@@ -1,4 +1,4 @@
-"""Predictive bands: regression along a line, one method beside the other."""
+"""Predictive bands: regression along a line, one method next to the other."""
 
 from collections.abc import Mapping
 from itertools import pairwise
@@ -46,10 +46,10 @@ def predictive_bands(
     *,
     truth: Float[ArrayLike, " points"] | None = None,
 ) -> Figure:
-    """Draws the mean with its 50 % and 95 % bands, a panel for each method, on shared axes.
+    """Draws the mean with its 50 % and 95 % bands, one panel per method, on shared axes.
 
     Args:
-        x_grid: Where the bands are known, ascending, "points".
+        x_grid: The inputs at which bands are given, ascending, "points".
         methods: The band of each method by name; the name becomes the title of its panel.
         x_train: Inputs of the training data, "train".
         y_train: Targets of the training data, "train".
@@ -101,7 +101,7 @@ def _curves(x: np.ndarray, name: str, band: Band) -> list[np.ndarray]:
         )
     mean, *quantiles = (_along(x, f"methods[{name!r}]", curve) for curve in band)
     if any(np.any(low > high) for low, high in pairwise(quantiles)):
-        raise InputError(f"`methods` must have quantiles that ascend, those of {name!r} do not")
+        raise InputError(f"`methods` must have ascending quantiles, {name!r} has not")
     return [mean, *quantiles]
 
 

@@ -1,4 +1,4 @@
-"""Accuracy against coverage: what is gained by leaving out what a prediction is unsure of."""
+"""Accuracy against coverage: the accuracy gained by leaving out uncertain examples."""
 
 from collections.abc import Mapping
 
@@ -20,19 +20,20 @@ __all__ = ["accuracy_coverage"]
 def accuracy_coverage(
     predictions: Prediction | Mapping[str, Prediction], labels: Int[ArrayLike, " batch"]
 ) -> Figure:
-    """Draws the accuracy on the most certain examples against their share of all.
+    """Draws the accuracy on the most certain examples against their share of all examples.
 
-    Certain is what has a small entropy. The height at a share of 1 is the accuracy on all.
+    The most certain examples are those with the smallest entropy. The value at a share of 1 is the
+    accuracy on all examples.
 
     Args:
-        predictions: A prediction of classes, or several by name, a line each.
+        predictions: A prediction of classes, or several by name, with one line each.
         labels: The true classes, "batch".
 
     Returns:
         The figure.
 
     Raises:
-        InputError: If there is no prediction, or `labels` are not classes of all of them.
+        InputError: If there is no prediction, or `labels` do not fit all predictions.
 
     References:
         El-Yaniv & Wiener, "On the foundations of noise-free selective classification", JMLR 2010.

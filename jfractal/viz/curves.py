@@ -1,4 +1,4 @@
-"""Curves: one quantity against another, a line for each series."""
+"""Curves: one quantity against another, with a line for each series."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
@@ -17,7 +17,7 @@ __all__ = ["Curve", "curves"]
 
 Numbers: TypeAlias = Sequence[float]
 Curve: TypeAlias = tuple[Numbers, Numbers] | tuple[Numbers, Numbers, Numbers]
-"""Positions and values, and where they are known the errors of the values."""
+"""Positions and values, and optionally the errors of the values."""
 
 BAND_ALPHA = 0.2
 SAME = 0.01  # of the range of all values: curves that are no farther apart look like one
@@ -35,22 +35,22 @@ def curves(
 ) -> Figure:
     """Draws one line for each series, with its name at its end and its errors as a band.
 
-    A line that runs over an earlier one is dashed, so that both are seen.
+    A line that covers an earlier one is dashed, so that both can be seen.
 
     Args:
         series: Positions and values by name, ``{name: (xs, ys)}``, or ``(xs, ys, errors)`` for a
-            band of ± one error; ``whole net``, ``column 1``, … have colours of their own. A value
-            that is not finite leaves a gap.
-        xlabel: What the positions are, e.g. ``epoch``.
-        ylabel: What the values are, with their unit, e.g. ``nats per example``.
+            band of ± one error. The names ``whole net``, ``column 1``, … have fixed colours. A
+            value that is not finite leaves a gap.
+        xlabel: Label of the positions, e.g. ``epoch``.
+        ylabel: Label of the values with their unit, e.g. ``nats per example``.
         logy: Whether the values are on a logarithmic scale.
 
     Returns:
         The figure.
 
     Raises:
-        InputError: If there is no series, or one has no finite (for `logy`: positive) value,
-            unequal lengths, or an error below 0.
+        InputError: If there is no series, or a series has no finite value (no positive one for
+            `logy`), unequal lengths, or an error below 0.
     """
     lines = {
         name: _line(name, curve, logy) for name, curve in named("series", series, "curves").items()
@@ -76,7 +76,7 @@ def curves(
 
 
 def _line(name: str, curve: Curve, logy: bool) -> list[np.ndarray]:
-    """Positions, values (NaN where there is a gap) and perhaps errors of a curve."""
+    """Positions, values (NaN for a gap) and optional errors of a curve."""
     argument = f"series[{name!r}]"
     check_type(argument, curve, (tuple, list), "positions and values, and perhaps errors")
     if len(curve) not in (2, 3):

@@ -27,22 +27,23 @@ def extremes(
     *,
     num_images: int = 8,
 ) -> Figure:
-    """Draws the images of least and of most epistemic uncertainty, each with its class.
+    """Draws the images with the least and the most epistemic uncertainty, each with its class.
 
-    Above each image stand the most probable class and the mutual information of label and weights,
-    ``I(y; w | x)``, in nats; the first row ascends, the second descends.
+    The title of an image gives the most probable class and the mutual information of label and
+    weights, ``I(y; w | x)``, in nats. The first row ascends, the second descends.
 
     Args:
-        prediction: Of the images.
-        images: In grey, or with 1 or 3 channels, in any range; each is stretched over its own.
-        num_images: Images in a row; all of them if there are fewer.
+        prediction: Prediction for the images.
+        images: Images in grey, or with 1 or 3 channels, in any range. Each is scaled to its own
+            range.
+        num_images: Number of images in a row; all of them if there are fewer.
 
     Returns:
         The figure.
 
     Raises:
-        InputError: If there are no images or not one for each prediction, one is not finite, or
-            they have other channels.
+        InputError: If there is not one image for each prediction, an image is not finite, or the
+            number of channels is neither 1 nor 3.
     """
     check_type("prediction", prediction, Prediction, "a `jf.Prediction`")
     check_counts(num_images=num_images)

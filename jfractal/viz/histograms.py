@@ -1,4 +1,4 @@
-"""Histograms of a score: does it tell data from inside and outside the training set apart?"""
+"""Histograms of a score: how well it separates in-distribution from out-of-distribution data."""
 
 from collections.abc import Mapping
 
@@ -20,9 +20,9 @@ def score_histograms(scores: Mapping[str, Float[ArrayLike, " examples"]], *, xla
     """Draws the density of a score in each group of examples, all on the same bins.
 
     Args:
-        scores: A score for every example, by the name of the group, "examples": e.g. the
-            epistemic entropy in nats on the test set and on another data set.
-        xlabel: What the score is, with its unit.
+        scores: Scores of all examples, "examples", by the name of the group: e.g. the epistemic
+            entropy in nats on the test set and on another data set.
+        xlabel: Label of the score, with its unit.
 
     Returns:
         The figure.

@@ -1,4 +1,4 @@
-"""Intervals: one figure of several methods, each with its uncertainty, one below the other."""
+"""Intervals: one number for each of several methods, with its error, one below the other."""
 
 from collections.abc import Mapping
 
@@ -23,8 +23,8 @@ def intervals(
 
     Args:
         rows: Value and error by name; an error of 0 draws the dot alone.
-        xlabel: What the values are, with their unit, and what the errors are.
-        reference: Where to draw a line to compare with, e.g. at a published figure.
+        xlabel: Label of the values with their unit, which also says what the errors are.
+        reference: Position of a line to compare with, e.g. a published figure.
 
     Returns:
         The figure.

@@ -1,8 +1,8 @@
-"""Where the parts of a picture of an expression stand: lanes side by side, levels downwards.
+"""The layout of a picture of an expression: lanes side by side, levels downwards.
 
-`topology.evaluate` folds an expression to a *trace*, the things met on the way from the input:
-boxes, and forks of parallel branches. `layout` gives every branch of a fork a lane of its own and
-the height that its longest branch needs. One unit is one lane wide and one level high.
+`topology.evaluate` folds an expression into a *trace*: the boxes, and forks of parallel branches,
+on the way from the input. `layout` gives every branch of a fork its own lane, and the height that
+the longest branch needs. One unit is one lane wide and one level high.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Box(NamedTuple):
 
 
 class Span(NamedTuple):
-    """What a wire can start from: a point, or a horizontal bar from `left` to `right`."""
+    """The start of a wire: a point, or a horizontal bar from `left` to `right`."""
 
     left: float
     right: float
@@ -44,12 +44,12 @@ class Span(NamedTuple):
         return (self.left + self.right) / 2
 
     def nearest(self, x: float) -> float:
-        """The place on the span that is nearest to `x`."""
+        """The point of the span nearest to `x`."""
         return min(max(x, self.left), self.right)
 
 
 class Bar(NamedTuple):
-    """A join, reaching over all of its inputs."""
+    """A join, drawn over all of its inputs."""
 
     join: Join
     span: Span
@@ -66,7 +66,7 @@ class Wire(NamedTuple):
 class Layout:
     """A picture in lanes (x) and levels (y, downwards); wires run to and from centres.
 
-    What is not live carries nothing to the output.
+    Parts that are not live pass nothing on to the output.
 
     Attributes:
         height: Number of levels from the input to the output.
@@ -74,8 +74,8 @@ class Layout:
         sink: The output, at y = `height`.
         boxes: All applications of units.
         bars: All joins, in the order of `topology.join_sizes`.
-        wires: Each leads downwards from a box, a bar or the input to a box, a bar or the
-            output, or to the start of the straight wire that goes on from there.
+        wires: All wires. Each leads downwards from a box, a bar or the input to a box, a bar or the
+            output, or to the start of the straight wire that continues it.
     """
 
     height: float
@@ -97,17 +97,17 @@ def layout(
 ) -> Layout:
     """Places every unit and every join of an expression.
 
-    Each branch of a fork has lanes of its own, so nothing overlaps; the units of a column stand
-    in the lane of that column, or further right where that lane is taken. A unit stands in the
+    Each branch of a fork has its own lanes, so nothing overlaps. The units of a column are placed
+    in the lane of that column, or further right if that lane is taken. A unit is placed in the
     middle of the span that it bridges.
 
     Args:
         expr: The expression.
-        column: Which column alone is live, as for `topology.restrict`; all if left out.
-        alive: Which inputs of each join are alive, as for `topology.restrict`.
+        column: The only live column, as for `topology.restrict`. By default, all are live.
+        alive: Flags of the live inputs of each join, as for `topology.restrict`.
 
     Raises:
-        InputError: As `topology.units` and `topology.restrict`.
+        InputError: As for `topology.units` and `topology.restrict`.
     """
     topology.units(expr)  # complains if a name stands for two layers
     topology.restrict(expr, column=column, alive=alive)  # complains if nothing is left
@@ -135,7 +135,7 @@ def layout(
 
 @dataclass(frozen=True, eq=False)
 class _Step:
-    """One application of a unit; equal only to itself, however often the unit is applied."""
+    """One application of a unit; two applications of the same unit are not equal."""
 
     unit: Unit
     is_live: bool
@@ -143,12 +143,12 @@ class _Step:
 
 @dataclass(frozen=True, eq=False)
 class _Cut:
-    """Where a path is dropped: nothing to see, but what comes before leads nowhere."""
+    """The point at which a path is dropped: nothing is drawn, and the path before it is dead."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Fork:
-    """Branches side by side; without a join, their ends are inputs of the join around them."""
+    """Branches side by side; without a join, their ends are inputs of the enclosing join."""
 
     branches: tuple[_Trace, ...]
     join: Join | None
@@ -159,7 +159,7 @@ _Trace = tuple[_Item, ...]
 
 
 def _branches(ends: Sequence[_Trace]) -> tuple[_Trace, ...]:
-    """Inputs of a flat join that set out together become one branch, which forks further on."""
+    """Branches of a flat join; inputs that start together become one branch, which forks later."""
     branches: list[_Trace] = []
     for head, group in groupby(ends, key=lambda end: end[0] if end else None):
         together = list(group)
@@ -225,9 +225,9 @@ class _Placing:
     def chain(
         self, trace: _Trace, source: Span, *, left: float, top: float, bottom: float
     ) -> tuple[list[Span], float]:
-        """Places a trace; returns its ends and the first lane that is free on its right.
+        """Places a trace; returns its ends and the first free lane to its right.
 
-        Whatever is placed on a way from the source is live if the source is.
+        Everything that is placed on a path from the source is live if the source is.
         """
         source = source._replace(is_live=source.is_live and _is_live(trace))
         if not _height(trace):
@@ -276,7 +276,7 @@ class _Placing:
         return [span], right
 
     def tap(self, source: Span, x: float, y: float) -> Span:
-        """A point of lane `x` that is connected to the source, by a bend at `y` if need be."""
+        """A point in lane `x` that is connected to the source, by a bend at `y` if needed."""
         start = source.nearest(x)
         if start == x:
             return source._replace(left=x, right=x)

@@ -1,4 +1,4 @@
-"""What draws a layout: boxes, bars, lines and text, in the colours of the columns."""
+"""Drawing of a layout: boxes, bars, lines and text, in the colours of the columns."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,18 +30,19 @@ HOLLOW = "none"
 
 @dataclass(frozen=True)
 class Colouring:
-    """Colours of units: by column, hollow if dropped, paler if of less strength.
+    """Colours of units: by column, hollow if dropped, paler for less strength.
 
     Attributes:
         palette: Colours of the columns, taken in turn.
-        strength: From 0, white, to 1, by name of the unit; others are hollow. All are 1 if None.
+        strength: Strength of each unit by name, from 0 (white) to 1; all other units are hollow.
+            None gives all units the strength 1.
     """
 
     palette: Sequence[str]
     strength: Mapping[str, float] | None
 
     def of(self, box: Box) -> str | tuple[float, ...]:
-        """Of one application of a unit."""
+        """The colour of one application of a unit."""
         if not box.is_live:
             return HOLLOW
         colour = self.column(box.unit.column)
@@ -53,7 +54,7 @@ class Colouring:
         return tuple(strength * c + (1 - strength) for c in to_rgb(colour))
 
     def column(self, column: int | None) -> str:
-        """Of a column at full strength."""
+        """The colour of a column at full strength."""
         if column is None:
             return PLAIN if self.strength is None else SHADED
         return self.palette[(column - 1) % len(self.palette)]
@@ -64,11 +65,11 @@ class Pen:
     """Draws layouts, in lanes and levels.
 
     Attributes:
-        axes: Where to.
-        transform: Takes inches across and along the flow to the screen.
-        lane: Distance of lanes, in inches.
-        box_width: In inches.
-        colouring: Of the units.
+        axes: Axes to draw on.
+        transform: Maps inches across and along the flow to the screen.
+        lane: Distance between lanes, in inches.
+        box_width: Width of a box, in inches.
+        colouring: Colours of the units.
     """
 
     axes: Axes
@@ -78,7 +79,7 @@ class Pen:
     colouring: Colouring
 
     def block(self, picture: Layout, lead: float, **look: Any):
-        """A picture and `lead` inches of its way in; `look` is that of the text on bars."""
+        """Draws a picture and `lead` inches of wire before it; `look` styles the text on bars."""
         self.line((picture.source.middle, -lead / LEVEL), (picture.source.middle, 0.0))
         for wire in picture.wires:
             self.line(*wire.points, is_live=wire.is_live)
@@ -91,7 +92,7 @@ class Pen:
             self.text(span.middle, span.y, join.how, color=ink, **look)
 
     def column_numbers(self, pictures: Sequence[Layout], lead: float):
-        """In front of the columns."""
+        """Writes the column numbers in front of the columns."""
         lanes: dict[int, float] = {}
         for unit, x, *_ in chain.from_iterable(picture.boxes for picture in pictures):
             if unit.column is not None:
@@ -101,13 +102,13 @@ class Pen:
             self.text(x, y, str(column), color=self.colouring.column(column), weight="bold")
 
     def line(self, *points: tuple[float, float], is_live: bool = True):
-        """A polyline, below all boxes."""
+        """Draws a polyline, below all boxes."""
         xs, ys = zip(*((x * self.lane, y * LEVEL) for x, y in points))
         colour, order = (WIRE, 1.0) if is_live else (DEAD_WIRE, 0.9)
         self.axes.plot(xs, ys, color=colour, lw=0.9, zorder=order, transform=self.transform)
 
     def arrow(self, x: float, start: float, length: float):
-        """From `start`, given in levels, on for `length` inches."""
+        """Draws an arrow of `length` inches from `start`, which is in levels."""
         end = start + length / LEVEL
         self.line((x, start), (x, end - 0.1))
         x, y = x * self.lane, end * LEVEL
@@ -115,7 +116,7 @@ class Pen:
         self.axes.add_patch(Polygon(head, facecolor=WIRE, transform=self.transform))
 
     def patch(self, left: float, right: float, y: float, height: float, colour: Any, label: str):
-        """A box over the lanes from `left` to `right`."""
+        """Draws a box over the lanes from `left` to `right`."""
         is_hollow = colour == HOLLOW
         box = FancyBboxPatch(
             (left * self.lane - self.box_width / 2, y * LEVEL - height / 2),
@@ -133,6 +134,6 @@ class Pen:
         self.axes.add_patch(box)
 
     def text(self, x: float, y: float, text: str, **look: Any):
-        """A text, in the middle of the place if `look` does not say otherwise."""
+        """Writes a text, centred at the point unless `look` says otherwise."""
         look = {"ha": "center", "va": "center_baseline", "fontsize": TEXT_SIZE} | look
         self.axes.text(x * self.lane, y * LEVEL, text, transform=self.transform, zorder=3, **look)

@@ -1,4 +1,4 @@
-"""Rank histograms of simulation-based calibration: flat if a method is calibrated."""
+"""Rank histograms of simulation-based calibration, which are flat if a method is calibrated."""
 
 from collections.abc import Mapping
 
@@ -23,11 +23,12 @@ CEILING = 4.0  # times the count of even ranks, above which bars are cut off
 def rank_histograms(calibrations: Mapping[str, Calibration]) -> Figure:
     """Draws a histogram for each method (a row) and each quantity (a column).
 
-    The band is where 99 % of the bars of a calibrated method end; those that do not are marked. ∪
-    says that draws are too narrow, ∩ that they are too wide, a slope that they are biased.
+    For a calibrated method, 99 % of the bars end within the band; bars that do not are marked. A ∪
+    shape means that draws are too narrow, a ∩ shape that they are too wide, and a slope that they
+    are biased.
 
     Args:
-        calibrations: By name of the method, see `jfractal.testing.simulate_ranks`.
+        calibrations: Calibrations by name of the method, see `jfractal.testing.simulate_ranks`.
 
     Returns:
         The figure.

@@ -1,4 +1,4 @@
-"""Reliability diagrams: is a class named with 80 % confidence right in 80 % of the cases?"""
+"""Reliability diagrams: are predictions with 80 % confidence right in 80 % of the cases?"""
 
 from collections.abc import Mapping
 
@@ -22,22 +22,22 @@ Z = 1.959963984540054  # of 95 %
 def reliability_diagram(
     reliability: Reliability | Mapping[str, Reliability], *, title: str = ""
 ) -> Figure:
-    """Draws accuracy against confidence, bin by bin, and below it where the examples are.
+    """Draws accuracy against confidence, bin by bin, and a histogram of confidence below.
 
-    The solid bars are the accuracies, each with Wilson's 95 % interval for as many examples; the
-    gap reaches from there to the mean confidence. Each panel states its
+    Solid bars are accuracies, each with Wilson's 95 % interval for the number of examples in the
+    bin. The gap reaches from there to the mean confidence. Each panel states its
     ``ECE = Σ_k (n_k / n) |accuracy_k − confidence_k|``.
 
     Args:
-        reliability: What `jfractal.metrics.reliability` returned, or several of them by name,
-            one panel each; ``whole net``, ``column 1``, … have colours of their own.
+        reliability: The result of `jfractal.metrics.reliability`, or several results by name, with
+            one panel each. The names ``whole net``, ``column 1``, … have fixed colours.
         title: Heading of the whole figure.
 
     Returns:
         The figure.
 
     Raises:
-        InputError: If there is no panel, or a panel without examples.
+        InputError: If there is no panel, or a panel has no examples.
 
     Source: Guo, Pleiss, Sun & Weinberger, "On calibration of modern neural networks", ICML 2017,
         figure 1.
@@ -69,15 +69,15 @@ def _check(name: str, bins: Reliability) -> None:
     check_type("reliability", bins, Reliability, "of `jfractal.metrics.reliability`")
     confidence, accuracy, count = (series("reliability", values) for values in bins)
     if not confidence.shape == accuracy.shape == count.shape:
-        raise InputError(f"`reliability` must have as many of everything as bins, {name!r} has not")
+        raise InputError(f"`reliability` must have one entry per bin everywhere, {name!r} has not")
     if np.any((confidence < 0) | (confidence > 1) | (accuracy < 0) | (accuracy > 1)):
-        raise InputError(f"`reliability` must have rates in [0, 1], {name!r} has others")
+        raise InputError(f"`reliability` must have rates in [0, 1], {name!r} has not")
     if count.sum() == 0 or np.any((count < 0) | (count % 1 != 0)):
         raise InputError(f"`reliability` must count at least one example, {name!r} has none")
 
 
 def _wilson(share: np.ndarray, num: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The 95 % interval of a probability that gave a share of `num` trials.
+    """The 95 % interval of a probability, from the share of successes in `num` trials.
 
     Source: Wilson, "Probable inference, the law of succession, and statistical inference", JASA
         1927.

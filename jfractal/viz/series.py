@@ -1,4 +1,4 @@
-"""What pictures are made of: mappings of names to things, and series of numbers."""
+"""Checks of the content of pictures: mappings of names, and series of numbers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,10 +14,10 @@ MOST = 1000  # panels or lines, beyond which a picture shows nothing
 
 
 def named(argument: str, value: Any, what: str) -> dict[str, Any]:
-    """A mapping of names to whatever is drawn by that name, at least one.
+    """A mapping from names to the things that are drawn, with at least one entry.
 
     Raises:
-        InputError: If it is not, or a name is not a string.
+        InputError: If `value` is not such a mapping, or a name is not a string.
     """
     check_type(argument, value, Mapping, f"a mapping of names to {what}")
     if not 0 < len(value) <= MOST:
@@ -28,10 +28,10 @@ def named(argument: str, value: Any, what: str) -> dict[str, Any]:
 
 
 def series(argument: str, value: Any, *, ndim: int = 1, finite: bool = True) -> np.ndarray:
-    """Numbers in an array of so many axes, none of them empty.
+    """Numbers in an array with `ndim` axes, none of them empty.
 
     Raises:
-        InputError: If they are not, or one is not finite where it must be.
+        InputError: If `value` is not such an array, or if `finite` and a number is not.
     """
     x = np.asarray(as_array(argument, value))
     if x.ndim != ndim or not x.size:
@@ -46,6 +46,6 @@ def series(argument: str, value: Any, *, ndim: int = 1, finite: bool = True) -> 
 
 
 def check_label(**labels: Any) -> None:
-    """Refuses a text that is not a string."""
+    """Refuses a label that is not a string."""
     for name, label in labels.items():
         check_type(name, label, str, "a string")

@@ -1,4 +1,4 @@
-"""What a posterior leaves open: standard deviations and signal to noise, leaf by leaf."""
+"""The spread of a posterior: standard deviations and signal-to-noise, leaf by leaf."""
 
 from typing import Any
 
@@ -20,22 +20,22 @@ QUANTILES = (0.05, 0.5, 0.95)
 
 @styled
 def posterior_spread(posterior: Posterior, *, where: Where = everywhere) -> Figure:
-    """Draws σ and ``|mean| / σ`` of the weights, a line for each leaf of the tree.
+    """Draws σ and ``|mean| / σ`` of the weights, with a line for each leaf of the tree.
 
     A line reaches from the 5 % to the 95 % quantile over the weights of a leaf, with a dot at the
-    median. Where signal to noise is below 1, zero is within one standard deviation.
+    median. If signal-to-noise is below 1, zero is within one standard deviation.
 
     Args:
-        posterior: One with a mean and a variance, of any method.
-        where: ``where(path, mean)`` says which leaves to draw, e.g.
+        posterior: A posterior with a mean and a variance, from any method.
+        where: ``where(path, mean)`` picks the leaves to draw, e.g.
             ``lambda path, mean: "column2_" in path``.
 
     Returns:
         The figure.
 
     Raises:
-        InputError: If `posterior` is not a posterior of jfractal, or `where` picks more leaves than
-            a picture has room for, or none whose weights have a variance.
+        InputError: If `posterior` is not a posterior of jfractal, or `where` picks too many leaves
+            for one picture, or no leaf whose weights have a variance.
 
     References:
         Blundell et al., "Weight uncertainty in neural networks", ICML 2015, §5.1 and figure 4.
@@ -69,7 +69,7 @@ def posterior_spread(posterior: Posterior, *, where: Where = everywhere) -> Figu
 
 
 def _moments(posterior: Posterior, where: Where) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Mean and standard deviation of what has one."""
+    """Mean and standard deviation of the leaves that have a variance."""
     means, variances = map(dict, map(named_leaves, (posterior.mean(), posterior.variance())))
     moments = {}
     for path, mean in means.items():
@@ -81,7 +81,7 @@ def _moments(posterior: Posterior, where: Where) -> dict[str, tuple[np.ndarray, 
 
 
 def _column(path: str) -> str:
-    """The column of a fractal net that a leaf is of, for its colour."""
+    """The column of a fractal net that a leaf belongs to, for its colour."""
     _, found, rest = path.partition("column")
     number = rest.partition("_")[0]
     return f"column {number}" if found and number.isdigit() else "whole net"

@@ -1,4 +1,4 @@
-"""Pictures of architectures: any expression, and any net of them."""
+"""Pictures of architectures: of any expression, and of any net of blocks."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -51,31 +51,31 @@ def structure(
 ) -> Figure:
     """Draws an expression from top to bottom, or a net, block by block, from left to right.
 
-    Units are boxes, joins are bars over their inputs, a bare line is a skip. Units of a column
-    share its colour and stand in one line, the shallowest column first, with its number in front;
-    in an expression, units without a column carry their name. What is dropped is hollow, and so
-    are its lines.
+    Units are boxes, joins are bars over their inputs, and a bare line is a skip. The units of a
+    column have the same colour and stand in one line, the shallowest column first, with its number
+    in front. In an expression, units without a column show their names. Dropped units and their
+    lines are hollow.
 
     Args:
-        architecture: An expression, or a net; ``net.column(c)`` is drawn as ``column=c``. Its
-            projections are shown by ``net.project(channels)``.
-        path: Where to write the picture too; the name ends in .svg, .pdf or .png.
-        column: The column that runs alone; of a net, also one for each block.
-        alive: Which inputs of each join are alive: of an expression as for `topology.restrict`, of
-            a net the collection ``drop_path`` of its variables, see `inference.sub_networks`.
-        shades: A number for each unit, at least 0, such as its FLOPs or its share of the
-            activation: the darker a unit the larger its number; units left out are hollow. By
-            name, ``{unit: number}``; of a net, ``{"block1": {unit: number}, …}`` as from
-            `BlockNet.unit_flops`.
+        architecture: An expression or a net. ``net.column(c)`` is drawn as with ``column=c``. To
+            show projections, give ``net.project(channels)``.
+        path: File to write the picture to as well, ending in .svg, .pdf or .png.
+        column: The column that runs alone. For a net, it may be a tuple with one for each block.
+        alive: Flags of the live inputs of each join: for an expression as in `topology.restrict`,
+            for a net the collection ``drop_path`` of its variables, see `inference.sub_networks`.
+        shades: A number of at least 0 for each unit, such as its FLOPs or its share of the
+            activation: ``{unit: number}``, or for a net ``{"block1": {unit: number}, …}`` as from
+            `BlockNet.unit_flops`. A larger number gives a darker unit. Units without a number are
+            hollow.
         palette: Colours of the columns, taken in turn.
 
     Returns:
         The figure, as large as its content.
 
     Raises:
-        InputError: If `architecture` is neither, there is no such column, `alive` does not fit the
-            joins, nothing is left, `shades` names units that are not there, or `path` has another
-            suffix.
+        InputError: If `architecture` is neither an expression nor a net, there is no such column,
+            `alive` does not fit the joins, nothing is left to draw, `shades` names unknown units,
+            or `path` has another suffix.
 
     Source: Larsson, Maire & Shakhnarovich, "FractalNet", ICLR 2017, figure 1.
     """
@@ -119,12 +119,12 @@ class _Block(NamedTuple):
 
     @property
     def length(self) -> float:
-        """In a net, from one pool to the next."""
+        """The length of the block in a net, from one pool to the next."""
         return self.picture.height * LEVEL + 2 * POOL_LEAD
 
 
 def _masks(alive: Any, block: str, expr: Expr) -> list[Sequence[bool]] | None:
-    """Which join inputs of a block are alive, by the collection ``drop_path`` of a net."""
+    """Flags of the live join inputs of a block, from the collection ``drop_path`` of a net."""
     if not (alive is None or isinstance(alive, Mapping)):
         raise InputError(f"`alive` of a net must be flags by block and join, got {alive!r}")
     if alive is None or block not in alive:
@@ -136,7 +136,7 @@ def _masks(alive: Any, block: str, expr: Expr) -> list[Sequence[bool]] | None:
 def _strengths(
     blocks: Mapping[str, Expr], shades: Mapping[str, Mapping[str, float]]
 ) -> dict[str, dict[str, float]]:
-    """Numbers as strengths of colour, up to 1 for the largest of all."""
+    """Numbers as strengths of colour, with 1 for the largest number."""
     for units in shades.values():
         check_type("shades", units, Mapping, "numbers by the name of a unit")
         for unit, n in units.items():
@@ -209,7 +209,7 @@ def _net_figure(blocks: Sequence[_Block], widths: Sequence[int]) -> Figure:
 
 
 def _rows(blocks: Sequence[_Block]) -> list[list[_Block]]:
-    """The blocks, as many in a row as fit."""
+    """The blocks in rows, as many in a row as fit."""
     rows: list[list[_Block]] = [[]]
     for block in blocks:
         if rows[-1] and sum(block.length for block in (*rows[-1], block)) > ROW_LENGTH:
@@ -242,7 +242,7 @@ def _picture_path(path: Any) -> Path:
 
 
 def _save(figure: Figure, path: Path):
-    """Writes beside the target and renames: a reader finds the whole picture or the old one."""
+    """Writes a temporary file and renames it, so that a reader never sees half a picture."""
     part = path.with_name(f".{path.name}.part")
     try:
         figure.savefig(part, format=path.suffix[1:], metadata=_METADATA[path.suffix], dpi=300)

@@ -1,4 +1,4 @@
-"""One look for all pictures: colours, and settings that hold while a picture is made."""
+"""The style of all pictures: colours, and settings that apply while a picture is made."""
 
 from collections.abc import Iterable, Sequence
 from io import BytesIO
@@ -40,7 +40,7 @@ PALETTE = (
     "#882255",
     "#117733",
 )
-"""Colours of columns 1, 2, …: Paul Tol's, told apart also by the colour-blind."""
+"""Colours of columns 1, 2, …: Paul Tol's palette for colour-blind readers."""
 
 styled = matplotlib.rc_context(
     {
@@ -69,11 +69,11 @@ styled = matplotlib.rc_context(
         "ytick.labelcolor": INK,
     }
 )
-"""Decorates a function that makes a figure; the caller's settings are untouched."""
+"""Decorates a function that makes a figure, without changing the caller's settings."""
 
 
 class InlineFigure(Figure):
-    """A figure that a notebook shows, even where `pyplot` was never imported."""
+    """A figure that a notebook shows even if `pyplot` was never imported."""
 
     def _repr_png_(self) -> bytes:
         picture = BytesIO()
@@ -82,7 +82,7 @@ class InlineFigure(Figure):
 
 
 def check_palette(palette: Any) -> None:
-    """Refuses a palette that is not a sequence of colours, as matplotlib knows them."""
+    """Refuses a palette that is not a sequence of matplotlib colours."""
     is_sequence = isinstance(palette, Sequence) and not isinstance(palette, str) and palette
     if not is_sequence or not all(map(is_color_like, palette)):
         raise InputError(f"`palette` must be at least one colour, got {described(palette)}")
@@ -92,7 +92,7 @@ def colours(names: Iterable[str]) -> dict[str, str]:
     """A colour for each name: ink for ``whole net``, column c's for ``column c``, others in turn.
 
     Raises:
-        InputError: If there is no name.
+        InputError: If there are no names.
     """
     names = tuple(names)
     if not names:

@@ -1,4 +1,4 @@
-"""Traces and ranks: do the Markov chains tell the same story?"""
+"""Traces and ranks: do the Markov chains agree?"""
 
 from collections.abc import Mapping
 
@@ -20,24 +20,24 @@ MIN_DRAWS = 4  # of which R-hat and ESS can be found
 
 @styled
 def traces(draws: Mapping[str, Float[ArrayLike, "chains draws"]]) -> Figure:
-    """Draws each quantity against the number of the draw, a line for each chain.
+    """Draws each quantity against the number of the draw, with a line for each chain.
 
-    Chains that have converged are on top of each other and do not drift. Each panel states the
-    rank-normalised R-hat and the bulk and tail effective sample sizes.
+    Chains that have converged overlap and do not drift. Each panel states the rank-normalised R-hat
+    and the bulk and tail effective sample sizes.
 
     Args:
         draws: Draws by the name of the quantity, "chains draws", e.g. the log joint in nats and
-            the probability of a class; as many chains for each.
+            the probability of a class. The number of chains must be the same for all.
 
     Returns:
         The figure, one panel below the other.
 
     Raises:
-        InputError: If there is no quantity, or one is not finite, has fewer than 4 draws or
-            other chains than the first.
+        InputError: If there is no quantity, or one is not finite, has fewer than 4 draws, or has
+            another number of chains than the first.
 
-    Source: Vehtari et al., "Rank-normalization, folding, and localization", 2021 (the figures
-        that are stated).
+    Source: Vehtari et al., "Rank-normalization, folding, and localization", 2021 (R-hat and
+        effective sample sizes).
     """
     panels = _checked(draws)
     figure = InlineFigure(figsize=(4.2, 0.5 + 1.1 * len(panels)), layout="constrained")
@@ -56,24 +56,25 @@ def traces(draws: Mapping[str, Float[ArrayLike, "chains draws"]]) -> Figure:
 
 @styled
 def ranks(draws: Mapping[str, Float[ArrayLike, "chains draws"]], *, num_bins: int = 20) -> Figure:
-    """Draws how the ranks of each chain's draws among those of all chains are distributed.
+    """Draws histograms of the ranks of each chain's draws among the draws of all chains.
 
-    If all chains target one distribution, the ranks of each are uniform: about as many in every
-    bin. Bars that lean to one side are a chain whose draws are too low or too high, bars that
-    are high in the middle or at both ends one with too small or too large a scale. The band
-    holds a bar with 95 % probability (hypergeometric) if the draws are independent; bars of
-    autocorrelated draws leave it more often.
+    If all chains have the same distribution, the ranks of each chain are uniform. Bars that lean to
+    one side mean that the draws of a chain are too low or too high. Bars that are high in the
+    middle or at both ends mean that its scale is too small or too large. The band contains a bar
+    with 95 % probability (hypergeometric) if draws are independent; with autocorrelated draws, bars
+    leave it more often.
 
     Args:
-        draws: Draws by the name of the quantity, "chains draws"; as many chains for each.
+        draws: Draws by the name of the quantity, "chains draws". The number of chains must be the
+            same for all.
         num_bins: Number of bins, from 2 to the number of draws of a chain.
 
     Returns:
         The figure, a row for each quantity and a column for each chain.
 
     Raises:
-        InputError: If there is no quantity, one is not finite, has fewer than 4 draws or
-            other chains than the first, or `num_bins` is out of range.
+        InputError: If there is no quantity; if one is not finite, has fewer than 4 draws, or has
+            another number of chains than the first; or if `num_bins` is out of range.
 
     Source: Vehtari, Gelman, Simpson, Carpenter & Bürkner, "Rank-normalization, folding, and
         localization: an improved R-hat for assessing convergence of MCMC", 2021, section 4.4.

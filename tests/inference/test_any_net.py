@@ -98,7 +98,9 @@ made = cache(lambda name: NETS[name]())
 def test_two_steps_and_a_prediction(name, net):
     model, variables, x = made(net)
     if name == "mc_drop_path" and net != "fractal":
-        with pytest.raises(jf.InputError, match=r"must be of a fractal net, `jf\.fractal_model\("):
+        with pytest.raises(
+            jf.InputError, match=r"must be that of a fractal net, `jf\.fractal_model\("
+        ):
             METHODS[name](model)
         return
     method = METHODS[name](model)

@@ -170,7 +170,7 @@ BAD_NAN = (jnp.full((4, 3), jnp.nan), jnp.zeros((4, 1)))
 @pytest.mark.parametrize(
     ("batch", "options", "message"),
     [
-        (None, {"num_data": 0}, "`num_data` must be at least 12, the examples of the batch"),
+        (None, {"num_data": 0}, "`num_data` must be at least 12, the size of the batch"),
         (None, {"num_data": 11}, "`num_data` must be at least 12, .* got 11"),
         (None, {"num_data": 12.5}, "`num_data` must be an integer, got 12.5"),
         (None, {"num_samples": 0}, "`num_samples` must be at least 1, got 0"),

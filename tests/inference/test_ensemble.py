@@ -52,7 +52,7 @@ def test_members_start_from_those_that_are_trained(problem):
     state = method.init(trained, KEY)
     np.testing.assert_array_equal(flat(state.params), flat(trained.members.mean()))
     np.testing.assert_array_equal(state.variables["s"], [0, 1])
-    with pytest.raises(jf.InputError, match="as many members as `num_members`, 3"):
+    with pytest.raises(jf.InputError, match="must have `num_members` = 3 members"):
         jf.ensemble(jf.sgld(problem.model, learning_rate=0.1), 3).init(trained, KEY)
 
 
@@ -62,5 +62,7 @@ def test_bad_input(problem):
         with pytest.raises(jf.InputError, match="num_members"):
             jf.ensemble(method, num_members)
     for wrong in (jf.ensemble(method, 2), problem.model, lambda key: jf.Point({})):
-        with pytest.raises(jf.InputError, match="`method` must be a method of one member"):
+        with pytest.raises(
+            jf.InputError, match="`method` must be a method that is not an ensemble"
+        ):
             jf.ensemble(wrong, 2)

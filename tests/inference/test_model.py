@@ -168,11 +168,11 @@ DOES_NOT_RUN = "does not run through the net with these `params`"
 REFUSED = {
     "statistics": (
         *(ALL, {"params": VARIABLES["all"]["params"]}, X),
-        r"`params` lacks .*: if that is batch statistics, start from all of `net.init\(key, x\)`",
+        r"`params` lacks .*: if these are batch statistics, give all of `net.init\(key, x\)`",
     ),
     "stream": (
         *(linen(Everything()), VARIABLES["all"], X),
-        r"`model` draws random numbers .* whose `rngs` names the streams .*noise",
+        r"`model` needs a random stream .* whose `rngs` names the streams .*noise",
     ),
     "norm": (
         *(plain(NORM), VARIABLES["norm"], X),
@@ -180,7 +180,7 @@ REFUSED = {
     ),
     "dropout": (
         *(plain(DROP), VARIABLES["drop"], X),
-        r"`model` draws random numbers in a pass that has none .*from_linen",
+        r"`model` needs a random stream that this pass does not have.*from_linen",
     ),
     "required": (
         *(plain(Everything()), VARIABLES["all"], X),

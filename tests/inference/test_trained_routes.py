@@ -116,7 +116,7 @@ def test_a_batch_that_has_no_equal_parts_is_refused(variables):
 @pytest.mark.parametrize("routes", ["sampled", "learned"])
 def test_only_the_whole_net_beside_its_columns_can_teach(routes):
     with pytest.raises(
-        jf.InputError, match="`distillation` is for `routes` that run the whole net"
+        jf.InputError, match="`distillation` needs `routes` that run both the whole net"
     ):
         model_of(routes, distillation=0.5)
 

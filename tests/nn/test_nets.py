@@ -435,7 +435,7 @@ def test_too_small_an_image_is_refused(size):
 @pytest.mark.parametrize("unit", [ConvUnit, SeparableUnit])
 def test_flat_features_are_no_image(unit):
     net = FractalNet(10, columns=1, widths=(2,), unit=unit)
-    with pytest.raises(InputError, match=r"`x` must have an axis in space .*, got .*\(1, 8\)"):
+    with pytest.raises(InputError, match=r"`x` must have a spatial axis .*, got .*\(1, 8\)"):
         jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, 8)))
 
 

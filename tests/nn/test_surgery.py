@@ -233,7 +233,7 @@ def test_what_cannot_be_spared_is_refused():
         prune_paths(net, variables, -1)
     for how in ("concat", "convex"):
         joined = block_net(topology.fractal(2, how=how), 5, widths=(4,), norm="frn")
-        with pytest.raises(InputError, match="block 1 of `net` has joins that cannot spare"):
+        with pytest.raises(InputError, match="block 1 of `net` has joins that cannot lose"):
             keep_columns(joined, lift(joined), (1,))
     hidden = ResNet(5, depth=2, widths=(4,), norm="frn")
     with pytest.raises(InputError, match=r"give `net.project\(channels\)`"):

@@ -275,7 +275,7 @@ def test_equal_calls_compile_once():
 def test_what_cannot_be_a_classifier(apply, shown, keep_samples):
     with pytest.raises(jf.InputError, match="a classifier must be floating-point") as refusal:
         jf.predict(apply, jf.Point({}), X, KEY, keep_samples=keep_samples)
-    assert f"got {shown}: say what else they are" in str(refusal.value)
+    assert f"got {shown}: for other outputs, give a" in str(refusal.value)
 
 
 @pytest.mark.parametrize("model", [nn.Dense(3), None, {"params": {}}])
@@ -293,7 +293,7 @@ def test_a_likelihood_that_does_not_say():
             return outputs
 
     for likelihood, message in {
-        Silent(): "`predict` must know what Silent says of a target: give it",
+        Silent(): r"`predict` needs a method `prediction\(outputs\)` of Silent",
         Loud(): r"`prediction` of Loud must return a `jf.Mixture`",
     }.items():
         model, posterior = problem()
@@ -311,7 +311,7 @@ def test_noise_needs_two_outputs_for_each_value():
 def test_missing_statistics_are_named():
     net = nn.Sequential([nn.BatchNorm(use_running_average=True), nn.Dense(3)])
     posterior = jf.Point({"params": net.init(KEY, X)["params"]})
-    with pytest.raises(jf.InputError, match="lacks what the net reads"):
+    with pytest.raises(jf.InputError, match="lacks variables that the net needs"):
         jf.predict(net.apply, posterior, X, KEY)
 
 

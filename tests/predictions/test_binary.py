@@ -66,5 +66,5 @@ def test_bad_input():
         "credible_interval": single.credible_interval,
         "log_prob": lambda: single.log_prob(jnp.zeros((5, 4))),
     }.items():
-        with pytest.raises(jf.InputError, match=f"`{name}` needs what every draw"):
+        with pytest.raises(jf.InputError, match=f"`{name}` needs the predictions of all draws"):
             ask()

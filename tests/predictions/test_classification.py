@@ -61,5 +61,7 @@ def test_without_draws_what_needs_them_is_refused(log_probs):
         "credible_interval": bare.credible_interval,
         "joint_log_prob": lambda: bare.joint_log_prob(jnp.zeros(11, int)),
     }.items():
-        with pytest.raises(jf.InputError, match=f"`{name}` needs what every draw .*keep_samples"):
+        with pytest.raises(
+            jf.InputError, match=f"`{name}` needs the predictions of all .*keep_samples"
+        ):
             ask()

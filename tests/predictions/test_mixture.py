@@ -68,7 +68,9 @@ def test_draws_are_kept_only_if_all_parts_have_them(kind):
     both = jf.mixture([one, single], jnp.log(jnp.array([0.5, 0.5])))
     whole = jf.mixture([one, one], jnp.log(jnp.array([0.5, 0.5])))
     assert both.draws is None and whole.draws is not None
-    with pytest.raises(jf.InputError, match="`credible_interval` needs what every draw"):
+    with pytest.raises(
+        jf.InputError, match="`credible_interval` needs the predictions of all draws"
+    ):
         both.credible_interval()
 
 

@@ -80,5 +80,5 @@ def test_bad_input():
         "log_prob": lambda: single.log_prob(MEANS[0]),
         "credible_interval": single.credible_interval,
     }.items():
-        with pytest.raises(jf.InputError, match=f"`{name}` needs what every draw"):
+        with pytest.raises(jf.InputError, match=f"`{name}` needs the predictions of all draws"):
             ask()

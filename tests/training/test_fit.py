@@ -190,7 +190,7 @@ def test_a_short_repr():
         ({"num_steps": 1.5}, "`num_steps` must be an integer, got 1.5"),
         ({"num_steps": 1, "batch_size": 41}, "`batch_size` must be between 1 and .* 40, got 41"),
         ({"num_steps": 1, "batch_size": 0}, "`batch_size` must be at least 1"),
-        ({"num_steps": 1, "num_data": 50}, "`num_data` belongs to iterables; `data` has 40"),
+        ({"num_steps": 1, "num_data": 50}, "`num_data` is for iterables only; `data` has 40"),
         ({"num_steps": 1, "log_every": 0}, "`log_every` must be at least 1"),
         ({"num_steps": 1, "patience": 1}, "`patience` needs `validation`"),
         ({"num_steps": 1, "monitor": "nll"}, "`monitor` needs `validation`"),

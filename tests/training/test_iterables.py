@@ -180,7 +180,7 @@ def test_an_error_of_the_iterable_comes_through():
 def test_what_an_iterable_needs():
     with pytest.raises(jf.InputError, match="`num_data` must be given for an iterable"):
         fit(BATCHES, num_data=None)
-    with pytest.raises(jf.InputError, match="`batch_size` belongs to arrays"):
+    with pytest.raises(jf.InputError, match="`batch_size` is for arrays only"):
         fit(BATCHES, batch_size=8)
     with pytest.raises(jf.InputError, match="`num_data` must be at least 8"):
         fit(BATCHES, num_data=7)

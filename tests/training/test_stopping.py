@@ -53,14 +53,14 @@ def test_a_figure_that_should_be_large():
 
 def test_the_figure_to_go_by():
     call = lambda **o: jf.fit(MAP, PARAMS, (X, Y), KEY, **BATCHES, **o)
-    with pytest.raises(jf.InputError, match=r"`monitor` .* for accuracy give '-accuracy'"):
+    with pytest.raises(jf.InputError, match=r"`monitor` .* such as '-accuracy', got 'accuracy'"):
         call(validation=(X, Y), monitor="accuracy")
-    with pytest.raises(jf.InputError, match=r"`monitor` must be one of the figures .* got 'loss'"):
+    with pytest.raises(jf.InputError, match=r"`monitor` must be one of the metrics .* got 'loss'"):
         call(validation=(X, Y), monitor="loss")
-    with pytest.raises(jf.InputError, match=r"`monitor` must be one of the figures .*, rmse,"):
+    with pytest.raises(jf.InputError, match=r"`monitor` must be one of the metrics .*, rmse,"):
         call(validation=figures(1.0, name="rmse"), patience=1)
     fit = call(validation=lambda posterior: {"rmse": 1.0})
-    with pytest.raises(jf.InputError, match="`best` is known after a fit with `validation=`"):
+    with pytest.raises(jf.InputError, match="`best` is known only after a fit with `validation=`"):
         fit.best  # noqa: B018
 
 

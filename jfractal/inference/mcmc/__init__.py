@@ -1,4 +1,4 @@
-"""Markov chains over all data: the yardstick of every other posterior."""
+"""Markov chains over all data: the reference for every other posterior."""
 
 from jfractal.inference.mcmc.chains import Chains as Chains
 from jfractal.inference.mcmc.diagnosis import Diagnosis as Diagnosis

@@ -1,4 +1,4 @@
-"""Draws of Markov chains: a posterior like any other, and how far to trust it."""
+"""Draws of Markov chains: a posterior like any other, with convergence diagnostics."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,13 +49,13 @@ class Chains(Posterior):
     """Draws of Markov chains: a posterior like any other.
 
     Attributes:
-        variables: As `apply` takes them, with leading axes "chains draws"; of what was not sampled,
-            "chains 1".
-        statistics: Of each draw by name, with axes "chains draws": ``log_joint`` (nats),
-            ``num_gradients`` and ``divergences`` (both since the draw before); of `nuts` and `hmc`
-            ``energy`` (nats); of all but `mclmc` ``accept_prob``; of that ``energy_error`` (nats
-            per √weight, of the last step).
-        warmup_gradients: Gradients that each chain took to adapt, "chains".
+        variables: Variables as `apply` takes them, with leading axes "chains draws". Variables that
+            were not sampled have "chains 1".
+        statistics: Statistics of each draw by name, "chains draws": ``log_joint`` (nats),
+            ``num_gradients`` and ``divergences`` (both since the previous draw). `nuts` and `hmc`
+            add ``energy`` (nats). All samplers but `mclmc` add ``accept_prob``; `mclmc` adds
+            ``energy_error`` (nats per √weight, of the last step).
+        warmup_gradients: Number of gradients that each chain took in warm-up, "chains".
     """
 
     variables: Variables
@@ -64,16 +64,17 @@ class Chains(Posterior):
 
     @classmethod
     def joined(cls, parts: "Sequence[Chains]") -> "Chains":
-        """The chains of several runs side by side, for instance of several hosts.
+        """The chains of several runs as one, for instance the runs of several hosts.
 
         Args:
-            parts: Chains of one model and one number of draws, with random keys of their own.
+            parts: `Chains` of the same model and number of draws, each run with its own random key.
 
         Returns:
             `Chains`.
 
         Raises:
-            InputError: If there are none, or they differ in their weights, statistics or draws.
+            InputError: If there are no parts, or they differ in weights, statistics or number of
+                draws.
         """
         are_chains = isinstance(parts, Sequence) and all(isinstance(x, Chains) for x in parts)
         if not (parts and are_chains):
@@ -90,7 +91,7 @@ class Chains(Posterior):
 
     @property
     def num_draws(self) -> int:
-        """Draws of each chain."""
+        """Number of draws of each chain."""
         return self.statistics["log_joint"].shape[1]
 
     @property
@@ -106,7 +107,7 @@ class Chains(Posterior):
 
     @property
     def references(self) -> tuple[str, ...]:
-        """The papers on the sampler, which left statistics that no other one does."""
+        """BibTeX keys of the papers on the sampler, which the statistics identify."""
         if "energy" in self.statistics:  # `nuts`, or `hmc` with the same warm-up
             return ("neal2011", "hoffman2014", "phan2019")
         if "accept_prob" in self.statistics:
@@ -153,21 +154,21 @@ class Chains(Posterior):
         return {path: w for path, w in weights if w.shape[1] == self.num_draws}
 
     def _full(self, x: Any) -> Any:
-        """With the axis of draws at its length; of a NumPy array that stood still, a view."""
+        """A leaf with its full axis of draws; for a NumPy array that was not sampled, a view."""
         if x.shape[1] == self.num_draws:
             return x
         numpy = jnp if isinstance(x, jax.Array) else np
         return numpy.broadcast_to(x, (x.shape[0], self.num_draws, *x.shape[2:]))
 
     def to_arviz(self) -> Any:
-        """The draws for ArviZ: an InferenceData, or with ArviZ 1.0 and newer the DataTree.
+        """The draws for ArviZ: an InferenceData, or a DataTree with ArviZ 1.0 and newer.
 
-        Groups ``posterior`` (weights that were sampled, by their paths with dots in place of
-        slashes: ``block1.conv.kernel``) and ``sample_stats`` (``lp``, ``energy``,
-        ``acceptance_rate``, ``n_steps``, ``diverging``).
+        The group ``posterior`` holds the weights that were sampled, by path with dots instead of
+        slashes: ``block1.conv.kernel``. The group ``sample_stats`` holds ``lp``, ``energy``,
+        ``acceptance_rate``, ``n_steps`` and ``diverging``.
 
         Raises:
-            InputError: If ArviZ is not installed, or two weights would have one name.
+            InputError: If ArviZ is not installed, or two weights would get the same name.
 
         Example:
             ::
@@ -179,7 +180,7 @@ class Chains(Posterior):
 
     @property
     def diagnostics(self) -> dict[str, float]:
-        """The figures of `diagnose`, without predictions."""
+        """The `figures` of `diagnose`, without those of predictions."""
         return dict(self.diagnose().figures)
 
     def diagnose(
@@ -189,21 +190,22 @@ class Chains(Posterior):
         weights: bool = False,
         max_rhat: float = MAX_RHAT,
     ) -> Diagnosis:
-        """Have the chains converged?
+        """Checks whether the chains have converged.
 
-        They have if R-hat of the log joint and of every prediction is at most `max_rhat`, bulk and
-        tail effective sample sizes are at least 100 for each chain, no trajectory diverged, E-BFMI
-        is at least 0.3, and steps without acceptance are so short that the variance of their energy
-        is at most 0.002 per weight. Weights have no say: those of a net can be permuted.
+        Chains have converged if all of these hold: R-hat of the log joint and of every prediction
+        is at most `max_rhat`; bulk and tail effective sample sizes are at least 100 per chain; no
+        trajectory diverged; E-BFMI is at least 0.3; and the energy error of steps without an
+        accept/reject test has a variance of at most 0.002 per weight. Single weights do not count,
+        because the units of a net can be permuted.
 
         Args:
-            outputs: Predictions of each draw, e.g. from `outputs`: logits, or better what is
-                reported.
-            weights: Whether to have the figures of single weights too.
-            max_rhat: The largest R-hat that will do.
+            outputs: Predictions of each draw, e.g. logits from `outputs`, or better the quantities
+                that you report.
+            weights: Whether to compute the figures of single weights as well.
+            max_rhat: The largest acceptable R-hat.
 
         Returns:
-            `Diagnosis`.
+            A `Diagnosis`.
 
         Source: Vehtari et al., "Rank-normalization, folding, and localization", 2021, §4;
             Betancourt, "Diagnosing suboptimal cotangent disintegrations", 2016, §6 (E-BFMI).

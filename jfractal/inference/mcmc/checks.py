@@ -1,4 +1,4 @@
-"""What can be told to be wrong with a target before its chains are compiled."""
+"""Checks of a target that run before its chains are compiled."""
 
 from functools import partial
 from typing import Any
@@ -21,16 +21,16 @@ INSTEAD = "use a norm without batch statistics, such as 'frn', 'group' or 'layer
 
 
 def check_target(model: Model, variables: Variables, data: Batch, chunk: int | None) -> None:
-    """Refuses a model that is no function of weights, or whose data do not fit.
+    """Refuses a model that is not a function of its weights, and data that do not fit the model.
 
     Args:
         model: The model.
-        variables: Where a chain starts.
-        data: Inputs and targets, all of whose values are looked at; no pass over them is computed.
+        variables: The start of a chain.
+        data: Inputs and targets. All values are checked, but no pass over them is computed.
         chunk: The most examples that go through the net at once.
 
     Raises:
-        InputError: Naming what is wrong.
+        InputError: If the model or the data are at fault.
     """
     try:
         jax.eval_shape(lambda variables: model.log_likelihood(variables, data), variables)
@@ -39,13 +39,13 @@ def check_target(model: Model, variables: Variables, data: Batch, chunk: int | N
     except (KeyError, errors.ModifyScopeVariableError) as error:
         raise InputError(
             "`model` needs more than weights: batch statistics depend on which examples are seen "
-            f"together and have no place in a posterior over weights; {INSTEAD}, or give `starts` "
-            f"all variables, whose statistics then stay as they are ({_first_line(error)})"
+            f"together, so they cannot be part of a posterior over weights; {INSTEAD}, or give "
+            f"`starts` all variables, whose statistics then stay fixed ({_first_line(error)})"
         ) from error
     except (errors.FlaxError, AttributeError, TypeError, ValueError) as error:
         raise InputError(
-            "`model` cannot be evaluated where the chains start; do the shapes of the data fit "
-            f"the net? ({_first_line(error)})"
+            "`model` cannot be evaluated at the `starts`; do the shapes of the data fit the net? "
+            f"({_first_line(error)})"
         ) from error
     if (number := min(batch_size(data), chunk or MAX_EXAMPLES, MAX_EXAMPLES)) > 1:
         few = jax.tree.map(lambda x: x[:number], data)
@@ -53,16 +53,16 @@ def check_target(model: Model, variables: Variables, data: Batch, chunk: int | N
         if not np.allclose(together, alone, rtol=1e-2, atol=1e-2, equal_nan=True):
             raise InputError(
                 "`model` must not depend on which examples are seen together, as it does with "
-                "batch norm in training mode, or with dropout by a key that is always the same: "
+                "batch norm in training mode, or with dropout by a fixed key: "
                 f"{INSTEAD}, and train=False"
             )
 
 
 @partial(ops.jit, static_argnums=0)
 def _last_half(model: ByContent[Model], variables: Variables, batch: Batch) -> Any:
-    """Their log likelihood among the others and by themselves, which must be the same.
+    """Log likelihood of the last half in the batch and alone, which must be the same.
 
-    Not of the first half, whose dropout masks are the same, if the key is.
+    The first half would not do: with the same key, its dropout masks are the same.
     """
     half = batch_size(batch) // 2
     last = jax.tree.map(lambda x: x[half:], batch)
@@ -71,7 +71,7 @@ def _last_half(model: ByContent[Model], variables: Variables, batch: Batch) -> A
 
 
 def check_starts(values: np.ndarray) -> None:
-    """Refuses starts that have no density.
+    """Refuses starts without a finite density.
 
     Raises:
         InputError: If a log joint there is NaN or infinite.

@@ -1,4 +1,4 @@
-"""Whether Markov chains are to be trusted."""
+"""Whether Markov chains have converged."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,16 +18,16 @@ MAX_ENERGY_VARIANCE = 0.002
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Whether chains are to be trusted, by figures and in words.
+    """Whether chains have converged, in figures and in words.
 
     Attributes:
-        figures: Of the log joint ``rhat``, ``ess``, ``ess_tail``; ``divergences`` (their number),
-            ``num_gradients`` and ``num_warmup_gradients`` (of all chains together); where they are
-            known ``ebfmi`` (the smallest of all chains), ``accept_prob`` (mean) and
-            ``energy_variance`` (per weight, mean); and where predictions were given
-            ``rhat_predictions`` (the largest), ``ess_predictions`` and ``ess_tail_predictions``
-            (the smallest); the same of ``_weights`` on request.
-        reasons: What is wrong, a sentence each; none if the chains have converged.
+        figures: Always: ``rhat``, ``ess`` and ``ess_tail`` of the log joint, ``divergences`` (their
+            number), ``num_gradients`` and ``num_warmup_gradients`` (over all chains). If known:
+            ``ebfmi`` (the smallest of all chains), ``accept_prob`` (mean) and ``energy_variance``
+            (per weight, mean). If predictions were given: ``rhat_predictions`` (the largest),
+            ``ess_predictions`` and ``ess_tail_predictions`` (the smallest). On request, the same
+            three with ``_weights``.
+        reasons: What is wrong, one sentence each; empty if the chains have converged.
     """
 
     figures: Mapping[str, float]
@@ -35,7 +35,7 @@ class Diagnosis:
 
     @property
     def converged(self) -> bool:
-        """Whether nothing speaks against it."""
+        """Whether there is no reason against convergence."""
         return not self.reasons
 
     def __str__(self) -> str:
@@ -45,11 +45,11 @@ class Diagnosis:
 
 
 def convergence(draws: np.ndarray, suffix: str) -> dict[str, float]:
-    """R-hat and effective sample sizes of the quantity that is the worst, named with a suffix.
+    """The worst R-hat and effective sample sizes over all quantities, named with a suffix.
 
     Args:
-        draws: "chains draws *event".
-        suffix: Behind the names ``rhat``, ``ess`` and ``ess_tail``.
+        draws: Draws of each quantity, "chains draws *event".
+        suffix: Suffix of the names ``rhat``, ``ess`` and ``ess_tail``.
 
     Returns:
         The three figures by name.
@@ -62,12 +62,12 @@ def convergence(draws: np.ndarray, suffix: str) -> dict[str, float]:
 
 
 def reasons(figures: Mapping[str, float], max_rhat: float, min_ess: int) -> Iterator[str]:
-    """What speaks against chains with these figures, a sentence each.
+    """The reasons why chains with these figures have not converged, one sentence each.
 
     Args:
-        figures: As in `Diagnosis`.
-        max_rhat: The largest R-hat that will do.
-        min_ess: The smallest effective sample size that will do.
+        figures: Figures by name, as in `Diagnosis`.
+        max_rhat: The largest acceptable R-hat.
+        min_ess: The smallest acceptable effective sample size.
     """
     names = {"": "the log joint", "_predictions": "the predictions"}
     for suffix, name in names.items():

@@ -1,4 +1,4 @@
-"""Where the draws of Markov chains are kept as they come: in a directory, or in memory."""
+"""A store for the draws of running Markov chains: in a directory, or in memory."""
 
 import hashlib
 import json
@@ -22,18 +22,18 @@ STATE, DRAWS = "state.npz", "draws.npy"
 
 @dataclass
 class DrawStore:
-    """Draws of the weights, what is known of each, and the chains' state after the last.
+    """Draws of the weights, their statistics, and the state of the chains after the last draw.
 
-    In a directory, ``draws.npy`` holds the weights of the draws that ``state.npz`` counts, and that
-    has the checksum of each block of them, and of itself. It is replaced atomically after the draws
-    are written, so a process killed at any moment loses the draws since, and no others.
+    In a directory, ``draws.npy`` holds the weights of all draws. ``state.npz`` holds their number,
+    a checksum for each block of draws, and its own checksum. It is replaced atomically after the
+    draws are written, so a process that is killed loses only the draws made since then.
 
     Attributes:
-        directory: Where they lie; None for memory.
+        directory: The directory; None for memory.
         draws: float32 weights, "draws chains weights".
-        statistics: Of each draw, "draws chains", float64.
-        warmup_gradients: Gradients of each chain in warm-up, "chains".
-        count: Steps of warm-up and draws so far.
+        statistics: float64 statistics of each draw, "draws chains".
+        warmup_gradients: Number of gradients of each chain in warm-up, "chains".
+        count: Number of warm-up steps and draws so far.
     """
 
     directory: Path | None
@@ -57,14 +57,15 @@ class DrawStore:
         about: dict[str, Any],
         at_start: np.ndarray,
     ) -> "DrawStore":
-        """Opens what is there of a run, or a new one.
+        """Opens the store of a run that has begun, or a new one.
 
         Args:
-            directory: Where it lies; None for memory.
-            shape: Of `draws`.
-            statistics: Their names.
-            about: What makes it this run and no other, as JSON holds it.
-            at_start: The log joint where the chains start: a fingerprint of model, data and start.
+            directory: The directory; None for memory.
+            shape: Shape of `draws`.
+            statistics: Names of the statistics.
+            about: What identifies this run, as JSON.
+            at_start: The log joint at the start of the chains: a fingerprint of model, data and
+                start.
 
         Raises:
             InputError: If the directory cannot be written, holds another run or files of another
@@ -83,8 +84,8 @@ class DrawStore:
                 store._load(directory)
             elif (directory / DRAWS).exists():
                 raise InputError(
-                    f"`directory`: {directory} holds a {DRAWS} of another origin, without the "
-                    f"{STATE} of chains; choose another directory"
+                    f"`directory`: {directory} holds a {DRAWS} that is not of chains, without a "
+                    f"{STATE}; choose another directory"
                 )
             else:
                 # Before there are draws: whose they are must be known.
@@ -99,11 +100,11 @@ class DrawStore:
 
     @property
     def bytes_per_draw(self) -> int:
-        """Of one draw of all chains."""
+        """Bytes of one draw of all chains."""
         return max(self.draws[0].nbytes, 1)
 
     def restore(self, state: Any) -> Any:
-        """The chains' state after the last draw; the given one, if there is none yet."""
+        """The state of the chains after the last draw, or the given state if there is no draw."""
         if not self._leaves:
             return state
         fresh, structure = jax.tree.flatten(state)
@@ -111,7 +112,7 @@ class DrawStore:
         return jax.tree.unflatten(structure, leaves)
 
     def keep(self, rows: dict[str, np.ndarray], state: Any, *, warming: bool) -> None:
-        """Adds draws, "rows chains" each; of those of warm-up, only what they cost."""
+        """Adds draws, "rows chains" each; for draws of warm-up, only the number of gradients."""
         num = len(rows["log_joint"])
         if warming:
             self.warmup_gradients += rows["num_gradients"].sum(0)
@@ -139,7 +140,7 @@ class DrawStore:
     def _load(self, directory: Path) -> None:
         arrays, about = storage.read(directory / STATE)
         if "run" not in about:
-            raise InputError(f"`directory`: {directory / STATE} is of another origin")
+            raise InputError(f"`directory`: {directory / STATE} is not a file of chains")
         self._check_run(about["run"])
         self.count, self.num_drawn = about["count"], about["num_drawn"]
         self._blocks = [(end, checksum) for end, checksum in about["blocks"]]
@@ -150,7 +151,7 @@ class DrawStore:
         self._leaves = [arrays[f"leaf/{i}"] for i in range(num_leaves)]
 
     def _check_run(self, before: dict[str, Any]) -> None:
-        """Is it the run that was begun?"""
+        """Refuses to continue another run than the one that was begun."""
         for name, now in self.about.items():
             then: Any = before.get(name)
             # Another number of threads may change the last digits.
@@ -168,7 +169,7 @@ class DrawStore:
             if _checksum(self.draws[first:end]) != checksum:
                 raise InputError(
                     f"`directory`: {directory / DRAWS} is damaged, the checksum of draws {first} "
-                    f"to {end - 1} is wrong; remove the directory to begin anew"
+                    f"to {end - 1} is wrong; remove the directory to start again"
                 )
             first = end
 
@@ -196,7 +197,7 @@ def _opened(path: Path, shape: tuple[int, ...], *, begun: bool) -> np.memmap:
 
 
 def _allocate(path: Path) -> None:
-    """Takes the space of a file at once: on a full disk, a write to its memory would be the end."""
+    """Reserves the space of a file: on a full disk, a write to mapped memory kills the process."""
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
@@ -207,12 +208,12 @@ def _checksum(draws: np.ndarray) -> str:
 
 
 def _plain(x: Any) -> np.ndarray:
-    """A leaf as a file holds it."""
+    """A leaf as it is written to a file."""
     return np.asarray(jax.random.key_data(x) if _is_key(x) else x)
 
 
 def _like(fresh: Any, saved: np.ndarray) -> Any:
-    """A saved leaf as the kernel has it."""
+    """A saved leaf in the form that the kernel needs."""
     if _is_key(fresh):
         return jax.random.wrap_key_data(jnp.asarray(saved), impl=jax.random.key_impl(fresh))
     return jnp.asarray(saved, fresh.dtype)

@@ -14,11 +14,11 @@ __all__ = ["Hamiltonian"]
 
 @dataclass(frozen=True)
 class Hamiltonian:
-    """Transitions of a kernel of NumPyro.
+    """Transitions of a NumPyro kernel.
 
     Attributes:
-        kind: Its class.
-        num_warmup: Steps in which it adapts.
+        kind: The class of the kernel.
+        num_warmup: Number of warm-up steps, in which it adapts.
         options: Its arguments by name.
     """
 
@@ -34,11 +34,11 @@ class Hamiltonian:
         start: Params,
         inverse_mass: Float[Array, " weights"] | None,
     ) -> Any:
-        """NumPyro's state of a chain."""
+        """The initial NumPyro state of a chain."""
         return self._kernel(log_joint, inverse_mass).init(key, self.num_warmup, start)
 
     def step(self, log_joint: LogDensity, state: Any) -> tuple[Any, Statistics]:
-        """One trajectory."""
+        """Runs one trajectory."""
         kernel = self._kernel(log_joint, None)
         # What takes a step is made by `init`, the rest of which is not needed again.
         jax.eval_shape(
@@ -54,7 +54,7 @@ class Hamiltonian:
         }
 
     def position(self, state: Any) -> Params:
-        """The weights."""
+        """The weights in a state."""
         return state.z
 
     def _kernel(self, log_joint: LogDensity, inverse_mass: Any) -> HMC:

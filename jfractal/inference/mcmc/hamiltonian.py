@@ -1,4 +1,4 @@
-"""Hamiltonian Monte Carlo, by NumPyro: the reference posterior."""
+"""Hamiltonian Monte Carlo by NumPyro: the reference posterior."""
 
 from collections.abc import Sequence
 from math import pi, sqrt
@@ -45,44 +45,43 @@ def nuts(
     """Samples ``p(w | D)`` with the No-U-Turn sampler, chains vectorised in one program.
 
     Args:
-        model: Likelihood and prior, with a net that is a function of its weights: its evaluation
-            pass counts, without dropout, drop-path, augmentation or batch norm in training.
+        model: Likelihood and prior, with a net that is a function of its weights. The evaluation
+            pass is used: no dropout, drop-path, augmentation, or batch norm in training mode.
         data: Inputs and targets, ``(x, y)``; every gradient is over all of them.
         key: Random key.
-        starts: Where chains start: a function of a key, e.g.
-            ``lambda key: net.init(key, x)["params"]``, which should start them far apart; or a
-            tree of weights with a leading axis of chains; or an `Ensemble` or `Samples` of as many
-            members as chains. Other variables of the net, such as batch statistics, stay as they
-            are.
-        where: ``where(path, leaf)`` says which weights are sampled, given all others, which stay
-            at their start. A function of a key starts these alike in all chains.
+        starts: The starting points: a function of a key, e.g. ``lambda key: net.init(key,
+            x)["params"]``, which should start chains far apart; a tree of weights with a leading
+            axis of chains; or an `Ensemble` or `Samples` with one member per chain. Other variables
+            of the net, such as batch statistics, stay fixed.
+        where: ``where(path, leaf)`` picks the weights to sample. All other weights stay fixed at
+            their start, which is the same in all chains if `starts` is a function.
         num_chains: Number of chains, at least 1.
-        num_warmup: Steps of each chain to adapt step size and mass matrix, at least 1.
-        num_draws: Draws of each chain that are kept, at least 4.
+        num_warmup: Steps of each chain that adapt step size and mass matrix, at least 1.
+        num_draws: Number of draws to keep from each chain, at least 4.
         thinning: Steps from one draw to the next, at least 1.
         target_accept: Acceptance probability that the step size is adapted to, in (0, 1).
         max_tree_depth: Bound on the depth of a trajectory, at least 1: at most 2^depth gradients.
-        inverse_mass: A variance for every weight, from which the diagonal mass matrix starts:
-            ``q.variance()`` of a mean field, or of any posterior. Warm-up goes on adapting it.
+        inverse_mass: A variance for every weight, such as ``q.variance()`` of a mean field or any
+            other posterior. The diagonal mass matrix starts from it, and warm-up adapts it further.
         temperature: T of the posterior ``∝ (p(D | w) p(w))^{1/T}``, above 0.
-        batch_size: Examples that go through the net at once, in every chain; the sum over all of
-            them does not depend on it. As many as `ops.memory_budget` holds if left out.
-        precision: ``float32``, or ``float64`` for the movement of the chains; draws are kept in
+        batch_size: Examples that go through the net at once, in every chain. The sum over all
+            examples does not depend on it. By default, as many as `ops.memory_budget` allows.
+        precision: Precision in which the chains move, ``float32`` or ``float64``. Draws are kept in
             the precision of the weights.
-        directory: Where to keep draws and state as they come, instead of in memory. The same call
-            continues a run that was cut off, warm-up or not, and has the draws that it would have
-            had.
-        devices: Spreads the chains over these, which must divide them; all on the default device
-            if left out.
-        progress: Whether to show a progress bar; on a terminal only if left out.
+        directory: Directory to keep draws and state in, instead of memory. The same call continues
+            a run that was cut off, in warm-up or later, and gives the draws of an uninterrupted
+            run.
+        devices: Devices to spread the chains over; their number must divide `num_chains`. By
+            default, all chains run on the default device.
+        progress: Whether to show a progress bar. By default, only on a terminal.
 
     Returns:
-        `Chains`; with a `directory`, their weights are NumPy arrays that lie on disk.
+        `Chains`. With a `directory`, their weights are NumPy arrays on disk.
 
     Raises:
         InputError: If an argument is out of range; if the log joint is random, not finite at the
-            start, or goes by which examples are seen together; if data do not fit the net; or if
-            `directory` holds another run, or a damaged one, or another process works in it.
+            start, or depends on which examples are seen together; if the data do not fit the net;
+            or if `directory` holds another run or a damaged one, or is in use by another process.
 
     Example:
         ::
@@ -145,34 +144,33 @@ def hmc(
     """Samples ``p(w | D)`` with trajectories of fixed length.
 
     Args:
-        model: Likelihood and prior, with a net that is a function of its weights in
-            evaluation.
+        model: Likelihood and prior, with a net that is a function of its weights in evaluation.
         data: Inputs and targets, ``(x, y)``; every gradient is over all of them.
         key: Random key.
-        starts: Where chains start: a function of a key, a tree of weights with a leading
-            axis of chains, or an `Ensemble` or `Samples` of as many members as chains.
-        trajectory_length: Step size times leapfrog steps, above 0. With an adapted mass matrix the
-            posterior has a standard deviation of about 1: π/2 takes a Gaussian from its centre to
-            its shell. Without, that is `quarter_period` of its largest standard deviation.
-        where: ``where(path, leaf)`` says which weights are sampled; all others stay at
-            their start.
+        starts: The starting points: a function of a key, a tree of weights with a leading axis of
+            chains, or an `Ensemble` or `Samples` with one member per chain.
+        trajectory_length: Step size times number of leapfrog steps, above 0. With an adapted mass
+            matrix, the posterior has a standard deviation of about 1, and π/2 takes a trajectory
+            from the centre of a Gaussian to its shell. Without one, the corresponding length is
+            `quarter_period` of the largest standard deviation.
+        where: ``where(path, leaf)`` picks the weights to sample; all others stay at their start.
         adapt_mass: Whether warm-up adapts the mass matrix, or only the step size.
         num_chains: Number of chains, at least 1.
-        num_warmup: Steps of each chain to adapt step size and mass matrix, at least 1.
-        num_draws: Draws of each chain that are kept, at least 4.
+        num_warmup: Steps of each chain that adapt step size and mass matrix, at least 1.
+        num_draws: Number of draws to keep from each chain, at least 4.
         thinning: Steps from one draw to the next, at least 1.
         target_accept: Acceptance probability that the step size is adapted to, in (0, 1).
-        inverse_mass: A variance for every weight, such as ``q.variance()`` of any
-            posterior, from which the mass matrix starts; 1 for each if left out.
+        inverse_mass: A variance for every weight, such as ``q.variance()`` of any posterior; the
+            mass matrix starts from it. By default, 1 for every weight.
         temperature: T of the posterior ``∝ (p(D | w) p(w))^{1/T}``, above 0.
-        batch_size: Examples that go through the net at once, in every chain; as many as
-            `ops.memory_budget` holds if left out. No result depends on it.
-        precision: ``float32``, or ``float64`` for the movement of the chains.
-        directory: Where to keep draws and state as they come; the same call continues a run
-            that was cut off.
-        devices: Spreads the chains over these, which must divide them; all on the default
-            device if left out.
-        progress: Whether to show a progress bar; on a terminal only if left out.
+        batch_size: Examples that go through the net at once, in every chain. No result depends on
+            it. By default, as many as `ops.memory_budget` allows.
+        precision: Precision in which the chains move, ``float32`` or ``float64``.
+        directory: Directory to keep draws and state in; the same call continues a run that was cut
+            off.
+        devices: Devices to spread the chains over; their number must divide `num_chains`. By
+            default, all chains run on the default device.
+        progress: Whether to show a progress bar. By default, only on a terminal.
 
     Returns:
         `Chains`.
@@ -217,10 +215,10 @@ def hmc(
 
 
 def quarter_period(scale: float, temperature: float = 1.0) -> float:
-    """``π/2 · σ √T``: how long a trajectory takes from the centre of a Gaussian to its shell.
+    """``π/2 · σ √T``: the time of a trajectory from the centre of a Gaussian to its shell.
 
-    Of the prior, the longest trajectory that a posterior can need without a mass matrix: no
-    weight's posterior is wider, if the prior is a Gaussian of that scale and likelihoods narrow it.
+    With the scale of a Gaussian prior, this is the longest trajectory that a posterior needs
+    without a mass matrix: the likelihood narrows the prior, so no weight's posterior is wider.
 
     Args:
         scale: σ, the standard deviation of the prior, above 0.
@@ -240,5 +238,5 @@ def quarter_period(scale: float, temperature: float = 1.0) -> float:
 
 
 def check_acceptance(target_accept: float) -> None:
-    """Refuses what is no acceptance probability."""
+    """Refuses a target that is not a probability in (0, 1)."""
     check_number("between 0 and 1", lambda x: 0 < x < 1, target_accept=target_accept)

@@ -1,4 +1,4 @@
-"""Markov chains as ArviZ reads them."""
+"""Markov chains in the format of ArviZ."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,21 +15,21 @@ SAMPLE_STATS = {
     "num_gradients": "n_steps",
     "divergences": "diverging",
 }
-"""What ArviZ calls a statistic that it has a name for."""
+"""ArviZ's names of statistics."""
 
 
 def inference_data(weights: Mapping[str, Any], statistics: Mapping[str, Any]) -> Any:
-    """An InferenceData, or with ArviZ 1.0 and newer a DataTree.
+    """An InferenceData, or a DataTree with ArviZ 1.0 and newer.
 
-    In either, and in the netCDF file that it is written to, a slash starts a group. So the parts of
-    a path have dots between them: ``block1/conv/kernel`` becomes ``block1.conv.kernel``.
+    In both, and in netCDF files, a slash starts a group. The parts of a path are therefore joined
+    by dots: ``block1/conv/kernel`` becomes ``block1.conv.kernel``.
 
     Args:
         weights: Draws by path, "chains draws ...".
-        statistics: Of each draw by name, "chains draws".
+        statistics: Statistics of each draw by name, "chains draws".
 
     Raises:
-        InputError: If ArviZ is not installed, or two weights would have one name.
+        InputError: If ArviZ is not installed, or two weights would get the same name.
     """
     try:
         import arviz
@@ -40,7 +40,7 @@ def inference_data(weights: Mapping[str, Any], statistics: Mapping[str, Any]) ->
     named = {path.replace("/", ".") or "params": np.asarray(w) for path, w in weights.items()}
     if len(named) < len(weights):
         raise InputError(
-            f"`to_arviz` needs names that differ by more than '/' and '.': {[*weights]}"
+            f"`to_arviz` needs paths that differ in more than '/' and '.', got {[*weights]}"
         )
     known = {SAMPLE_STATS.get(name, name): np.asarray(x) for name, x in statistics.items()}
     known["diverging"] = known["diverging"] > 0

@@ -1,4 +1,4 @@
-"""Transitions of microcanonical dynamics, by BlackJAX, and how they are tuned."""
+"""Transitions of microcanonical dynamics by BlackJAX, and their tuning."""
 
 from dataclasses import dataclass
 from math import pi, sqrt
@@ -28,13 +28,13 @@ MAX_STEPS_UNSCALED, MAX_STEPS = 10, 1000  # of a trajectory, before the mass is 
 
 
 class Tuned(NamedTuple):
-    """What the dynamics depend on.
+    """The parameters of the dynamics.
 
     Attributes:
-        step_size: ε, as long as a path whose speed is 1 where the mass is.
-        length: L, the path on which a direction is forgotten, or that of a trajectory.
+        step_size: ε, the length of a step in the coordinates of mass 1, where the speed is 1.
+        length: L, the path over which a direction is forgotten, or the length of a trajectory.
         inverse_mass: A variance for every weight.
-        moments: Of the weights, since the last time that the mass was set.
+        moments: Moments of the weights since the mass was last set.
     """
 
     step_size: Scalar
@@ -44,11 +44,11 @@ class Tuned(NamedTuple):
 
     @classmethod
     def first(cls, start: Params, inverse_mass: Array | None) -> "Tuned":
-        """Before anything is known."""
+        """The parameters at the start."""
         flat, _ = ravel_pytree(start)
         if flat.size < 2:
             raise InputError(
-                "`starts` must hold at least 2 weights that move, for the dynamics have a "
+                "`starts` must hold at least 2 weights to sample, because the dynamics have a "
                 f"direction, got {flat.size}"
             )
         mass = jnp.ones_like(flat) if inverse_mass is None else inverse_mass
@@ -56,7 +56,7 @@ class Tuned(NamedTuple):
         return cls(FIRST_STEP * size, size, mass, Moments.none(flat))
 
     def rescaled(self, *, adapt_mass: bool, factor: float) -> "Tuned":
-        """With the mass, or only the length, that fits the moments; those begin anew."""
+        """With the mass, or only the length, set from the moments, which then start again."""
         moments = self.moments
         variance = jnp.where(moments.variance > 0, moments.variance, self.inverse_mass)
         # The radius of the target, in units of the mass: √weights, once that fits.
@@ -90,14 +90,15 @@ class LangevinState(NamedTuple):
 
 @dataclass(frozen=True)
 class Unadjusted:
-    """Microcanonical Langevin steps, of which none is rejected.
+    """Microcanonical Langevin steps without rejection.
 
-    Warm-up, in shares of its steps: step size (.1), step size and mass (.2 and .3, the second with
-    the mass of the first), step size with the last mass (.2), length by autocorrelation (.2).
+    Warm-up tunes in this order, with shares of its steps: the step size (.1); step size and mass
+    (.2, then .3 with the mass of the first); the step size with the last mass (.2); the length by
+    autocorrelation (.2).
 
     Attributes:
         num_warmup: Steps of warm-up.
-        energy_variance: Of a step, per weight, that the step size is tuned to.
+        energy_variance: Target for the variance of the energy error of a step, per weight.
         adapt_mass: Whether the mass is tuned, or only step size and length.
     """
 
@@ -113,7 +114,7 @@ class Unadjusted:
         start: Params,
         inverse_mass: Float[Array, " weights"] | None,
     ) -> Any:
-        """A chain with a direction at random."""
+        """A chain with a random direction."""
         tuned = Tuned.first(start, inverse_mass)
         key, key_chain = jax.random.split(key)
         return LangevinState(
@@ -126,7 +127,7 @@ class Unadjusted:
         )
 
     def step(self, log_joint: LogDensity, state: Any) -> tuple[Any, Statistics]:
-        """One step of the integrator, between two halves of a turn at random."""
+        """One step of the integrator, between two halves of a random turn."""
         key, key_step, key_turn = jax.random.split(state.key, 3)
         tuned, before = state.tuned, state.chain
         chain, info = _LANGEVIN(
@@ -186,12 +187,13 @@ class TrajectoryState(NamedTuple):
 
 @dataclass(frozen=True)
 class Adjusted:
-    """Microcanonical trajectories, accepted or rejected as those of Hamiltonian Monte Carlo.
+    """Microcanonical trajectories, accepted or rejected as in Hamiltonian Monte Carlo.
 
-    A trajectory is as long as a quarter of the period of a Gaussian, ``π/2 √weights`` in units of
-    the mass, on average over trajectories: lengths are spread evenly up to twice that.
+    The mean length of a trajectory is a quarter of the period of a Gaussian, ``π/2 √weights`` in
+    units of the mass. Lengths are spread evenly up to twice that.
 
-    Warm-up, in shares of its steps: step size (.1), step size and mass (.2 and .3), step size (.4).
+    Warm-up tunes in this order, with shares of its steps: the step size (.1); step size and mass
+    (.2, then .3); the step size (.4).
 
     Attributes:
         num_warmup: Trajectories of warm-up.
@@ -219,7 +221,7 @@ class Adjusted:
         return TrajectoryState(jnp.zeros((), jnp.int32), key, chain, tuned, averaging)
 
     def step(self, log_joint: LogDensity, state: Any) -> tuple[Any, Statistics]:
-        """One trajectory from a direction at random."""
+        """One trajectory from a random direction."""
         key, key_step = jax.random.split(state.key)
         tuned = state.tuned
         half = _edges(self.num_warmup, (0.3,))[0]
@@ -266,13 +268,13 @@ class Adjusted:
 
 
 def _num_steps(turn: Any, mean: Any) -> Int[Array, ""]:
-    """Of a trajectory, by a sequence that is the same in all chains, lest one waits for another."""
+    """Steps of a trajectory, by a sequence that all chains share, so that none waits for others."""
     steps = adjusted_mclmc_dynamic.trajectory_length(turn, mean)
     return jnp.maximum(steps, 1).astype(jnp.int32)
 
 
 def _strong(tree: Any) -> Any:
-    """With dtypes that do not give way to others, so that a loop may carry them."""
+    """A tree without weak dtypes, so that a loop may carry it."""
     return jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.result_type(x)), tree)
 
 

@@ -1,4 +1,4 @@
-"""What a Markov chain does in a step: the face that every sampler shows to the driver."""
+"""The transitions of a Markov chain: the interface between every sampler and the driver."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar, Protocol, TypeAlias
@@ -11,7 +11,7 @@ LogDensity: TypeAlias = Callable[[Params], Scalar]
 """``log_joint(weights) -> nats``."""
 
 Statistics: TypeAlias = dict[str, Scalar]
-"""What is known of a step, by name."""
+"""Statistics of a step, by name."""
 
 COUNTS = ("num_gradients", "divergences")  # which add up from one draw to the next
 KNOWN = ("log_joint", *COUNTS)  # of every step
@@ -20,11 +20,11 @@ KNOWN = ("log_joint", *COUNTS)  # of every step
 class Kernel(Protocol):
     """The transitions of one chain, as pure functions; the driver vmaps them.
 
-    Whatever is tuned is a part of the state, which counts its steps: warm-up ends by itself. A
-    kernel is equal to others that do the same, so that equal calls compile once.
+    Everything that is tuned is part of the state, which also counts its steps, so warm-up ends by
+    itself. Kernels that do the same are equal, so that equal calls compile once.
 
     Attributes:
-        statistics: The names of what is known of a step: those of `KNOWN`, and others.
+        statistics: Names of the statistics of a step: those of `KNOWN`, and others.
     """
 
     statistics: ClassVar[tuple[str, ...]]
@@ -39,9 +39,9 @@ class Kernel(Protocol):
         """The state of a chain at its start.
 
         Args:
-            log_joint: What to sample.
+            log_joint: Log density to sample.
             key: Random key.
-            start: Weights.
+            start: Initial weights.
             inverse_mass: A variance for every weight, in the order of `ravel_pytree`.
         """
         ...
@@ -51,5 +51,5 @@ class Kernel(Protocol):
         ...
 
     def position(self, state: Any) -> Params:
-        """The weights where a chain is."""
+        """The weights in a state."""
         ...

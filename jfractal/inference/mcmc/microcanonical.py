@@ -1,4 +1,4 @@
-"""Microcanonical Langevin Monte Carlo: chains of constant speed, without and with acceptance."""
+"""Microcanonical Monte Carlo: chains of constant speed, without and with rejection."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,60 +38,59 @@ def mclmc(
     devices: Sequence[Device] | None = None,
     progress: bool | None = None,
 ) -> Chains:
-    """Samples ``p(w | D)`` with microcanonical Langevin Monte Carlo, of which no step is rejected.
+    """Samples ``p(w | D)`` with microcanonical Langevin Monte Carlo, which rejects no step.
 
     ``dw = u dt``, ``du = (I − u uᵀ) (∇ log p(w | D) dt / (d − 1) + η dB)``: a chain moves at
     constant speed, turns towards higher density, and forgets its direction over a path of length L.
-    A step is two gradients. Steps of a finite length ε bias the draws by a little, which the
-    variance of the energy bounds: `energy_variance` of 0.0005 per weight stands for errors of
-    second moments of a few per cent. `adjusted_mclmc` has no bias.
+    A step takes two gradients. Steps of finite length ε bias the draws slightly. The variance of
+    the energy error bounds this bias: an `energy_variance` of 0.0005 per weight means errors of a
+    few per cent in second moments. `adjusted_mclmc` has no bias.
 
-    Warm-up tunes every chain by itself, to the mode that it is in:
+    Warm-up tunes every chain separately, to the mode that it is in:
 
-    - ε such that ``E[ΔE²] = v d``, ΔE the error in energy of a step, v the `energy_variance` and d
-      the number of weights; from ``E[ΔE²] ∝ ε⁶``, every step gives an estimate.
+    - ε such that ``E[ΔE²] = v d``, where ΔE is the energy error of a step, v the `energy_variance`
+      and d the number of weights. Every step gives an estimate, from ``E[ΔE²] ∝ ε⁶``.
     - The mass: ``M⁻¹ = diag Var[w]`` along the chain.
-    - ``L = 0.4 ε τ``, τ the steps to an independent draw (steps by effective sample size), the mean
-      over weights; before τ is known, the radius of the target, ``(Σᵢ Var[wᵢ] / M⁻¹ᵢ)^½``.
+    - ``L = 0.4 ε τ``, where τ is the number of steps per effective draw, averaged over weights.
+      Before τ is known, L is the radius of the target, ``(Σᵢ Var[wᵢ] / M⁻¹ᵢ)^½``.
 
-    With the members of a deep ensemble for `starts`, this is MILE. Chains that stay in modes of
-    their own disagree: ask R-hat of predictions, and let the ensemble speak for the modes.
+    If `starts` are the members of a deep ensemble, this is MILE. Chains that stay in different
+    modes disagree: check R-hat of predictions rather than weights, and rely on the ensemble to
+    cover the modes.
 
     Args:
-        model: Likelihood and prior, with a net that is a function of its weights in
-            evaluation.
+        model: Likelihood and prior, with a net that is a function of its weights in evaluation.
         data: Inputs and targets, ``(x, y)``; every gradient is over all of them.
         key: Random key.
-        starts: Where chains start: a function of a key, a tree of weights with a leading
-            axis of chains, or an `Ensemble` or `Samples` of as many members as chains.
-        where: ``where(path, leaf)`` says which weights are sampled; all others stay at
-            their start.
+        starts: The starting points: a function of a key, a tree of weights with a leading axis of
+            chains, or an `Ensemble` or `Samples` with one member per chain.
+        where: ``where(path, leaf)`` picks the weights to sample; all others stay at their start.
         num_chains: Number of chains, at least 1.
-        num_warmup: Steps of each chain to adapt, at least 1.
-        num_draws: Draws of each chain that are kept, at least 4.
-        thinning: Steps from one draw to the next, at least 1: neighbours are very much alike.
-        energy_variance: Of a step, in nats² per weight, that ε is tuned to, above 0. MILE has 0.1
-            for the weights of nets, of which only predictions count.
+        num_warmup: Warm-up steps of each chain, at least 1.
+        num_draws: Number of draws to keep from each chain, at least 4.
+        thinning: Steps from one draw to the next, at least 1. Neighbouring steps are very similar.
+        energy_variance: Target for the variance of the energy error of a step, in nats² per weight,
+            above 0; ε is tuned to it. MILE uses 0.1 for nets, where only predictions count.
         adapt_mass: Whether warm-up adapts a diagonal mass matrix, or only ε and L.
-        inverse_mass: A variance for every weight, such as ``q.variance()`` of any
-            posterior, from which the mass matrix starts; 1 for each if left out.
+        inverse_mass: A variance for every weight, such as ``q.variance()`` of any posterior; the
+            mass matrix starts from it. By default, 1 for every weight.
         temperature: T of the posterior ``∝ (p(D | w) p(w))^{1/T}``, above 0.
-        batch_size: Examples that go through the net at once, in every chain; as many as
-            `ops.memory_budget` holds if left out. No result depends on it.
-        precision: ``float32``, or ``float64`` for the movement of the chains.
-        directory: Where to keep draws and state as they come; the same call continues a run
-            that was cut off.
-        devices: Spreads the chains over these, which must divide them; all on the default
-            device if left out.
-        progress: Whether to show a progress bar; on a terminal only if left out.
+        batch_size: Examples that go through the net at once, in every chain. No result depends on
+            it. By default, as many as `ops.memory_budget` allows.
+        precision: Precision in which the chains move, ``float32`` or ``float64``.
+        directory: Directory to keep draws and state in; the same call continues a run that was cut
+            off.
+        devices: Devices to spread the chains over; their number must divide `num_chains`. By
+            default, all chains run on the default device.
+        progress: Whether to show a progress bar. By default, only on a terminal.
 
     Returns:
-        `Chains`, whose statistics have ``energy_error`` in place of an acceptance probability.
+        `Chains`, whose statistics have ``energy_error`` instead of an acceptance probability.
 
     Raises:
-        InputError: If an argument is out of range, fewer than 2 weights move, the log joint
-            is random or not finite at the start, data do not fit the net, or `directory`
-            holds another run or a damaged one.
+        InputError: If an argument is out of range, fewer than 2 weights are sampled, the log joint
+            is random or not finite at the start, the data do not fit the net, or `directory` holds
+            another run or a damaged one.
 
     Example:
         ::
@@ -158,43 +157,41 @@ def adjusted_mclmc(
 ) -> Chains:
     """Samples ``p(w | D)`` with microcanonical trajectories that are accepted or rejected.
 
-    The dynamics of `mclmc` without its noise: a direction is drawn, followed for a quarter of a
-    period on average, and the end is accepted with the probability that makes the draws exact.
+    This is `mclmc` without noise: a trajectory starts in a random direction and lasts a quarter of
+    a period on average; its end is accepted with the probability that makes the draws exact.
 
     Args:
-        model: Likelihood and prior, with a net that is a function of its weights in
-            evaluation.
+        model: Likelihood and prior, with a net that is a function of its weights in evaluation.
         data: Inputs and targets, ``(x, y)``; every gradient is over all of them.
         key: Random key.
-        starts: Where chains start: a function of a key, a tree of weights with a leading
-            axis of chains, or an `Ensemble` or `Samples` of as many members as chains.
-        where: ``where(path, leaf)`` says which weights are sampled; all others stay at
-            their start.
+        starts: The starting points: a function of a key, a tree of weights with a leading axis of
+            chains, or an `Ensemble` or `Samples` with one member per chain.
+        where: ``where(path, leaf)`` picks the weights to sample; all others stay at their start.
         num_chains: Number of chains, at least 1.
-        num_warmup: Trajectories of each chain to adapt step size and mass, at least 1.
-        num_draws: Draws of each chain that are kept, at least 4.
+        num_warmup: Trajectories of each chain that adapt step size and mass, at least 1.
+        num_draws: Number of draws to keep from each chain, at least 4.
         thinning: Trajectories from one draw to the next, at least 1.
         target_accept: Acceptance probability that the step size is adapted to, in (0, 1).
         adapt_mass: Whether warm-up adapts a diagonal mass matrix, or only the step size.
-        inverse_mass: A variance for every weight, such as ``q.variance()`` of any
-            posterior, from which the mass matrix starts; 1 for each if left out.
+        inverse_mass: A variance for every weight, such as ``q.variance()`` of any posterior; the
+            mass matrix starts from it. By default, 1 for every weight.
         temperature: T of the posterior ``∝ (p(D | w) p(w))^{1/T}``, above 0.
-        batch_size: Examples that go through the net at once, in every chain; as many as
-            `ops.memory_budget` holds if left out. No result depends on it.
-        precision: ``float32``, or ``float64`` for the movement of the chains.
-        directory: Where to keep draws and state as they come; the same call continues a run
-            that was cut off.
-        devices: Spreads the chains over these, which must divide them; all on the default
-            device if left out.
-        progress: Whether to show a progress bar; on a terminal only if left out.
+        batch_size: Examples that go through the net at once, in every chain. No result depends on
+            it. By default, as many as `ops.memory_budget` allows.
+        precision: Precision in which the chains move, ``float32`` or ``float64``.
+        directory: Directory to keep draws and state in; the same call continues a run that was cut
+            off.
+        devices: Devices to spread the chains over; their number must divide `num_chains`. By
+            default, all chains run on the default device.
+        progress: Whether to show a progress bar. By default, only on a terminal.
 
     Returns:
         `Chains`.
 
     Raises:
-        InputError: If an argument is out of range, fewer than 2 weights move, the log joint
-            is random or not finite at the start, data do not fit the net, or `directory`
-            holds another run or a damaged one.
+        InputError: If an argument is out of range, fewer than 2 weights are sampled, the log joint
+            is random or not finite at the start, the data do not fit the net, or `directory` holds
+            another run or a damaged one.
 
     References:
         Robnik, Cohn-Gordon & Seljak, "Metropolis adjusted microcanonical Hamiltonian Monte Carlo",

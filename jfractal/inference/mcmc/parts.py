@@ -1,4 +1,4 @@
-"""The variables of a model in two parts: weights that move, and all that stands still."""
+"""The variables of a model in two parts: weights that move, and everything that stays fixed."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +14,11 @@ __all__ = ["Parts"]
 
 @dataclass(frozen=True)
 class Parts:
-    """How variables are taken apart and put together.
+    """Splits variables into two parts and joins them again.
 
     Attributes:
-        structure: Of the variables.
-        moves: Of each leaf, in the order of the tree, whether it moves.
+        structure: Tree structure of the variables.
+        moves: Whether each leaf moves, in the order of the tree.
     """
 
     structure: Any
@@ -26,10 +26,10 @@ class Parts:
 
     @classmethod
     def of(cls, variables: Variables, where: Where) -> "Parts":
-        """Weights that ``where(path, leaf)`` picks move; other collections never do.
+        """The parts in which the weights that ``where(path, leaf)`` picks move.
 
         Raises:
-            InputError: If it picks none.
+            InputError: If `where` picks no weights.
         """
         weights = dict(named_leaves(variables["params"]))
         chosen = {path: bool(where(path, leaf)) for path, leaf in weights.items()}
@@ -41,13 +41,13 @@ class Parts:
         return cls(jax.tree.structure(variables), tuple(jax.tree.leaves(marks)))
 
     def split(self, variables: Variables) -> tuple[list[Array], list[Array]]:
-        """The leaves that move, and those that stand still."""
+        """The leaves that move, and those that stay fixed."""
         leaves = jax.tree.leaves(variables)
         moving = [x for x, moves in zip(leaves, self.moves, strict=True) if moves]
         return moving, [x for x, moves in zip(leaves, self.moves, strict=True) if not moves]
 
     def joined(self, moving: list[Array], still: list[Array]) -> Variables:
-        """The variables whose parts these are."""
+        """The variables, from their two parts."""
         both = iter(moving), iter(still)
         leaves = [next(both[0]) if moves else next(both[1]) for moves in self.moves]
         return jax.tree.unflatten(self.structure, leaves)

@@ -1,4 +1,4 @@
-"""What `nuts` and its like are asked for, checked."""
+"""The arguments that all samplers share, checked."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ from jfractal.typing import Params
 __all__ = ["Device", "Plan", "Precision"]
 
 Precision = Literal["float32", "float64"]
-"""What chains move in: ``"float32"``, or ``"float64"`` where energies need it."""
+"""Precision in which chains move: ``"float32"``, or ``"float64"`` if energies need it."""
 Device: TypeAlias = Any
 """A `jax.Device`."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Where chains start, how many run for how long, and what is kept of them; see `nuts`."""
+    """The starts, number and length of chains, and the draws to keep of them; see `nuts`."""
 
     starts: Starts
     where: Where

@@ -1,4 +1,4 @@
-"""Drives kernels: chains side by side in one program, draws kept as they come, resumable."""
+"""Runs kernels: all chains in one program, draws stored as they are made, resumable."""
 
 import contextlib
 import time
@@ -42,7 +42,7 @@ FAST, SLOW = 2.0, 8.0  # seconds between two looks at the chains
 
 @dataclass(frozen=True)
 class Program:
-    """What decides the compiled program, beside the shapes of its arguments."""
+    """What determines the compiled program, besides the shapes of its arguments."""
 
     kernel: Kernel
     target: Target
@@ -56,14 +56,14 @@ class Program:
     "`directory`, or spread the chains over `devices`",
 )
 def run(kernel: Kernel, model: Model, data: Batch, key: KeyArray, plan: Plan) -> Chains:
-    """Runs the chains of a kernel, or what is left of them.
+    """Runs the chains of a kernel, or the rest of a run that was cut off.
 
     Args:
-        kernel: Its transitions; warm-up is theirs.
-        model: What to sample.
+        kernel: The transitions, including warm-up.
+        model: The model to sample.
         data: Inputs and targets, ``(x, y)``.
         key: Random key.
-        plan: The rest.
+        plan: All other arguments.
     """
     check_not_forked()
     check_model(model)
@@ -113,7 +113,7 @@ def _cast(leaves: Any, dtype: Precision) -> Any:
 
 
 def _inverse_mass(given: Params | None, variables: Variables, parts: Parts) -> Any:
-    """Of the weights that move."""
+    """The inverse mass of the weights that move."""
     if given is None:
         return None
     check_mass(given, jax.tree.map(lambda x: jnp.shape(x)[1:], variables["params"]))
@@ -157,7 +157,7 @@ def _begin(
 def _advance(
     program: ByContent[Program], state: Any, still: Any, data: Batch, num: Any, thinning: Any
 ) -> tuple[Any, Any]:
-    """The chains `num` draws later, and these draws, in the first of the rows."""
+    """The chains `num` draws later, and these draws, in the first rows."""
     advance = partial(_rows, program.value)
     if program.value.mesh is not None:
         by_chain = P("chains")
@@ -204,7 +204,7 @@ def _rows(
 def _fill(
     store: DrawStore, program: Program, state: Any, still: Any, data: Batch, plan: Plan
 ) -> None:
-    """Runs the chains from where the store has them to the end."""
+    """Runs the chains from the state in the store to the end."""
     state = store.restore(state)
     if program.mesh is not None:
         by_chain, everywhere = (NamedSharding(program.mesh, spec) for spec in (P("chains"), P()))
@@ -212,9 +212,10 @@ def _fill(
         data = jax.device_put(data, everywhere)
     advance = partial(_advance, ByContent(program))
     total, pace = plan.num_warmup + plan.num_draws, 1
-    progress = Progress("chains", visible=plan.progress, unit="draws")
+    steps = lambda count: count + (plan.thinning - 1) * max(count - plan.num_warmup, 0)
+    progress = Progress("chains", visible=plan.progress)
     with contextlib.closing(progress):
-        progress.start(store.count, total)
+        progress.start(steps(store.count), steps(total))
         if store.count < total:
             with progress.phase("compiling", "compiled"):
                 jax.block_until_ready(advance(state, still, data, 0, plan.thinning))
@@ -233,7 +234,7 @@ def _fill(
                 "log_joint": float(rows["log_joint"][-1].mean()),
                 "gradients": f"{rows['num_gradients'].mean():.0f}",
             }
-            progress.update(store.count, figures)
+            progress.update(steps(store.count), figures)
 
 
 def _chains(store: DrawStore, variables: Variables, parts: Parts) -> Chains:

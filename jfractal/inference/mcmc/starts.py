@@ -1,4 +1,4 @@
-"""Where chains start: draws of a function, a tree of starts, or the members of a posterior."""
+"""Starts of chains: draws of a function, a tree of starts, or the members of a posterior."""
 
 from collections.abc import Callable
 from functools import partial
@@ -27,13 +27,13 @@ Starts: TypeAlias = Callable[[KeyArray], Params | Variables] | Params | Variable
 def starting_points(
     starts: Starts, key: KeyArray, num_chains: int, where: Where
 ) -> tuple[Variables, Parts]:
-    """The variables of a model with a leading axis of chains, and which of them move.
+    """The variables of a model with a leading axis of chains, and the parts that move.
 
-    What stands still is the same in all chains that a function starts: else they would sample
-    different posteriors.
+    If a function starts the chains, the fixed part is the same in all of them; otherwise, they
+    would sample different posteriors.
 
     Raises:
-        InputError: If there are not as many starts as chains, or they are no weights.
+        InputError: If there are not as many starts as chains, or they are not weights.
     """
     keys = jax.random.split(key, num_chains)
     if isinstance(starts, Posterior):
@@ -58,7 +58,7 @@ def _weights(start: Any) -> Params:
 
 
 def _variables(start: Any, key: KeyArray) -> Variables:
-    """All that `apply` takes; of Gaussian weights, the means."""
+    """All variables that `apply` takes, with the means of Gaussian weights."""
     with naming("starts"):
         weights, rest = started(start, key)
     return {**rest, "params": mean(weights)}

@@ -1,4 +1,4 @@
-"""What chains sample: the log joint of all data, summed in chunks so that memory is bounded."""
+"""The target of chains: the log joint of all data, summed in chunks so that memory is bounded."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ Leaves = list[Array]
 
 @dataclass(frozen=True)
 class Target:
-    """``(log p(D | w) + log p(w)) / T`` in nats, of the weights that move.
+    """``(log p(D | w) + log p(w)) / T`` in nats, as a function of the weights that move.
 
     Attributes:
         model: Likelihood and prior.
@@ -37,7 +37,7 @@ class Target:
     chunk: int
 
     def log_joint(self, moving: Leaves, still: Leaves, data: Batch) -> Scalar:
-        """The log joint; its gradient is in the weights that move only."""
+        """The log joint, which is differentiated only in the weights that move."""
         params = self.parts.joined(moving, still)["params"]
         log_prior = self.model.prior.tree_log_prob(params)
         return (self._log_likelihood(moving, still, data) + log_prior) / self.temperature
@@ -59,8 +59,8 @@ class Target:
 def _summed(function: Callable[..., Scalar], size: int) -> Callable[..., Scalar]:
     """``Σ function(moving, still, chunk, counted)`` over chunks of the data.
 
-    For the gradient, each chunk goes forward and backward before the next one starts: of none is
-    anything kept but its gradient, and none is computed twice.
+    For the gradient, each chunk goes forward and backward before the next one starts. Only its
+    gradient is kept, and no chunk is computed twice.
     """
     with_slope = jax.value_and_grad(function)
 
@@ -79,7 +79,7 @@ def _summed(function: Callable[..., Scalar], size: int) -> Callable[..., Scalar]
 
 
 def _sum_chunks(function: Callable[..., Any], data: Batch, size: int) -> Any:
-    """The last chunk overlaps the one before it; what both hold is counted once."""
+    """The sum over chunks; examples in the overlap of the last two chunks are counted once."""
     num_data = batch_size(data)
 
     def add(sums: Any, i: Array) -> tuple[Any, None]:
@@ -98,9 +98,9 @@ def chunk_size(target: Target, moving: Leaves, still: Leaves, data: Batch) -> in
     """The largest chunk within `ops.memory_budget`, evenly filled.
 
     Args:
-        target: What is to be sampled.
-        moving: The leaves that move, with a leading axis of the chains of a device.
-        still: The other ones, likewise.
+        target: The target to sample.
+        moving: The leaves that move, with a leading axis over the chains of a device.
+        still: The fixed leaves, with the same leading axis.
         data: All of the data.
     """
     num_data = batch_size(data)

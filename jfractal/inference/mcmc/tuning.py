@@ -1,4 +1,4 @@
-"""What warm-up learns of a target step by step, in memory that does not grow with its length."""
+"""Online estimates for warm-up, in memory that does not grow with its length."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ MEMORY = 150  # steps that count
 
 
 class Moments(NamedTuple):
-    """Weighted mean and variance of each weight, by Welford's recursion: nothing cancels."""
+    """Weighted mean and variance of each weight, by Welford's recursion, without cancellation."""
 
     total: Scalar
     mean: Float[Array, " weights"]
@@ -21,11 +21,11 @@ class Moments(NamedTuple):
 
     @classmethod
     def none(cls, like: Array) -> "Moments":
-        """Of no points yet."""
+        """The estimate before any point."""
         return cls(jnp.zeros((), like.dtype), jnp.zeros_like(like), jnp.zeros_like(like))
 
     def add(self, x: Array, weight: Scalar) -> "Moments":
-        """With a point of so much weight, which may be 0."""
+        """The moments with one more point, whose weight may be 0."""
         total = self.total + weight
         share = jnp.where(total > 0, weight / jnp.where(total > 0, total, 1), 0)
         mean = self.mean + share * (x - self.mean)
@@ -33,15 +33,15 @@ class Moments(NamedTuple):
 
     @property
     def variance(self) -> Float[Array, " weights"]:
-        """0 where there were no points."""
+        """The variance; 0 if there are no points."""
         return self.squares / jnp.where(self.total > 0, self.total, 1)
 
 
 class EnergyTuner(NamedTuple):
-    """The step size at which the energy varies as much as it should, from single steps.
+    """Finds the step size at which the energy error has the target variance, from single steps.
 
-    The variance of a step's error in energy grows with the sixth power of its size, of which every
-    step gives an estimate; those near the aim count most, and old ones are forgotten.
+    The variance of the energy error grows with the sixth power of the step size, so every step
+    gives an estimate. Estimates near the target count most, and old ones are forgotten.
 
     Source: Robnik & Seljak, "Fluctuation without dissipation: microcanonical Langevin Monte Carlo",
         2024, §4.
@@ -53,17 +53,17 @@ class EnergyTuner(NamedTuple):
 
     @classmethod
     def fresh(cls, dtype: jnp.dtype) -> "EnergyTuner":
-        """Without evidence."""
+        """A tuner that has seen no steps."""
         zero = jnp.zeros((), dtype)
         return cls(zero, zero, zero + jnp.inf)
 
     def after(self, ratio: Scalar, step_size: Scalar, success: Bool[Array, ""]) -> "EnergyTuner":
-        """With a step.
+        """The tuner after one more step.
 
         Args:
-            ratio: Its squared error over the variance aimed at.
-            step_size: Its size.
-            success: Whether it stayed among the numbers.
+            ratio: Squared energy error of the step over the target variance.
+            step_size: Size of the step.
+            success: Whether the result of the step is finite.
         """
         ratio = jnp.where(success, ratio, 1) + 1e-8
         weight = jnp.exp(-0.5 * (jnp.log(ratio) / (6 * TRUST)) ** 2) * success
@@ -75,14 +75,14 @@ class EnergyTuner(NamedTuple):
         )
 
     def step_size(self, now: Scalar) -> Scalar:
-        """The size to go on with; that of now, if nothing is known."""
+        """The step size to go on with, or the current one before any step."""
         known = self.total > 0
         rate = jnp.where(known, self.average / jnp.where(known, self.total, 1), 1)
         return jnp.minimum(jnp.where(known, rate ** (-1 / 6), now), self.largest)
 
 
 class BatchMeans(NamedTuple):
-    """How many steps apart the points of a chain are as good as independent.
+    """The number of steps after which the points of a chain are nearly independent.
 
     Means of b successive points have the variance ``τ/b`` times that of points, if b is longer than
     the autocorrelation time τ.
@@ -96,11 +96,11 @@ class BatchMeans(NamedTuple):
 
     @classmethod
     def none(cls, like: Array) -> "BatchMeans":
-        """Of no points yet."""
+        """The estimate before any point."""
         return cls(jnp.zeros_like(like), Moments.none(like), Moments.none(like))
 
     def add(self, x: Array, place: Array, length: int, counted: Bool[Array, ""]) -> "BatchMeans":
-        """With the point at a place, counted from 1, of batches of a length."""
+        """The means with one more point, at a place counted from 1, in batches of `length`."""
         one = counted.astype(x.dtype)
         total = self.sum + one * x
         ends = counted & (place % length == 0)
@@ -111,7 +111,7 @@ class BatchMeans(NamedTuple):
         )
 
     def time(self, length: int) -> Scalar:
-        """τ in steps, at least 1, the mean over all weights that moved."""
+        """τ in steps, at least 1, averaged over all weights that moved."""
         variance = self.points.variance
         moved = variance > 0
         times = length * self.means.variance / jnp.where(moved, variance, 1)

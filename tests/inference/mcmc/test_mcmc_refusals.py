@@ -97,10 +97,10 @@ def model_of(apply):
             lambda *v: with_statistics_of(Net(norm="batch", train=True), mutable=True)(*v)[0],
             "seen together.* batch norm in training mode",
         ),
-        (Net(dropout=0.5).apply, "draws random numbers"),
+        (Net(dropout=0.5).apply, "needs a random stream"),
         (
             partial(Net(dropout=0.5).apply, rngs={"dropout": KEY}),
-            "seen together.* dropout by a key",
+            "seen together.* dropout by a fixed key",
         ),
     ],
 )
