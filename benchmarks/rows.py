@@ -194,10 +194,11 @@ def _nuts_rates(*names: str) -> list[float]:
     def sample(way: str, num_draws: int) -> None:
         gradients[way, num_draws] = ways[way](num_draws)
 
-    # A longer run of the same chains takes longer by its draws alone, not by what it compiles.
-    lengths = (50, 250)
+    # A longer run of the same chains takes longer by its draws alone, not by what it compiles. That
+    # takes seconds and varies by tenths, so the draws must take many.
+    lengths = (50, 650)
     runs = {(way, n): partial(sample, way, n) for way in names for n in lengths}
-    seconds = medians(interleaved(runs, budget=0, min_rounds=2))
+    seconds = medians(interleaved(runs, budget=0, min_rounds=3))
     more = lambda of, way: of[way, lengths[1]] - of[way, lengths[0]]
     return [more(gradients, way) / more(seconds, way) for way in names]
 

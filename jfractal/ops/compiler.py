@@ -15,10 +15,10 @@ __all__ = ["compiler_options", "jit"]
 
 # By default XLA's CPU backend hands convolutions and matrix products to a library that runs many
 # of them on one core only, which two cores do up to 1.8 times faster; reductions it does best.
-# Where there are matrix units, only that library reaches them with bfloat16. There it gets single
-# products too, which in float32 take it about as long.
+# Only that library uses a processor's arithmetic for bfloat16. Where there is such arithmetic, the
+# library gets single products too, which in float32 take it about as long.
 LIBRARY, DEFAULT = "xla_cpu_experimental_ynn_fusion_type", "LIBRARY_FUSION_TYPE_REDUCE"
-WITH_UNITS = {"amx_bf16": f"{DEFAULT},LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
+WITH_BFLOAT16 = f"{DEFAULT},LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"
 
 
 @cache
@@ -30,7 +30,7 @@ def compiler_options() -> dict[str, str] | None:
     """
     if jax.default_backend() != "cpu":
         return None
-    options = {LIBRARY: WITH_UNITS.get(processor().arithmetic, DEFAULT)}
+    options = {LIBRARY: WITH_BFLOAT16 if processor().has_bfloat16 else DEFAULT}
     try:
         jax.jit(lambda: 0, compiler_options=options).lower().compile()
     except jax.errors.JaxRuntimeError:

@@ -10,10 +10,10 @@ a processor      of these                        makes         because
 ``amx_bf16``     windows over 64 features and    ``products``  They take .3 to .5 of the time of
                  more to as many, at stride 1                  float32. Of 32 and fewer they take
                                                                .7 to 1.6 of it.
-``avx512_bf16``  the same of 256 features        ``products``  They took .55 to .83 of the time of
-                                                               float32. Of 128 they did too, alone;
-                                                               but a step of FractalNet-20 took 1.03
-                                                               of it with these, and .93 without.
+``avx512_bf16``  the same of 128 features        ``products``  They take .5 to .7 of the time of
+                                                               float32. Of 64 they take .65 to .85,
+                                                               alone; a step of FractalNet-20 was no
+                                                               faster with these.
 both             small maps, dense layers,       ``products``  They are products in float32 as well,
                  windows of 1×1                                which take .3 to .8 of the time.
 any              all others; input gradients of  ``single``    It is what XLA does by itself. To
@@ -22,9 +22,8 @@ any              all others; input gradients of  ``single``    It is what XLA do
 ===============  ==============================  ============  =====================================
 
 ``single`` runs the float32 candidate between conversions, of which XLA omits as many as it can. All
-sums are float32. The first and the third line were measured on an Intel Xeon with AMX. The second
-was on an AMD EPYC, when a window was one product, and has not been measured again;
-``python -m benchmarks.lowerings`` measures the machine that it runs on.
+sums are float32. Measured on an Intel Xeon with AMX and on an AMD EPYC; ``python -m
+benchmarks.lowerings`` measures the machine that it runs on.
 """
 
 from collections.abc import Callable
@@ -64,7 +63,7 @@ class Windows(NamedTuple):
     pixels: int
 
 
-WINDOWS = {"amx_bf16": Windows(64, 64, 1024), "avx512_bf16": Windows(256, 256, 512)}
+WINDOWS = {"amx_bf16": Windows(64, 64, 1024), "avx512_bf16": Windows(128, 128, 512)}
 MOST_IMAGES = 20  # at a time
 
 

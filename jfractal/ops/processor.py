@@ -24,6 +24,11 @@ class Processor(NamedTuple):
     name: str
     arithmetic: str
 
+    @property
+    def has_bfloat16(self) -> bool:
+        """Whether it has arithmetic for bfloat16."""
+        return self.arithmetic.endswith("_bf16")
+
     def __str__(self) -> str:
         return f"{self.name} ({self.arithmetic})"
 
