@@ -63,8 +63,16 @@ def num_steps(config: TrainConfig, num_examples: int) -> int:
     return max(config.num_epochs * (num_examples // config.batch_size), 1)
 
 
-def optimizer(config: TrainConfig, steps: int) -> optax.GradientTransformation:
-    """The optimiser with its schedule over so many steps; weight decay on the kernels only."""
+def optimizer(
+    config: TrainConfig, steps: int, *, std_rate: float = 1.0
+) -> optax.GradientTransformation:
+    """The optimiser with its schedule over so many steps; weight decay on the kernels only.
+
+    Args:
+        config: The settings.
+        steps: Steps of the training.
+        std_rate: Factor of the steps of standard deviations, where weights are Gaussians.
+    """
     if config.schedule == "one_cycle":
         rise = max(steps // 5, 1)
         up = optax.linear_schedule(config.learning_rate / 10, config.learning_rate, rise)
@@ -73,6 +81,9 @@ def optimizer(config: TrainConfig, steps: int) -> optax.GradientTransformation:
     else:
         drops = {int(steps * (1 - 0.5**k)): 0.1 for k in (1, 2, 3, 4)}
         schedule = optax.piecewise_constant_schedule(config.learning_rate, drops)
+    if std_rate != 1:
+        faster = optax.masked(optax.scale(std_rate), _stds)
+        return optax.chain(optimizer(config, steps), faster)
     if config.optimizer == "muon":
         return _muon(config, schedule)
     descent = {
@@ -99,9 +110,20 @@ def _muon(config: TrainConfig, schedule: optax.Schedule) -> optax.GradientTransf
 
 
 def _matrices(params: Any) -> Any:
-    """Which axes of a convolution are its inputs, and which its outputs."""
+    """Which axes of a convolution, or of its means, are its inputs, and which its outputs."""
     matrix = lambda ndim: optax.contrib.MuonDimensionNumbers(tuple(range(ndim - 1)), ndim - 1)
-    return jax.tree.map(lambda leaf: matrix(leaf.ndim) if leaf.ndim > 2 else None, params)
+    return jax.tree.map(
+        lambda leaf, is_std: matrix(leaf.ndim) if leaf.ndim > 2 and not is_std else None,
+        params,
+        _stds(params),
+    )
+
+
+def _stds(params: Any) -> Any:
+    """Which arrays are parameters of standard deviations."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: getattr(path[-1], "name", None) == "rho", params
+    )
 
 
 def _kernels(params: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import optax
 
 import jfractal as jf
 from experiments._descent import TrainConfig, num_steps, optimizer
@@ -51,12 +52,25 @@ class ModelConfig(Settings):
 class PosteriorConfig(Settings):
     """The mean-field posterior of a Bayesian net."""
 
-    estimator: Estimator = "reparam"  # How weights are drawn in training.
-    scale: Positive = 0.02  # Initial standard deviation of every weight.
+    # variational: Bayes by Backprop; ivon: the variational online Newton method.
+    method: Literal["variational", "ivon"] = "variational"
+    estimator: Estimator = "reparam"  # How weights are drawn in training, by variational.
+    scale: Positive = 0.02  # Initial standard deviation of every weight, by variational.
+    # Learning rate of the standard deviations, as a multiple of that of the means by Adam.
+    std_rate: Positive = 1.0
+    ivon_rate: Positive = 0.1  # Highest learning rate of ivon, falling to 0 along a cosine.
+    hessian_init: Positive = 0.1  # Hessian that ivon starts from.
     prior_scale: Positive = 0.1  # Standard deviation of the Gaussian prior.
     # Factor of the KL, the temperature of the posterior: 1 is Bayes, below 1 is colder.
     kl_weight: NotNegative = 0.003
     num_samples: Count = 16  # Draws of the weights for a prediction.
+
+    def start_std(self, num_examples: int) -> float:
+        """The standard deviation that every weight starts from."""
+        if self.method == "variational":
+            return self.scale
+        precision = num_examples / self.kl_weight * self.hessian_init + self.prior_scale**-2
+        return precision**-0.5
 
 
 DIGITS = TrainConfig(
@@ -159,7 +173,7 @@ def options(config: NetConfig, posterior: PosteriorConfig | None = None) -> dict
     dtype = jnp.bfloat16 if config.train.precision == "bfloat16" else jnp.float32
     settings = asdict(config.model) | {"dtype": dtype}
     del settings["columns"]
-    if posterior is None:
+    if posterior is None or posterior.method == "ivon":  # which draws every weight by itself
         return settings
     conv = partial(jf.BayesConv, scale=posterior.scale, estimator=posterior.estimator)
     return settings | {"conv": conv}
@@ -189,11 +203,19 @@ def model_of(config: NetConfig, net: Any, prior: jf.priors.Prior | None = None) 
 def method_of(
     config: NetConfig, posterior: PosteriorConfig | None, net: Any, num_examples: int
 ) -> jf.Method:
-    """Maximum likelihood with weight decay; with a posterior, Bayes by Backprop."""
-    descent = optimizer(config.train, num_steps(config.train, num_examples))
+    """Maximum likelihood with weight decay; with a posterior, Bayes by Backprop or IVON."""
+    steps = num_steps(config.train, num_examples)
     if posterior is None:
-        return jf.maximum_a_posteriori(model_of(config, net), descent)
+        return jf.maximum_a_posteriori(model_of(config, net), optimizer(config.train, steps))
     model = model_of(config, net, jf.priors.Gaussian(posterior.prior_scale))
+    if posterior.method == "ivon":
+        return jf.ivon(
+            model,
+            learning_rate=optax.cosine_decay_schedule(posterior.ivon_rate, steps),
+            hessian_init=posterior.hessian_init,
+            kl_weight=posterior.kl_weight,
+        )
+    descent = optimizer(config.train, steps, std_rate=posterior.std_rate)
     return jf.variational(model, descent, kl_weight=posterior.kl_weight)
 
 

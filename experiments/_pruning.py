@@ -22,20 +22,30 @@ NUM_ROUNDS = 20
 FRACTIONS = (0.0, 0.25, 0.5, 0.75, 0.9)  # of the units of each layer
 
 
+QUANTILES = "Of each leaf, from the 5 % to the 95 % quantile over its weights."
+
+
+def stds(posterior: jf.MeanField, start: float) -> dict[str, float]:
+    """The mean standard deviation of the weights, and the one that all of them started from."""
+    mean = float(_stds(posterior).mean())
+    return {"mean_std": mean, "start_std": start, "std_ratio": mean / start}
+
+
+def _stds(posterior: jf.MeanField) -> np.ndarray:
+    return np.concatenate([np.ravel(q.std) for q in gaussians(posterior.params)])
+
+
 def sureness(posterior: jf.MeanField, start: float) -> tuple[Rows, Section]:
     """The standard deviations of the weights, beside the one that all of them started from."""
-    std = np.concatenate([np.ravel(q.std) for q in gaussians(posterior.params)])
-    figures = {"mean_std": float(std.mean()), "start_std": start}
-    rows = Rows()
-    rows.add(figures)
-    caption = "Of each leaf, from the 5 % to the 95 % quantile over its weights."
+    std, rows = _stds(posterior), Rows()
+    rows.add(stds(posterior, start))
     low, high = np.quantile(std, [0.05, 0.95])
     return rows, Section(
         "How sure the weights are",
         f"The standard deviations σ of {std.size:,} weights started at {start:.4f}. Their mean is "
         f"{std.mean():.4f}, {std.mean() / start:.2f} times that; 90 % of them lie between "
         f"{low:.4f} and {high:.4f}. Where σ stays at its start it is a setting, not a result.",
-        pictures=[Picture(viz.posterior_spread(posterior, where=is_kernel), caption)],
+        pictures=[Picture(viz.posterior_spread(posterior, where=is_kernel), QUANTILES)],
     )
 
 

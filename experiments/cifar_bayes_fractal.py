@@ -1,24 +1,26 @@
-"""A Bayesian fractal net on CIFAR-10: what it knows, and whether it knows that it does not.
+"""Bayesian fractal nets on CIFAR-10: what they know, and whether they know that they do not.
 
-Every weight of the FractalNet's convolutions and of its dense layer is a Gaussian, trained on the
-evidence lower bound (Bayes by Backprop, Blundell et al., ICML 2015) with the drop-path of
-FractalNet (Larsson et al., ICLR 2017). Normalisation is by groups, without batch statistics.
-Prediction averages the probabilities of sampled networks. Its entropy splits into an aleatoric part
-(every sampled network is unsure) and an epistemic part (they disagree). Two classes are left out of
-training, and the epistemic part should distinguish their images from the others.
+Every weight of a FractalNet (Larsson et al., ICLR 2017) is a Gaussian, trained on the evidence
+lower bound by Bayes by Backprop (Blundell et al., ICML 2015) or by IVON (Shen et al., ICML 2024),
+beside the same net without a posterior. Two classes are left out of training. The entropy of a
+prediction splits into an aleatoric part (every sampled network is unsure) and an epistemic part
+(they disagree). The epistemic part should tell images of the unknown classes from the others, and
+better than the total entropy does, and than that of a single net.
 
     make experiment NAME=cifar_bayes_fractal
     make experiment NAME=cifar_bayes_fractal ARGS="--data.held-out 0 1"
 
-Laptop: 23 minutes on 2 CPU cores, 8 of them for the predictions of 16 networks at every depth.
-Expect an accuracy of 70 % on the images of eight classes, and an AUROC of 0.64 for each of the
-total, the aleatoric and the epistemic entropy. The `paper` preset has not been run. The posterior
-is cold: the KL has a factor below 1 (flag --posterior.kl-weight). At factor 1, all labels together
-are worth fewer nats than two million weights cost to encode, so the mean-field optimum is close to
-the prior (see `digits_fractal`).
+The recipe is that of `cifar_fractal` without its smoothed labels, with norms over groups, which
+have no statistics that would belong to one draw of the weights. Bayes by Backprop moves means by
+Muon and standard deviations by Adam. Both posteriors are cold: the KL has a factor below 1. At
+factor 1, all labels together are worth fewer nats than a million weights cost to encode, so the
+mean-field optimum is close to the prior (see `digits_fractal`). Images for choices are validation
+images, and training images of the unknown classes; test images chose nothing.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -26,17 +28,25 @@ import jfractal as jf
 from experiments import _images as images
 from experiments import _nets as nets
 from experiments import _routes as routes
+from experiments import report
 from experiments._images import DataConfig, Split
-from experiments._nets import ModelConfig, PosteriorConfig, TrainConfig
-from experiments._pruning import sureness
-from experiments.ranges import Choices, Natural
-from experiments.report import Outcome, Picture, Section, highest, table
-from experiments.rows import Rows
-from experiments.run import Run
+from experiments._nets import PosteriorConfig
+from experiments._pruning import QUANTILES, is_kernel, stds
+from experiments.ranges import Choices, Natural, Rate
+from experiments.report import Outcome, Picture, Section, highest
+from experiments.rows import Rows, slug
+from experiments.run import Run, SeedsOptions
 from experiments.settings import presets
 from jfractal import metrics, viz
+from jfractal.progress import doing
 
 ENTROPIES = {"total": "entropy", "aleatoric": "aleatoric", "epistemic": "epistemic"}
+POINT = "deterministic"
+PATHS = ", drop-path"
+"""Behind the name of a method whose draws are of sub-networks too."""
+PARTS = ("known", "unknown")
+JUDGED = ("accuracy", "nll", "ece", *(f"auroc_{of}" for of in ENTROPIES))
+JUDGED += ("above_total", "above_deterministic")
 
 
 @dataclass(frozen=True)
@@ -48,68 +58,171 @@ class HeldOutConfig(DataConfig):
 
 
 @dataclass(frozen=True)
-class Config(nets.Config):
+class Config(nets.Config, SeedsOptions):
     """Settings of `cifar_bayes_fractal`."""
 
     data: HeldOutConfig = HeldOutConfig()
-    model: ModelConfig = ModelConfig(norm="group")
-    train: TrainConfig = TrainConfig("adam", num_epochs=5, learning_rate=1e-3, weight_decay=0.0)
-    posterior: PosteriorConfig = PosteriorConfig(scale=0.01)
+    posterior: PosteriorConfig = PosteriorConfig(scale=0.01)  # The mean field.
+    ivon: PosteriorConfig = PosteriorConfig(method="ivon", kl_weight=0.1)
+    drop_path: Rate = 0.15  # Probability of dropping a join input, where sub-networks are drawn.
+
+    def methods(self) -> dict[str, PosteriorConfig | None]:
+        """The posterior of every method by its name."""
+        return {POINT: None, "mean field": self.posterior, "IVON": self.ivon}
 
 
-PRESETS = presets(
-    Config(),
-    paper={"model": {"widths": nets.PAPER_WIDTHS}, "train": {"num_epochs": 400, "batch_size": 100}},
-    quick={**nets.QUICK, "posterior": {"num_samples": 4}},
-)
+RECIPE = {**nets.RECIPE, "model": {**nets.RECIPE["model"], "norm": "group"}}
+SHARP = {"train": {"label_smoothing": 0.0, "num_epochs": 6}}
+QUICK = {**nets.QUICK, "num_seeds": 1, "posterior": {"num_samples": 4}, "ivon": {"num_samples": 4}}
+PRESETS = presets(Config().but(**RECIPE).but(**nets.SMALL).but(**SHARP), quick=QUICK)
+PAPER = {
+    "model": {"widths": nets.PAPER_WIDTHS, "norm": "group"},
+    "train": {"optimizer": "adam", "num_epochs": 400, "batch_size": 100, "learning_rate": 1e-3},
+}
+PRESETS |= {"paper": Config(preset="paper").but(**PAPER)}
 
-FINDING = highest("auroc", "entropy", of="AUROC of test images against those of held-out classes")
+FINDING = highest("auroc_epistemic", "method", of="AUROC of unknown classes by epistemic entropy")
+
+
+@dataclass(frozen=True, eq=False)
+class Questions:
+    """Images of the classes in training and of those left out, for choices and for the test."""
+
+    split: Split
+    unknown: Mapping[str, np.ndarray]
+    unknown_names: str
+
+    @classmethod
+    def load(cls, config: HeldOutConfig, seed: int) -> "Questions":
+        """The images that the settings ask for."""
+        source = images.load(config, seed)
+        known, unknown = jf.data.hold_out_classes(source, config.held_out)
+        split = Split.of(known, config.num_validation, seed).augmented(config)
+        split = replace(split, source=replace(known, requested=source.requested))
+        seen = source.train_images[np.isin(source.train_labels, config.held_out)]
+        parts = {"validation": seen[: len(split.validation[1])], "test": unknown}
+        return cls(split, parts, " and ".join(source.class_names[c] for c in config.held_out))
+
+    def ask(self, net: Any, posterior: jf.Posterior, of: np.ndarray, draws: int) -> jf.Prediction:
+        """What a net says of images."""
+        return routes.classify(net.apply, posterior, self.split, of, num_samples=draws)
+
+    def figures(self, net: Any, posterior: jf.Posterior, draws: int) -> dict[str, float]:
+        """What a net is worth on known classes, and how well it tells unknown ones from them."""
+        found: dict[str, float] = {}
+        known = {"validation": self.split.validation, "test": self.split.test}
+        for part, (familiar, labels) in known.items():
+            here = self.ask(net, posterior, familiar, draws)
+            there = self.ask(net, posterior, self.unknown[part], draws)
+            figures = routes.scores(here, labels)
+            for entropy in ENTROPIES if draws > 1 else ("total",):
+                inside, outside = (getattr(p, ENTROPIES[entropy]) for p in (here, there))
+                figures[f"auroc_{entropy}"] = float(metrics.auroc(inside, outside))
+                figures[f"{entropy}_known"] = float(inside.mean())
+                figures[f"{entropy}_unknown"] = float(outside.mean())
+            end = "" if part == "test" else f"_{part}"
+            found |= {f"{name}{end}": value for name, value in figures.items()}
+        return found
 
 
 def run(config: Config, run: Run) -> Outcome:
-    """Trains the net without two classes, then asks it about all of them."""
-    source = images.load(config.data, config.seed)
-    known, unknown = jf.data.hold_out_classes(source, config.data.held_out)
-    split = Split.of(known, config.data.num_validation, config.seed).augmented(config.data)
-    net = nets.fractal_net(config, split.num_classes, config.posterior)
-    posterior = nets.train(config, run, net, split, posterior=config.posterior)
+    """Trains every net without two classes, then asks it about all of them."""
+    questions, methods = Questions.load(config.data, config.seed), config.methods()
+    split, rows, first = questions.split, Rows(), {}
+    for cell in run.each(seed=range(config.num_seeds), method=methods):
+        method, of = cell["method"], methods[cell["method"]]
+        here = config.but(seed=config.seed + cell["seed"])
+        net = nets.fractal_net(here, split.num_classes, of)
+        name = f"{slug(method)}_{cell['seed']}"
+        posterior = nets.train(here, run, net, split, name=name, posterior=of)
+        first.setdefault(method, (net, posterior))
+        if of is not None:
+            rows.add(stds(posterior, of.start_std(len(split.train[0]))), **cell)
+        for suffix, drawn, draws in asked(here, net, posterior, of):
+            with doing(f"asking {method}{suffix}"):
+                figures = questions.figures(net, drawn, draws)
+            rows.add(figures, **{**cell, "method": f"{method}{suffix}"})
+    rows.extend(margins(rows))
+    return Outcome.of(split.source, rows, *sections(config, run, rows, questions, first))
 
+
+def asked(
+    config: Config, net: Any, posterior: jf.Posterior, of: PosteriorConfig | None
+) -> Iterator[tuple[str, jf.Posterior, int]]:
+    """The ways to ask a net: end of the method's name, what to draw from, number of draws."""
+    draws = (of or config.posterior).num_samples
+    yield "", posterior, 1 if of is None else draws
+    yield PATHS, jf.sub_networks(net, posterior, rate=config.drop_path), draws
+
+
+def margins(rows: Rows) -> Rows:
+    """How far the epistemic AUROC is above that of the total entropy, and of a single net."""
+    found, of = Rows(), "auroc_epistemic"
+    for row in rows.where(metric=of):
+        total = lambda method, seed=row["seed"]: rows.values(
+            "auroc_total", method=method, seed=seed
+        )[0]
+        margin = {
+            "above_total": row["value"] - total(row["method"]),
+            "above_deterministic": row["value"] - total(POINT),
+        }
+        found.add(margin, method=row["method"], seed=row["seed"])
+    return found
+
+
+# Report
+
+
+def sections(
+    config: Config,
+    run: Run,
+    rows: Rows,
+    questions: Questions,
+    first: Mapping[str, tuple[Any, jf.MeanField]],
+) -> list[Section]:
+    """What is known of the unknown, how sure the weights are, and the nets at every depth."""
+    split, names = questions.split, questions.unknown_names
+    net, posterior = first["mean field"]
     draws = config.posterior.num_samples
     predictions = routes.test(net, posterior, split, num_samples=draws)
-    whole = predictions["whole net"]
-    elsewhere = routes.classify(net.apply, posterior, split, unknown, num_samples=draws)
-    rows = routes.by_route(net, split, predictions)
-    spread, weights = sureness(posterior, config.posterior.scale)
-    rows.extend([*separation(whole, elsewhere), *spread])
-    names = " and ".join(source.class_names[c] for c in config.data.held_out)
-    parts = {"known classes": whole, "held-out classes": elsewhere}
+    unknown = questions.ask(net, posterior, questions.unknown["test"], draws)
+    parts = {"known classes": predictions["whole net"], "held-out classes": unknown}
     epistemic = {name: np.asarray(of.epistemic) for name, of in parts.items()}
     histogram = viz.score_histograms(epistemic, xlabel="epistemic entropy (nats)")
-    return Outcome.of(
-        replace(known, requested=source.requested),
-        rows,
+    at_depth = routes.by_route(net, split, predictions)
+    return [
         Section(
             "Known and unknown",
-            f"Test images of the classes in training, against test images of {names}, which "
-            "the net never saw. Entropies in nats, mean per image; AUROC is the probability "
-            "that an image of an unknown class gets the higher entropy.",
-            table(rows, ("known", "unknown", "auroc"), by=("entropy",)),
+            f"Test images of the classes in training, against test images of {names}, which no "
+            "net has seen. AUROC is the probability that an image of an unknown class gets the "
+            "higher entropy. Above total, above deterministic: by how much the epistemic AUROC "
+            "is higher than that of the total entropy of the same prediction, and than that of "
+            f"the net without a posterior. {PATHS.strip(', ').capitalize()}: join inputs are "
+            f"dropped at a rate of {config.drop_path:g} in every draw. Means ± standard errors "
+            "over the seeds.",
+            report.table(rows, JUDGED),
+        ),
+        Section(
+            "Entropies",
+            "In nats, mean per image. Histogram: mean field, first seed.",
+            report.table(rows, [f"{of}_{part}" for of in ENTROPIES for part in PARTS]),
             [Picture(histogram, "Epistemic entropy of the whole net's prediction.")],
         ),
-        weights,
-        routes.routes_section(rows),
-        routes.reliability_section({"whole net": whole}, split.test[1]),
-        routes.training_section(run),
+        Section(
+            "How sure the weights are",
+            "Mean standard deviation σ of the weights, beside the one that all of them started "
+            "from. Where σ stays at its start it is a setting, not a result.",
+            report.table(rows, ("mean_std", "start_std", "std_ratio")),
+            [
+                Picture(
+                    viz.posterior_spread(q, where=is_kernel), f"{name}, first seed. {QUANTILES}"
+                )
+                for name, (_, q) in first.items()
+                if name != POINT
+            ],
+        ),
+        routes.routes_section(at_depth),
+        routes.reliability_section({"whole net": parts["known classes"]}, split.test[1]),
+        routes.training_section(run, "mean_field_0"),
         routes.structure_section(net),
-    )
-
-
-def separation(known: jf.Prediction, unknown: jf.Prediction) -> Rows:
-    """Entropies of known and of held-out classes, and how well they tell the two apart."""
-    rows = Rows()
-    for name, part in ENTROPIES.items():
-        here, there = getattr(known, part), getattr(unknown, part)
-        auroc = float(metrics.auroc(here, there))
-        figures = {"known": float(here.mean()), "unknown": float(there.mean()), "auroc": auroc}
-        rows.add(figures, entropy=name)
-    return rows
+    ]

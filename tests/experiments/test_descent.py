@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+import jfractal as jf
 from experiments._descent import ADAM, TrainConfig, optimizer
 
 
@@ -60,3 +61,17 @@ def test_decay_with_sgd_is_a_penalty_of_all_kernels(weights):
     for name in ("conv", "head"):
         np.testing.assert_allclose(step[name], -0.1 * 0.5 * weights[name], rtol=1e-5)
     assert not np.any(step["scale"])
+
+
+def test_standard_deviations_go_by_adam_at_a_rate_of_their_own(weights):
+    """Muon would make an orthogonal matrix of them, too."""
+    config = TrainConfig(optimizer="muon", learning_rate=1.0, weight_decay=0.5)
+    params = {"conv": jf.Gaussian(0 * weights["conv"], weights["conv"])}
+    gradients = {"conv": jf.Gaussian(weights["conv"], weights["conv"])}
+    descent = optimizer(config, 100, std_rate=3.0)
+    step = descent.update(gradients, descent.init(params), params)[0]["conv"]
+    adam = optax.nadam(3.0 * 0.1 * ADAM)
+    expected, _ = adam.update(weights["conv"], adam.init(weights["conv"]))
+    np.testing.assert_allclose(step.rho, expected, rtol=1e-4)
+    alone = first_step(config, weights, jax.tree.map(jnp.zeros_like, weights))
+    np.testing.assert_allclose(step.mean, alone["conv"], rtol=1e-4, atol=1e-6)
