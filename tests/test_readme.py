@@ -25,7 +25,7 @@ def numbers(text):
 def test_examples_run_as_they_stand(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names, printed = {}, io.StringIO()
-    with contextlib.redirect_stdout(printed):
+    with contextlib.redirect_stdout(printed), np.printoptions():
         exec(BLOCKS[0], names)
     # Rounding differs from one version of JAX to another, and grows in a thousand steps.
     np.testing.assert_allclose(numbers(printed.getvalue()), numbers(OUTPUT), atol=0.05)
