@@ -18,9 +18,9 @@ mean-field optimum is close to the prior (see `digits_fractal`). Images for choi
 images, and training images of the unknown classes; test images chose nothing.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -32,7 +32,7 @@ from experiments import report
 from experiments._images import DataConfig, Split
 from experiments._nets import PosteriorConfig
 from experiments._pruning import QUANTILES, is_kernel, stds
-from experiments.ranges import Choices, Natural, Rate
+from experiments.ranges import Choices, Natural
 from experiments.report import Outcome, Picture, Section, highest
 from experiments.rows import Rows, slug
 from experiments.run import Run, SeedsOptions
@@ -42,8 +42,6 @@ from jfractal.progress import doing
 
 ENTROPIES = {"total": "entropy", "aleatoric": "aleatoric", "epistemic": "epistemic"}
 POINT = "deterministic"
-PATHS = ", drop-path"
-"""Behind the name of a method whose draws are of sub-networks too."""
 PARTS = ("known", "unknown")
 JUDGED = ("accuracy", "nll", "ece", *(f"auroc_{of}" for of in ENTROPIES))
 JUDGED += ("above_total", "above_deterministic")
@@ -62,18 +60,20 @@ class Config(nets.Config, SeedsOptions):
     """Settings of `cifar_bayes_fractal`."""
 
     data: HeldOutConfig = HeldOutConfig()
+    methods: Choices[Literal["mean field", "IVON"]] = ("mean field",)  # Posteriors to compare.
     posterior: PosteriorConfig = PosteriorConfig(scale=0.01)  # The mean field.
     ivon: PosteriorConfig = PosteriorConfig(method="ivon", kl_weight=0.1)
-    drop_path: Rate = 0.15  # Probability of dropping a join input, where sub-networks are drawn.
 
-    def methods(self) -> dict[str, PosteriorConfig | None]:
-        """The posterior of every method by its name."""
-        return {POINT: None, "mean field": self.posterior, "IVON": self.ivon}
+    def by_method(self) -> dict[str, PosteriorConfig]:
+        """The posteriors to compare."""
+        known = {"mean field": self.posterior, "IVON": self.ivon}
+        return {method: known[method] for method in self.methods}
 
 
 RECIPE = {**nets.RECIPE, "model": {**nets.RECIPE["model"], "norm": "group"}}
-SHARP = {"train": {"label_smoothing": 0.0, "num_epochs": 6}}
-QUICK = {**nets.QUICK, "num_seeds": 1, "posterior": {"num_samples": 4}, "ivon": {"num_samples": 4}}
+SHARP = {"train": {"label_smoothing": 0.0, "num_epochs": 4}}
+QUICK = {**nets.QUICK, "num_seeds": 1, "methods": ("mean field", "IVON")}
+QUICK |= {"posterior": {"num_samples": 4}, "ivon": {"num_samples": 4}}
 PRESETS = presets(Config().but(**RECIPE).but(**nets.SMALL).but(**SHARP), quick=QUICK)
 PAPER = {
     "model": {"widths": nets.PAPER_WIDTHS, "norm": "group"},
@@ -127,10 +127,11 @@ class Questions:
 
 def run(config: Config, run: Run) -> Outcome:
     """Trains every net without two classes, then asks it about all of them."""
-    questions, methods = Questions.load(config.data, config.seed), config.methods()
+    questions = Questions.load(config.data, config.seed)
+    posteriors: dict[str, PosteriorConfig | None] = {POINT: None, **config.by_method()}
     split, rows, first = questions.split, Rows(), {}
-    for cell in run.each(seed=range(config.num_seeds), method=methods):
-        method, of = cell["method"], methods[cell["method"]]
+    for cell in run.each(seed=range(config.num_seeds), method=posteriors):
+        method, of = cell["method"], posteriors[cell["method"]]
         here = config.but(seed=config.seed + cell["seed"])
         net = nets.fractal_net(here, split.num_classes, of)
         name = f"{slug(method)}_{cell['seed']}"
@@ -138,21 +139,10 @@ def run(config: Config, run: Run) -> Outcome:
         first.setdefault(method, (net, posterior))
         if of is not None:
             rows.add(stds(posterior, of.start_std(len(split.train[0]))), **cell)
-        for suffix, drawn, draws in asked(here, net, posterior, of):
-            with doing(f"asking {method}{suffix}"):
-                figures = questions.figures(net, drawn, draws)
-            rows.add(figures, **{**cell, "method": f"{method}{suffix}"})
+        with doing(f"asking {method}"):
+            rows.add(questions.figures(net, posterior, of.num_samples if of else 1), **cell)
     rows.extend(margins(rows))
     return Outcome.of(split.source, rows, *sections(config, run, rows, questions, first))
-
-
-def asked(
-    config: Config, net: Any, posterior: jf.Posterior, of: PosteriorConfig | None
-) -> Iterator[tuple[str, jf.Posterior, int]]:
-    """The ways to ask a net: end of the method's name, what to draw from, number of draws."""
-    draws = (of or config.posterior).num_samples
-    yield "", posterior, 1 if of is None else draws
-    yield PATHS, jf.sub_networks(net, posterior, rate=config.drop_path), draws
 
 
 def margins(rows: Rows) -> Rows:
@@ -181,9 +171,8 @@ def sections(
     first: Mapping[str, tuple[Any, jf.MeanField]],
 ) -> list[Section]:
     """What is known of the unknown, how sure the weights are, and the nets at every depth."""
-    split, names = questions.split, questions.unknown_names
-    net, posterior = first["mean field"]
-    draws = config.posterior.num_samples
+    split, names, method = questions.split, questions.unknown_names, config.methods[0]
+    (net, posterior), draws = first[method], config.by_method()[method].num_samples
     predictions = routes.test(net, posterior, split, num_samples=draws)
     unknown = questions.ask(net, posterior, questions.unknown["test"], draws)
     parts = {"known classes": predictions["whole net"], "held-out classes": unknown}
@@ -197,14 +186,12 @@ def sections(
             "net has seen. AUROC is the probability that an image of an unknown class gets the "
             "higher entropy. Above total, above deterministic: by how much the epistemic AUROC "
             "is higher than that of the total entropy of the same prediction, and than that of "
-            f"the net without a posterior. {PATHS.strip(', ').capitalize()}: join inputs are "
-            f"dropped at a rate of {config.drop_path:g} in every draw. Means ± standard errors "
-            "over the seeds.",
+            "the net without a posterior. Means ± standard errors over the seeds.",
             report.table(rows, JUDGED),
         ),
         Section(
             "Entropies",
-            "In nats, mean per image. Histogram: mean field, first seed.",
+            f"In nats, mean per image. Histogram: {method}, first seed.",
             report.table(rows, [f"{of}_{part}" for of in ENTROPIES for part in PARTS]),
             [Picture(histogram, "Epistemic entropy of the whole net's prediction.")],
         ),
@@ -223,6 +210,6 @@ def sections(
         ),
         routes.routes_section(at_depth),
         routes.reliability_section({"whole net": parts["known classes"]}, split.test[1]),
-        routes.training_section(run, "mean_field_0"),
+        routes.training_section(run, f"{slug(method)}_0"),
         routes.structure_section(net),
     ]

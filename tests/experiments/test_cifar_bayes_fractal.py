@@ -13,7 +13,7 @@ from experiments.rows import Rows
 @pytest.mark.parametrize("method", ["mean field", "IVON"])
 def test_standard_deviations_start_where_they_are_said_to(method):
     config = PRESETS["quick"]
-    of = config.methods()[method]
+    of = config.by_method()[method]
     net = nets.fractal_net(config, 4, of)
     key, x = jax.random.key(0), jax.numpy.zeros((1, 8, 8, 3))
     begun = nets.method_of(config, of, net, 100)
