@@ -16,6 +16,12 @@ Muon and standard deviations by Adam. Both posteriors are cold: the KL has a fac
 factor 1, all labels together are worth fewer nats than a million weights cost to encode, so the
 mean-field optimum is close to the prior (see `digits_fractal`). Images for choices are validation
 images, and training images of the unknown classes; test images chose nothing.
+
+What was tried (seed 0, 8 draws, validation images; the deterministic net has an AUROC of 0.619 and
+77.7 % of them right): the mean field has an epistemic AUROC of 0.656 and a total one of 0.621, at
+78.3 %. With join inputs dropped in every draw, too, at a rate of 0.15, its epistemic AUROC falls to
+0.618; that of the deterministic net asked so is 0.621. IVON, untuned, is at 54.8 % after as many
+steps, with 0.632 and 0.640. Figures: docs/results.md.
 """
 
 from collections.abc import Mapping
