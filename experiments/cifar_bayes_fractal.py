@@ -208,7 +208,7 @@ def sections(
             report.table(rows, ("mean_std", "start_std", "std_ratio")),
             [
                 Picture(
-                    viz.posterior_spread(q, where=is_kernel), f"{name}, first seed. {QUANTILES}"
+                    viz.posterior_spread(q, where=is_kernel), f"First seed of {name}. {QUANTILES}"
                 )
                 for name, (_, q) in first.items()
                 if name != POINT

@@ -49,9 +49,11 @@ def table(
 
 
 def shown(values: np.ndarray, digits: int = 4, interval: Sequence[float] | np.ndarray = ()) -> Cell:
-    """A figure of one repetition as it is; of several, the mean ± its standard error."""
+    """A figure of one repetition, or alike in all, as it is; of others, mean ± standard error."""
     if len(values) == 0:
         return "-"
+    if len(set(values)) == 1:
+        values = values[:1]
     if len(values) == 1 and len(interval) == 2:
         return "{:.{d}f} ({:.{d}f}–{:.{d}f})".format(*values, *interval, d=digits)
     if len(values) == 1 or isinstance(values[0], str):

@@ -101,3 +101,7 @@ def test_standard_error_of_known_numbers():
     for seed, value in enumerate(values):
         rows.add({"nll": value}, method="MAP", seed=seed)
     assert rows.figures() == pytest.approx({"nll": 3.0, "nll_se": error})
+
+
+def test_a_figure_that_is_alike_in_all_repetitions_has_no_error():
+    assert shown(np.array([12, 12, 12])) == 12 and shown(np.array([0.1] * 7)) == 0.1
