@@ -97,12 +97,12 @@ def device_memory() -> int:
 
 
 def _accelerator_share() -> int:
-    """Bytes of the accelerator that a pass may take; 0 if there is none."""
+    """Accelerator memory that one pass may use, in bytes; 0 without an accelerator."""
     return _accelerator_memory() // DEVICE_SHARE
 
 
 def _accelerator_memory() -> int:
-    """Bytes of memory of the accelerator; 0 if there is none."""
+    """Total accelerator memory in bytes; 0 without an accelerator."""
     statistics = jax.local_devices()[0].memory_stats() or {}
     return statistics.get("bytes_limit", 0)
 

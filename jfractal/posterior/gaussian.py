@@ -97,7 +97,7 @@ class Gaussian:
 
     @property
     def wide(self) -> "Gaussian":
-        """The same leaf in float32 or wider, for sums over all weights."""
+        """This leaf, converted to at least float32 so that sums over many weights stay accurate."""
         dtype = jnp.promote_types(self.mean.dtype, jnp.float32)
         return replace(self, mean=self.mean.astype(dtype), rho=self.rho.astype(dtype))
 
